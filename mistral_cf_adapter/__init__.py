@@ -1,0 +1,91 @@
+"""The official Mistral SDK through Cloudflare AI Gateway.
+
+    from mistral_cf_adapter import make_client
+
+    client = make_client()  # a mistralai.Mistral, with settings from the environment
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .calls import GatewayCall, capture
+    from .client import make_client
+    from .errors import (
+        GatewayBadFormatError,
+        GatewayCreditsError,
+        GatewayDlpError,
+        GatewayError,
+        GatewayGuardrailError,
+        GatewayInvalidProviderError,
+        GatewayNotFoundError,
+        GatewayPolicyError,
+        GatewayProviderError,
+        GatewayRateLimitedError,
+        GatewayRedirectError,
+        GatewayScannerError,
+        GatewaySpendLimitError,
+        GatewayStoredKeyError,
+        GatewayStreamError,
+        GatewayUnauthorizedError,
+        GatewayUnavailableError,
+    )
+    from .options import GatewayConfigError, GatewayOptions, gateway_headers, gateway_options
+    from .settings import GatewaySettings
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "GatewayBadFormatError",
+    "GatewayCall",
+    "GatewayConfigError",
+    "GatewayCreditsError",
+    "GatewayDlpError",
+    "GatewayError",
+    "GatewayGuardrailError",
+    "GatewayInvalidProviderError",
+    "GatewayNotFoundError",
+    "GatewayOptions",
+    "GatewayPolicyError",
+    "GatewayProviderError",
+    "GatewayRateLimitedError",
+    "GatewayRedirectError",
+    "GatewayScannerError",
+    "GatewaySettings",
+    "GatewaySpendLimitError",
+    "GatewayStoredKeyError",
+    "GatewayStreamError",
+    "GatewayUnauthorizedError",
+    "GatewayUnavailableError",
+    "capture",
+    "gateway_headers",
+    "gateway_options",
+    "make_client",
+]
+
+_HOMES = {
+    "GatewayCall": "calls",
+    "GatewayConfigError": "options",
+    "GatewayOptions": "options",
+    "GatewaySettings": "settings",
+    "capture": "calls",
+    "gateway_headers": "options",
+    "gateway_options": "options",
+    "make_client": "client",
+    "patch": "patching",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name on first use: importing the package loads neither SDK nor pydantic."""
+    if name not in __all__:
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    from importlib import import_module
+
+    value = getattr(import_module(f".{_HOMES.get(name, 'errors')}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

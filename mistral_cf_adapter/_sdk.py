@@ -1,0 +1,99 @@
+"""The only file that knows mistralai 1.x, 2.x and 3.x apart."""
+
+import importlib
+import importlib.metadata
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from .options import GatewayConfigError
+
+SUPPORTED = "mistralai 1.9.11 and newer, 2.x and 3.x"
+MISTRAL_URL = "https://api.mistral.ai"
+
+if TYPE_CHECKING:
+    import httpx2 as httpx
+    from mistralai.client import Mistral
+    from mistralai.client.errors import SDKError
+    from mistralai.client.models import Security
+    from mistralai.client.sdkconfiguration import SDKConfiguration
+
+
+def version() -> str:
+    """Return the installed release of mistralai."""
+    return importlib.metadata.version("mistralai")
+
+
+def moved(seam: str) -> GatewayConfigError:
+    """Say that this SDK is not one the adapter knows: better no client than a bare one."""
+    msg = (
+        f"mistralai {version()} has no {seam}: this release of mistral_cf_adapter works with "
+        f"{SUPPORTED}. Upgrade mistral_cf_adapter, or pin mistralai to one of those."
+    )
+    return GatewayConfigError(msg)
+
+
+def _root() -> str:
+    # 1.x has a *module* mistralai.client without Mistral, so only the attribute tells.
+    for name in ("mistralai.client", "mistralai"):
+        module = importlib.import_module(name)
+        if hasattr(module, "Mistral"):
+            return name
+    seam = "Mistral class in mistralai.client or mistralai"
+    raise moved(seam)
+
+
+def _load(module: str, attribute: str) -> Any:
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError):
+        seam = f"{module}.{attribute}"
+        raise moved(seam) from None
+
+
+def _http_library() -> ModuleType:
+    """Return httpx or httpx2, whichever the SDK itself builds its requests with."""
+    name: str = _load(f"{ROOT}.httpclient", "httpx").__name__
+    return sys.modules[name]
+
+
+if not TYPE_CHECKING:
+    ROOT = _root()
+    Mistral = _load(ROOT, "Mistral")
+    SDKConfiguration = _load(f"{ROOT}.sdkconfiguration", "SDKConfiguration")
+    Security = _load(f"{ROOT}.models", "Security")
+    # 1.x keeps its errors among the models.
+    SDKError = _load(
+        f"{ROOT}.errors" if ROOT == "mistralai.client" else f"{ROOT}.models", "SDKError"
+    )
+    httpx = _http_library()
+else:
+    ROOT = "mistralai.client"
+
+
+def check_seams() -> None:
+    """Raise unless the installed SDK has every place the adapter holds on to.
+
+    Raises:
+        GatewayConfigError: the SDK has changed; the message names what is missing.
+    """
+    held = {*getattr(SDKConfiguration, "__dataclass_fields__", ()), *vars(SDKConfiguration)}
+    for name in ("client", "async_client", "server_url", "security", "get_server_details"):
+        if name not in held:
+            seam = f"SDKConfiguration.{name}"
+            raise moved(seam)
+
+
+__all__ = [
+    "MISTRAL_URL",
+    "ROOT",
+    "SUPPORTED",
+    "Mistral",
+    "SDKConfiguration",
+    "SDKError",
+    "Security",
+    "check_seams",
+    "httpx",
+    "moved",
+    "version",
+]

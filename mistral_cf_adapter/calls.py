@@ -1,0 +1,141 @@
+"""What happened: one `GatewayCall` for every exchange with the gateway."""
+
+import json
+import logging
+import sys
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, fields
+from typing import Any, cast
+
+logger = logging.getLogger("mistral_cf_adapter")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayCall:
+    """The facts of one exchange, from the gateway's response headers.
+
+    A header that the gateway did not send is `None`. The headers are documented at
+    https://developers.cloudflare.com/ai-gateway/ ; none of them holds a secret.
+    """
+
+    method: str
+    """HTTP method."""
+    path: str
+    """Path below the provider, as `/v1/chat/completions`."""
+    attempt: int
+    """1 for the first try of an SDK call, then one more for each retry of the SDK."""
+    elapsed: float
+    """Seconds until the answer's headers arrived (until its end, if it is not streamed)."""
+    status_code: int | None
+    """HTTP status, `None` when no answer arrived."""
+    log_id: str | None = None
+    """`cf-aig-log-id`: finds the log in the dashboard, takes feedback."""
+    request_id: str | None = None
+    """`cf-aig-request-id`."""
+    event_id: str | None = None
+    """`cf-aig-event-id`: your own, echoed."""
+    cache_status: str | None = None
+    """`cf-aig-cache-status`: `HIT` or `MISS`."""
+    step: int | None = None
+    """`cf-aig-step`: 0 for the primary target, then the index of the fallback."""
+    model: str | None = None
+    """`cf-aig-model`: what served a dynamic route."""
+    provider: str | None = None
+    """`cf-aig-provider`: who served a dynamic route."""
+    dlp: Mapping[str, Any] | None = None
+    """`cf-aig-dlp`: findings and action of data loss prevention."""
+    buffered: bool = False
+    """The gateway answered a streamed request in one piece (guardrails, response DLP)."""
+    direct: bool = False
+    """The gateway could not be reached and Mistral was called directly."""
+
+
+_sinks: ContextVar[tuple[list[GatewayCall], ...]] = ContextVar(
+    "mistral_cf_adapter.calls", default=()
+)
+
+
+@contextmanager
+def capture() -> Generator[list[GatewayCall], None, None]:
+    """Collect a `GatewayCall` for every exchange in the block, in the order they ended.
+
+    Works for sync, async, streamed and retried calls; blocks nest, and each sees the calls of
+    the blocks within. Tasks and threads started inside (with a copy of the context) report
+    to the same list.
+
+    Example:
+        >>> with capture() as calls:
+        ...     pass  # client.chat.complete(...)
+        >>> [call.log_id for call in calls]
+        []
+    """
+    calls: list[GatewayCall] = []
+    token = _sinks.set((*_sinks.get(), calls))
+    try:
+        yield calls
+    finally:
+        _sinks.reset(token)
+
+
+def report(headers: Mapping[str, str], **facts: Any) -> None:
+    """Tell whoever listens of an exchange: capture() blocks, the logger, the current span."""
+    sinks = _sinks.get()
+    span = _recording_span()
+    if not sinks and span is None and not logger.isEnabledFor(logging.DEBUG):
+        return
+    call = GatewayCall(**facts, **_from_headers(headers))
+    for sink in sinks:
+        sink.append(call)
+    told = _told(call)
+    if span is not None:
+        span.set_attributes({f"cf.aig.{name}": value for name, value in told.items()})
+    logger.debug("%s", " ".join(f"{name}={value}" for name, value in told.items()))
+
+
+def _from_headers(headers: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        "log_id": headers.get("cf-aig-log-id"),
+        "request_id": headers.get("cf-aig-request-id"),
+        "event_id": headers.get("cf-aig-event-id"),
+        "cache_status": headers.get("cf-aig-cache-status"),
+        "step": _int(headers.get("cf-aig-step")),
+        "model": headers.get("cf-aig-model"),
+        "provider": headers.get("cf-aig-provider"),
+        "dlp": _object(headers.get("cf-aig-dlp")),
+    }
+
+
+def _int(value: str | None) -> int | None:
+    return int(value) if value is not None and value.isdecimal() and len(value) < 10 else None
+
+
+def _object(value: str | None) -> Mapping[str, Any] | None:
+    if value is None:
+        return None
+    try:
+        parsed = json.loads(value)
+    except (ValueError, RecursionError):
+        return None
+    return cast("dict[str, Any]", parsed) if isinstance(parsed, dict) else None
+
+
+def _told(call: GatewayCall) -> dict[str, str | int | float | bool]:
+    """Return the facts worth a line: those that are set, and none that is nested."""
+    told = {field.name: getattr(call, field.name) for field in fields(call)}
+    told["elapsed"] = round(call.elapsed, 4)
+    return {
+        name: value
+        for name, value in told.items()
+        if value is not None and value is not False and name != "dlp"
+    }
+
+
+def _recording_span() -> Any:
+    """Return OpenTelemetry's current span if somebody records it; never import the package."""
+    trace = sys.modules.get("opentelemetry.trace")
+    if trace is None:
+        return None
+    span = trace.get_current_span()
+    return span if span.is_recording() else None

@@ -1,0 +1,88 @@
+"""`make_client()`: a Mistral SDK object that goes through the gateway."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+
+from ._sdk import Mistral
+from .attachment import attach
+from .options import GatewayConfigError
+from .pools import PoolConfig
+from .routing import route_of
+from .settings import GatewaySettings, from_environment
+from .transport import AsyncSharedClient, SharedClient
+
+if TYPE_CHECKING:
+    from mistralai.client.httpclient import AsyncHttpClient, HttpClient
+    from mistralai.client.utils import RetryConfig
+
+
+class MistralKeywords(TypedDict, total=False):
+    """The keywords of `mistralai.Mistral()`, which `make_client()` hands on."""
+
+    api_key: str | Callable[[], str | None] | None
+    server: str | None
+    server_url: str | None
+    url_params: dict[str, str] | None
+    client: "HttpClient | None"
+    async_client: "AsyncHttpClient | None"
+    retry_config: "RetryConfig | None"
+    timeout_ms: int | None
+    debug_logger: Any
+
+
+def make_client(
+    settings: GatewaySettings | None = None, /, **mistral_kwargs: Unpack[MistralKeywords]
+) -> Mistral:
+    """Return a real `mistralai.Mistral` whose every operation goes through AI Gateway.
+
+    Args:
+        settings: Which gateway, with which credentials; by default from the environment.
+        **mistral_kwargs: Keywords of `mistralai.Mistral()`: `api_key`, `timeout_ms`
+            (milliseconds), `retry_config`, `debug_logger`, and `client` / `async_client`, which
+            are wrapped, used with their own proxies, certificates and hooks, and never closed.
+
+    Raises:
+        GatewayConfigError: a setting is missing or wrong; `server` or `server_url` is given,
+            which contradicts the gateway; an `api_key` is given where the gateway holds the
+            key; or the installed SDK is not one the adapter knows. Nothing was sent.
+
+    Example:
+        >>> client = make_client(GatewaySettings(account_id="0123abcd", token="cf-token"))
+        >>> client.sdk_configuration.server_url
+        'https://gateway.ai.cloudflare.com/v1/0123abcd/default/mistral'
+    """
+    if settings is None:
+        settings = from_environment()
+    _check(settings, mistral_kwargs)
+    route = route_of(settings)
+    keywords: dict[str, Any] = {**mistral_kwargs, "server_url": route.provider_url}
+    give_clients(settings, keywords)
+    sdk = Mistral(**keywords)
+    attach(sdk, settings, route)
+    return sdk
+
+
+def give_clients(settings: GatewaySettings, keywords: dict[str, Any]) -> None:
+    """Fill in the shared pools where the caller brings no HTTP client."""
+    config = PoolConfig(settings.max_connections, settings.keepalive_expiry)
+    if keywords.get("client") is None:
+        keywords["client"] = SharedClient(config)
+    if keywords.get("async_client") is None:
+        keywords["async_client"] = AsyncSharedClient(config)
+
+
+def _check(settings: GatewaySettings, keywords: MistralKeywords) -> None:
+    for name in ("server", "server_url", "url_params"):
+        if keywords.get(name) is not None:
+            msg = (
+                f"{name} contradicts the gateway, whose address comes from the settings "
+                "(CLOUDFLARE_ACCOUNT_ID and CLOUDFLARE_GATEWAY_ID, or CF_AIG_BASE_URL): drop it, "
+                "or use mistralai.Mistral() to go there without the gateway"
+            )
+            raise GatewayConfigError(msg)
+    if settings.stored_key and keywords.get("api_key") is not None:
+        msg = (
+            "api_key and byok contradict each other: any key that is sent is used in place of "
+            "the one stored in the gateway. Drop api_key, or CF_AIG_BYOK and CF_AIG_BYOK_ALIAS"
+        )
+        raise GatewayConfigError(msg)

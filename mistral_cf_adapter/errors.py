@@ -1,0 +1,334 @@
+"""What the gateway itself answered, as exceptions.
+
+    mistralai SDKError
+      GatewayError                       any answer the gateway made, and the base of:
+        GatewayNotFoundError             2001         no such gateway
+        GatewayRateLimitedError          2003         the gateway's request limit
+        GatewayProviderError             2005         no answer from the provider
+        GatewayInvalidProviderError      2008         no such provider
+        GatewayUnauthorizedError         2009         gateway token missing or wrong
+        GatewayGuardrailError            2016 2017    prompt or answer blocked by guardrails
+        GatewayBadFormatError            2019         request not in the endpoint's shape
+        GatewayCreditsError              2021         no credits left
+        GatewayDlpError                  2029 2030    prompt or answer blocked by DLP
+        GatewayStoredKeyError            2040         no stored key with that alias
+        GatewaySpendLimitError           2041 2045    spend limit reached, or a spend policy
+        GatewayPolicyError               (no code)    access denied by a policy
+        GatewayScannerError              7013         guardrail scanner unavailable
+        GatewayUnavailableError          (no code)    Cloudflare's edge answered instead
+        GatewayStreamError               (no code)    a stream that broke off, or ended with an error
+        GatewayRedirectError             (no code)    a redirect that cannot be followed safely
+    ValueError
+      GatewayConfigError                 a setting or an option cannot work; nothing was sent
+
+Answers of Mistral's own are never turned into these: the SDK raises them as it always does.
+Codes and bodies: https://developers.cloudflare.com/ai-gateway/reference/troubleshooting/ and
+public reports; the documentation has no full table of them.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+from ._sdk import SDKError
+from .options import GatewayConfigError
+
+_BODY_LIMIT = 1_000_000
+_EDGE_CODE = re.compile(r"^\s*error code: (\d{3,5})")
+
+
+class GatewayError(SDKError):
+    """AI Gateway itself answered with an error.
+
+    Has the SDK's own attributes (`message`, `status_code`, `body`, `headers`, `raw_response`)
+    and:
+
+    Attributes:
+        code: the gateway's number for the error, `None` where it gave none.
+        log_id: `cf-aig-log-id` of the exchange, to find it in the dashboard.
+        retryable: whether the same request may succeed later.
+    """
+
+    retryable: bool = False
+    advice: str = "See the gateway's log in the Cloudflare dashboard."
+    code: int | None = None
+    log_id: str | None = None
+
+    def __init__(self, message: str, raw_response: Any, body: str | None = None) -> None:
+        # SDKError would append the body to the message, which may quote the prompt.
+        super(SDKError, self).__init__(message, raw_response, body)
+        object.__setattr__(self, "log_id", raw_response.headers.get("cf-aig-log-id"))
+
+
+class GatewayNotFoundError(GatewayError):
+    """There is no gateway of that name in the account (2001)."""
+
+    advice = (
+        "Check CLOUDFLARE_ACCOUNT_ID and CLOUDFLARE_GATEWAY_ID, or create the gateway in the "
+        "Cloudflare dashboard under AI > AI Gateway; only `default` is created by itself."
+    )
+
+
+class GatewayRateLimitedError(GatewayError):
+    """The gateway's own request limit is reached (2003)."""
+
+    retryable = True
+    advice = (
+        "Slow down, or raise the limit in the gateway's settings in the dashboard (Rate limiting)."
+    )
+
+
+class GatewayProviderError(GatewayError):
+    """The gateway got no answer from the provider (2005)."""
+
+    retryable = True
+    advice = "Try again; if it stays, check the provider's status and a dynamic route's targets."
+
+
+class GatewayInvalidProviderError(GatewayError):
+    """The provider segment of the URL, or the model's prefix, is unknown (2008)."""
+
+    advice = "Check CF_AIG_PROVIDER (`mistral`, or `custom-<slug>` as created in the dashboard)."
+
+
+class GatewayUnauthorizedError(GatewayError):
+    """The gateway token is missing or wrong (2009).
+
+    One report saw this code for throttling, so an occasional one may pass.
+    """
+
+    advice = (
+        "Check CF_AIG_TOKEN: it must be a Cloudflare API token of this account with the "
+        "permission `AI Gateway Run`, created under AI > AI Gateway > Settings. It is not the "
+        "Mistral key."
+    )
+
+
+class GatewayGuardrailError(GatewayError):
+    """Guardrails blocked the prompt (2016) or the answer (2017)."""
+
+    advice = "The same text will be blocked again; the rules are in the gateway's Guardrails tab."
+
+
+class GatewayBadFormatError(GatewayError):
+    """The request is not in the endpoint's shape (2019)."""
+
+    advice = (
+        "On the compat endpoint the model needs a prefix: `mistral/{model}` or `dynamic/{route}`."
+    )
+
+
+class GatewayCreditsError(GatewayError):
+    """The account has no credits for this request (2021)."""
+
+    advice = "Send your own Mistral key, store one in the gateway (BYOK), or add credits."
+
+
+class GatewayDlpError(GatewayError):
+    """Data loss prevention blocked the prompt (2029) or the answer (2030)."""
+
+    advice = "The same text will be blocked again; `cf-aig-dlp` names the policy."
+
+
+class GatewayStoredKeyError(GatewayError):
+    """There is no stored key with that alias (2040)."""
+
+    advice = "Check CF_AIG_BYOK_ALIAS against the gateway's Provider Keys in the dashboard."
+
+
+class GatewaySpendLimitError(GatewayError):
+    """A spend limit is reached (2041, 2045, or a spending policy without a code)."""
+
+    advice = (
+        "It ends with the limit's window; the rules are in the gateway's settings (Spend limits)."
+    )
+
+
+class GatewayPolicyError(GatewayError):
+    """A policy denied the request."""
+
+    advice = "The rules are in the gateway's Policies in the dashboard."
+
+
+class GatewayScannerError(GatewayError):
+    """The guardrail scanner is unavailable and a rule says block (7013)."""
+
+    retryable = True
+    advice = "Try again; the gateway blocks while its scanner is down and a Block rule applies."
+
+
+class GatewayUnavailableError(GatewayError):
+    """Cloudflare's edge answered in place of the gateway."""
+
+    advice = "See https://www.cloudflarestatus.com, or set CF_AIG_FALLBACK=direct."
+
+
+class GatewayStreamError(GatewayError):
+    """A streamed answer ended before its end, or with an error in the middle."""
+
+    retryable = True
+    advice = "What was yielded so far is incomplete; ask again."
+
+
+class GatewayRedirectError(GatewayError):
+    """The answer is a redirect that cannot be followed safely."""
+
+    advice = "Check the base URL (CF_AIG_BASE_URL)."
+
+
+BY_CODE: Mapping[int, type[GatewayError]] = {
+    2001: GatewayNotFoundError,
+    2003: GatewayRateLimitedError,
+    2005: GatewayProviderError,
+    2008: GatewayInvalidProviderError,
+    2009: GatewayUnauthorizedError,
+    2016: GatewayGuardrailError,
+    2017: GatewayGuardrailError,
+    2019: GatewayBadFormatError,
+    2021: GatewayCreditsError,
+    2029: GatewayDlpError,
+    2030: GatewayDlpError,
+    2040: GatewayStoredKeyError,
+    2041: GatewaySpendLimitError,
+    2045: GatewaySpendLimitError,
+    7013: GatewayScannerError,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Verdict:
+    kind: type[GatewayError]
+    code: int | None
+    message: str
+
+
+def from_response(response: Any) -> GatewayError | None:
+    """Return the error a read response stands for, `None` for anything of Mistral's own."""
+    verdict = _verdict(response)
+    return None if verdict is None else _build(verdict, response)
+
+
+def of_kind(kind: type[GatewayError], message: str, response: Any, body: str = "") -> GatewayError:
+    """Return an error the adapter itself found, about a response that need not be read."""
+    return kind(f"AI Gateway: {message}. {kind.advice}", response, body)
+
+
+def _build(verdict: _Verdict, response: Any) -> GatewayError:
+    code = "" if verdict.code is None else f"{verdict.code}, "
+    said = verdict.message.rstrip(".")
+    text = f"AI Gateway: {said} ({code}HTTP {response.status_code}). {verdict.kind.advice}"
+    error = verdict.kind(text, response)
+    object.__setattr__(error, "code", verdict.code)
+    if verdict.kind in (GatewayError, GatewayUnavailableError):
+        object.__setattr__(error, "retryable", response.status_code in (429, *range(500, 600)))
+    return error
+
+
+def _verdict(response: Any) -> _Verdict | None:
+    body = response.content
+    parsed = _parsed(body)
+    if isinstance(parsed, Mapping):
+        return _from_envelope(cast("Mapping[str, Any]", parsed), response.status_code)
+    return _from_edge(response, parsed)
+
+
+def _parsed(body: bytes) -> object:
+    if len(body) > _BODY_LIMIT:
+        return None
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _from_envelope(body: Mapping[str, Any], status: int) -> _Verdict | None:
+    if body.get("name") != "AiGatewayError" and body.get("success") is not False:
+        return None
+    detail = _first_detail(body.get("error") or body.get("errors"))
+    code = _first_int(body.get("internalCode"), detail.get("code"))
+    message = _first_text(detail.get("message"), body.get("message"), body.get("description"))
+    if code is not None:
+        return _Verdict(BY_CODE.get(code, GatewayError), code, message)
+    return _Verdict(_policy_kind(message, status), None, message)
+
+
+def _first_detail(details: Any) -> Mapping[str, Any]:
+    """Return the first error of an array, an object or a bare text."""
+    if isinstance(details, list):
+        details = next(iter(cast("list[Any]", details)), None)
+    if isinstance(details, Mapping):
+        return cast("Mapping[str, Any]", details)
+    return {"message": details}
+
+
+def _policy_kind(message: str, status: int) -> type[GatewayError]:
+    """Tell the policy answers apart, which carry no code (docs: features/policies)."""
+    if "spend" in message.lower() and status in (402, 403, 429):
+        return GatewaySpendLimitError
+    if "policy" in message.lower() and status == 403:
+        return GatewayPolicyError
+    return GatewayError
+
+
+def _from_edge(response: Any, parsed: object) -> _Verdict | None:
+    """Recognise a page of Cloudflare's edge: neither the gateway nor Mistral answers so."""
+    status: int = response.status_code
+    text = response.content[:200].decode("latin-1")
+    blocked = _EDGE_CODE.match(text)
+    if blocked:
+        code = int(blocked.group(1))
+        return _Verdict(GatewayUnavailableError, None, f"the edge said error code {code}")
+    if 520 <= status <= 530 or (status in (403, 502, 503, 504) and _is_page(response, parsed)):
+        return _Verdict(
+            GatewayUnavailableError, None, "Cloudflare's edge answered, not the gateway"
+        )
+    return None
+
+
+def _is_page(response: Any, parsed: object) -> bool:
+    if parsed is not None:
+        return False
+    return "json" not in response.headers.get("content-type", "") or not response.content
+
+
+def _first_int(*candidates: object) -> int | None:
+    for candidate in candidates:
+        if isinstance(candidate, int) and not isinstance(candidate, bool):
+            return candidate
+        if isinstance(candidate, str) and candidate.isdecimal() and len(candidate) < 10:
+            return int(candidate)
+    return None
+
+
+def _first_text(*candidates: object) -> str:
+    for candidate in candidates:
+        if isinstance(candidate, str) and candidate.strip():
+            return candidate.strip()[:500]
+    return "no message"
+
+
+__all__ = [
+    "BY_CODE",
+    "GatewayBadFormatError",
+    "GatewayConfigError",
+    "GatewayCreditsError",
+    "GatewayDlpError",
+    "GatewayError",
+    "GatewayGuardrailError",
+    "GatewayInvalidProviderError",
+    "GatewayNotFoundError",
+    "GatewayPolicyError",
+    "GatewayProviderError",
+    "GatewayRateLimitedError",
+    "GatewayRedirectError",
+    "GatewayScannerError",
+    "GatewaySpendLimitError",
+    "GatewayStoredKeyError",
+    "GatewayStreamError",
+    "GatewayUnauthorizedError",
+    "GatewayUnavailableError",
+    "from_response",
+    "of_kind",
+]

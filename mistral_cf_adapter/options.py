@@ -1,0 +1,385 @@
+"""The gateway's request headers as options: one table, four places to set them.
+
+Every field of `GatewayOptions` that is not listed in `_NOT_HEADERS` is one request header,
+`cf-aig-` plus the name with dashes. Adding a header is one line there; it then is an option
+of `gateway_options()` and `gateway_headers()`, a setting, an environment variable and a
+command-line flag.
+"""
+
+import enum
+import functools
+import inspect
+import json
+import math
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from datetime import date, time
+from decimal import Decimal, InvalidOperation
+from types import TracebackType
+from typing import Annotated, Any, Literal, ParamSpec, Self, TypeAlias, TypeVar, cast
+from uuid import UUID
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, ValidationError
+from pydantic.fields import FieldInfo
+
+MONTH = 30 * 24 * 3600
+METADATA_ENTRIES = 5
+PREFIX = "cf-aig-"
+
+_NOT_HEADERS = frozenset({"endpoint"})
+_COSTS = frozenset(
+    {"per_token_in", "per_token_out", "per_cache_read_token", "per_cache_write_token"}
+)
+
+MetadataValue: TypeAlias = (
+    str | int | float | bool | Decimal | date | time | UUID | enum.Enum  # datetime is a date
+)
+
+
+class GatewayConfigError(ValueError):
+    """A setting, an option or a combination of them cannot work; nothing was sent."""
+
+
+def _header_text(value: str) -> str:
+    if not (value.isascii() and value.isprintable()) or value != value.strip():
+        msg = "must be printable ASCII without surrounding spaces, as it travels in an HTTP header"
+        raise ValueError(msg)
+    return value
+
+
+def _metadata(value: object) -> dict[str, str | int | float | bool]:
+    if isinstance(value, str):
+        value = json.loads(value)
+    if not isinstance(value, Mapping):
+        msg = "must be a flat mapping of names to strings, numbers and booleans"
+        raise ValueError(msg)  # noqa: TRY004 - pydantic collects ValueError only
+    entries = {
+        str(name): _metadata_value(str(name), entry)
+        for name, entry in cast("Mapping[object, object]", value).items()
+    }
+    return checked_metadata(entries)
+
+
+def _metadata_value(name: str, value: object) -> str | int | float | bool:
+    if name.startswith("cf."):
+        msg = f"entry {name!r}: names that start with 'cf.' are reserved and stripped"
+        raise ValueError(msg)
+    if isinstance(value, enum.Enum):
+        return _metadata_value(name, value.value)
+    if isinstance(value, Decimal | UUID):
+        return str(value)
+    if isinstance(value, date | time):
+        return value.isoformat()
+    if isinstance(value, float) and not math.isfinite(value):
+        msg = f"entry {name!r}: NaN and infinity are not JSON"
+        raise ValueError(msg)
+    if isinstance(value, str | int | float):
+        return value
+    msg = (
+        f"entry {name!r} is {type(value).__name__}: the gateway drops all metadata when one value "
+        "is not a string, a number or a boolean"
+    )
+    raise ValueError(msg)
+
+
+def checked_metadata(entries: dict[str, Any]) -> dict[str, Any]:
+    """Return the entries, or raise ValueError when there are more than the gateway keeps."""
+    if len(entries) <= METADATA_ENTRIES:
+        return entries
+    msg = (
+        f"{len(entries)} entries ({', '.join(entries)}), but the gateway keeps "
+        f"{METADATA_ENTRIES} and drops the rest"
+    )
+    raise ValueError(msg)
+
+
+def _decimal(value: object) -> Decimal:
+    try:
+        return Decimal(str(value))
+    except InvalidOperation:
+        msg = "costs must be numbers"
+        raise ValueError(msg) from None
+
+
+def _custom_cost(value: object) -> dict[str, Decimal]:
+    if isinstance(value, str):
+        value = json.loads(value, parse_float=Decimal)
+    given = cast("Mapping[str, object]", value if isinstance(value, Mapping) else {})
+    if not given or not _COSTS.issuperset(given):
+        msg = f"must name costs per token: any of {', '.join(sorted(_COSTS))}"
+        raise ValueError(msg)
+    costs = {name: _decimal(cost) for name, cost in given.items()}
+    if not all(cost.is_finite() and cost >= 0 for cost in costs.values()):
+        msg = "costs must be finite and not negative"
+        raise ValueError(msg)
+    return costs
+
+
+_Text: TypeAlias = Annotated[str, AfterValidator(_header_text)]
+_Metadata: TypeAlias = Annotated[Mapping[str, MetadataValue], PlainValidator(_metadata)]
+_Cost: TypeAlias = Annotated[
+    Mapping[str, Decimal | float | int | str], PlainValidator(_custom_cost)
+]
+
+
+def _hex(length: int) -> Any:
+    return Field(pattern=f"^[0-9a-f]{{{length}}}$")
+
+
+class GatewayOptions(BaseModel):
+    """Per-request controls of AI Gateway; `None` sends no header.
+
+    Documented at https://developers.cloudflare.com/ai-gateway/ (features, configuration and
+    observability pages); limits are checked here because the gateway drops bad values silently.
+    """
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", hide_input_in_errors=True, use_attribute_docstrings=True
+    )
+
+    cache_ttl: Annotated[int, Field(ge=60, le=MONTH)] | None = None
+    """Seconds to cache the answer, 60 to 2592000 (30 days). Use skip_cache to bypass the cache."""
+    skip_cache: bool | None = None
+    """True bypasses the gateway's cache."""
+    cache_key: _Text | None = None
+    """Replaces the default cache key."""
+    metadata: _Metadata | None = None
+    """At most 5 flat entries stored with the log, as JSON."""
+    collect_log: bool | None = None
+    """Overrides the gateway's log setting, either way."""
+    collect_log_payload: bool | None = None
+    """False keeps prompt and answer out of the log."""
+    request_timeout: Annotated[int, Field(ge=1)] | None = None
+    """Milliseconds the gateway waits for the provider's first byte."""
+    max_attempts: Annotated[int, Field(ge=1, le=5)] | None = None
+    """Attempts the gateway makes, 1 to 5; multiplies with the SDK's own retries."""
+    retry_delay: Annotated[int, Field(ge=0, le=60_000)] | None = None
+    """Milliseconds between the gateway's attempts, 0 to 60000."""
+    backoff: Literal["constant", "linear", "exponential"] | None = None
+    """How the delay between the gateway's attempts grows."""
+    custom_cost: _Cost | None = None
+    """Costs per token for the log: per_token_in, per_token_out, per_cache_read_token, ..."""
+    event_id: _Text | None = None
+    """Your own id for the event, echoed back by the gateway."""
+    byok_alias: _Text | None = None
+    """Alias of the stored key to use; implies byok when it is a setting."""
+    no_wholesale: bool | None = None
+    """True never falls back to Cloudflare credits."""
+    otel_trace_id: Annotated[str, _hex(32)] | None = None
+    """Trace id, 32 hex digits; by default taken from an outgoing traceparent."""
+    otel_parent_span_id: Annotated[str, _hex(16)] | None = None
+    """Parent span id, 16 hex digits; by default taken from an outgoing traceparent."""
+    endpoint: Literal["native", "compat"] | None = None
+    """Where chat completions go: the provider's own path, or /compat (for dynamic routes)."""
+
+
+def header_names() -> dict[str, str]:
+    """Map every option that is a request header to the header's name."""
+    return {
+        name: PREFIX + name.replace("_", "-")
+        for name in GatewayOptions.model_fields
+        if name not in _NOT_HEADERS
+    }
+
+
+_HEADERS = header_names()
+
+
+def merged(outer: Mapping[str, Any], inner: Mapping[str, Any]) -> dict[str, Any]:
+    """Lay the inner options over the outer ones, `metadata` entry by entry.
+
+    Raises:
+        GatewayConfigError: the merged metadata has more entries than the gateway keeps.
+    """
+    result = {**outer, **inner}
+    if inner.get("metadata") and outer.get("metadata"):
+        result["metadata"] = _merged_metadata(outer["metadata"], inner["metadata"])
+    return result
+
+
+def _merged_metadata(outer: Mapping[str, Any], inner: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        return checked_metadata({**outer, **inner})
+    except ValueError as error:
+        msg = f"metadata, merged from all places: {error}"
+        raise GatewayConfigError(msg) from None
+
+
+def rendered(options: Mapping[str, Any]) -> dict[str, str]:
+    """Return the options as request headers; `None` sends none."""
+    return {
+        _HEADERS[name]: _header_value(value)
+        for name, value in options.items()
+        if value is not None and name in _HEADERS
+    }
+
+
+def _header_value(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, Mapping):
+        return _json(cast("Mapping[str, object]", value))
+    return str(value)
+
+
+def _json(value: Mapping[str, object]) -> str:
+    # Decimal has no JSON form of its own; its plain digits are one.
+    items = (
+        f"{json.dumps(name)}:{format(item, 'f') if isinstance(item, Decimal) else json.dumps(item)}"
+        for name, item in value.items()
+    )
+    return "{" + ",".join(items) + "}"
+
+
+def with_metadata_below(header: str, outer: Mapping[str, Any]) -> str:
+    """Lay a metadata header that a call carries over the metadata set further out.
+
+    A header that is not a JSON object is the caller's own business and is returned unchanged.
+    """
+    try:
+        inner = json.loads(header)
+    except ValueError:
+        return header
+    if not isinstance(inner, dict):
+        return header
+    return _json(_merged_metadata(outer, cast("dict[str, Any]", inner)))
+
+
+def explain(
+    error: ValidationError,
+    fields: Mapping[str, FieldInfo],
+    naming: Callable[[str], str] = str,
+) -> str:
+    """Say what is wrong with which option, never quoting the value."""
+    lines: list[str] = []
+    for problem in error.errors(include_url=False, include_input=False, include_context=False):
+        name = naming(str(problem["loc"][0]))
+        text = problem["msg"].removeprefix("Value error, ")
+        field = fields.get(str(problem["loc"][0]))
+        about = f" ({field.description})" if field is not None else ""
+        if problem["type"] == "extra_forbidden":
+            text = f"is not an option; there are {', '.join(fields)}"
+        lines.append(f"{name}: {text}{about}")
+    return "; ".join(lines)
+
+
+def _checked(**options: Any) -> dict[str, Any]:
+    try:
+        model = GatewayOptions(**options)
+    except ValidationError as error:
+        raise GatewayConfigError(explain(error, GatewayOptions.model_fields)) from None
+    return {name: getattr(model, name) for name in model.model_fields_set}
+
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+def _takes_options(
+    model: Callable[_P, GatewayOptions],
+) -> Callable[[Callable[..., _R]], Callable[_P, _R]]:
+    """Give a function the signature of `GatewayOptions`, for type checkers and `help()`."""
+
+    def decorate(function: Callable[..., _R]) -> Callable[_P, _R]:
+        function.__signature__ = inspect.signature(model)  # type: ignore[attr-defined]
+        return cast("Callable[_P, _R]", function)
+
+    return decorate
+
+
+class Layer:
+    """The options of the enclosing `gateway_options()` blocks, merged."""
+
+    __slots__ = ("options", "outer", "rendered")
+
+    def __init__(self, options: Mapping[str, Any], outer: "Layer | None") -> None:
+        self.options: Mapping[str, Any] = (
+            options if outer is None else merged(outer.options, options)
+        )
+        self.outer = outer
+        self.rendered: tuple[object, object] | None = None
+
+
+_current: ContextVar[Layer | None] = ContextVar("mistral_cf_adapter.options", default=None)
+current_layer = _current.get
+
+
+class OptionsBlock:
+    """What `gateway_options()` returns: a context manager and a decorator."""
+
+    __slots__ = ("_options",)
+
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        self._options = options
+
+    def __enter__(self) -> Self:
+        _current.set(Layer(self._options, _current.get()))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        layer = _current.get()
+        _current.set(layer and layer.outer)
+
+    def __call__(self, function: _F) -> _F:
+        """Run every call of the function, sync or async, inside the block."""
+        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+            msg = "gateway_options() cannot decorate a generator: use `with` inside of it instead"
+            raise TypeError(msg)
+        if inspect.iscoroutinefunction(function):
+            return cast("_F", self._around_async(function))
+
+        @functools.wraps(function)
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
+            with self:
+                return function(*args, **kwargs)
+
+        return cast("_F", wrapper)
+
+    def _around_async(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        async def wrapper(*args: Any, **kwargs: Any) -> Any:
+            with self:
+                return await function(*args, **kwargs)
+
+        return wrapper
+
+    def __repr__(self) -> str:
+        return f"gateway_options({', '.join(self._options)})"
+
+
+@_takes_options(GatewayOptions)
+def gateway_options(**options: Any) -> OptionsBlock:
+    """Set gateway options for every call in a block, or in a decorated function.
+
+    Blocks nest, the inner one wins option by option (`metadata` entry by entry), and each task
+    and thread has its own. An option set to `None` takes back what was set further out. Options
+    on the call itself (`http_headers=gateway_headers(...)`) win over the block.
+
+    Raises:
+        GatewayConfigError: a value is out of range, or merged metadata has over 5 entries.
+
+    Example:
+        >>> with gateway_options(cache_ttl=3600, metadata={"team": "search"}):
+        ...     pass  # client.chat.complete(...)
+    """
+    return OptionsBlock(_checked(**options))
+
+
+@_takes_options(GatewayOptions)
+def gateway_headers(**options: Any) -> dict[str, str]:
+    """Return gateway options as headers, for `http_headers=` of a single call.
+
+    Raises:
+        GatewayConfigError: a value is out of range, or `endpoint` is given, which is no header.
+
+    Example:
+        >>> gateway_headers(skip_cache=True)
+        {'cf-aig-skip-cache': 'true'}
+    """
+    if "endpoint" in options:
+        msg = "endpoint is not a header: use gateway_options(endpoint=...) or the setting"
+        raise GatewayConfigError(msg)
+    return rendered(_checked(**options))

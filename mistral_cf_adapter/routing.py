@@ -1,0 +1,308 @@
+"""Pure decisions: which URL, which headers, which answer. Nothing here touches a socket."""
+
+import json
+import re
+import sys
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Any, Literal, NamedTuple, NoReturn
+from urllib.parse import urlsplit
+
+from . import calls, errors
+from .options import PREFIX, GatewayConfigError, Layer, current_layer, merged, rendered
+from .options import with_metadata_below as metadata_below
+from .settings import GatewaySettings
+
+AUTHORIZATION = "cf-aig-authorization"
+METADATA = "cf-aig-metadata"
+MISTRAL_HOST = "api.mistral.ai"
+
+_CHAT = "/v1/chat/completions"
+_PORTS = {"https": 443, "http": 80}
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}")
+_ROUTED = "mistral_cf_adapter.routed"
+_ATTEMPT = "mistral_cf_adapter.attempt"
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where requests go and what they carry, worked out once from the settings."""
+
+    origin: tuple[str, str, int]
+    prefix: bytes
+    provider_path: str
+    provider_url: str
+    compat_url: str
+    options: Mapping[str, Any]
+    stored_key: bool
+    token: str | None = field(repr=False)
+    mistral_api_key: str | None = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
+
+    @classmethod
+    def of(cls, settings: GatewaySettings, provider: str | None = None) -> "Route":
+        """Work out the route for the settings, or for another provider of the same gateway."""
+        root = urlsplit(settings.root_url)
+        provider = provider or settings.provider
+        token, key = settings.token, settings.mistral_api_key
+        return cls(
+            origin=(root.scheme, root.hostname or "", root.port or _PORTS[root.scheme]),
+            prefix=f"{root.path}/".encode(),
+            provider_path=f"{root.path}/{provider}",
+            provider_url=f"{settings.root_url}/{provider}",
+            compat_url=settings.compat_url,
+            options=settings.options,
+            stored_key=settings.stored_key,
+            token=token and token.get_secret_value(),
+            mistral_api_key=key and key.get_secret_value(),
+            headers=rendered(settings.options),
+        )
+
+    def is_origin_of(self, url: Any) -> bool:
+        """Tell whether a URL lies on the gateway's own host."""
+        return _origin(url) == self.origin
+
+    def covers(self, url: Any) -> bool:
+        """Tell whether a URL lies below this account's gateway."""
+        return self.is_origin_of(url) and bytes(url.raw_path).startswith(self.prefix)
+
+
+def _origin(url: Any) -> tuple[str, str, int]:
+    return url.scheme, url.host, url.port or _PORTS.get(url.scheme, 0)
+
+
+def route_of(settings: GatewaySettings, provider: str | None = None) -> Route:
+    """Return the route for the settings, worked out once for each settings object."""
+    routes: dict[str | None, Route] = settings.__dict__.setdefault("_routes", {})
+    if provider not in routes:
+        routes[provider] = Route.of(settings, provider)
+    return routes[provider]
+
+
+class Step(NamedTuple):
+    """One thing for the transport to do: send a request, or read or close a response."""
+
+    do: Literal["send", "read", "close"]
+    what: Any
+
+
+Flow = Generator[Step, Any, Any]
+
+
+def exchange(route: Route, request: Any, *, max_redirects: int) -> Flow:
+    """Decide one exchange step by step; the transport does the steps, sync or async.
+
+    Returns:
+        The response for the SDK, whose request is the SDK's own, without the gateway's token.
+
+    Raises:
+        GatewayConfigError: the request cannot work; nothing was sent.
+        GatewayError: the gateway itself answered that it cannot.
+    """
+    if _ROUTED in request.extensions:
+        return (yield Step("send", request))
+    covered = route.covers(request.url)
+    outgoing = outbound(route, request, current_layer()) if covered else uncovered(request)
+    request.extensions[_ATTEMPT] = attempt = request.extensions.get(_ATTEMPT, 0) + 1
+    facts = {"method": request.method, "path": _path(route, request), "attempt": attempt}
+    started = perf_counter()
+    try:
+        response = yield from _follow(route, outgoing, max_redirects)
+    except Exception as error:
+        _hide_request(error, request)
+        if covered:
+            calls.report({}, **facts, elapsed=perf_counter() - started, status_code=None)
+        raise
+    response.request = request
+    if not covered:
+        return response
+    if response.status_code >= 400:
+        yield Step("read", response)
+    elapsed = perf_counter() - started
+    calls.report(response.headers, **facts, elapsed=elapsed, status_code=response.status_code)
+    return inbound(response)
+
+
+def _follow(route: Route, outgoing: Any, max_redirects: int) -> Flow:
+    """Send, and follow redirects hop by hop, with secrets for the gateway's origin only."""
+    for _ in range(max_redirects + 1):
+        response = yield Step("send", outgoing)
+        if max_redirects == 0 or not response.has_redirect_location:
+            return response
+        following = redirected(route, outgoing, response)
+        yield Step("close", response)
+        if following is None:
+            message = f"HTTP {response.status_code} redirects to an address that cannot be followed"
+            raise errors.of_kind(errors.GatewayRedirectError, message, response)
+        outgoing = following
+    _too_many_redirects(outgoing)
+
+
+def _too_many_redirects(request: Any) -> NoReturn:
+    library = sys.modules[type(request).__module__.partition(".")[0]]
+    msg = "Exceeded maximum allowed redirects."
+    raise library.TooManyRedirects(msg, request=request)
+
+
+def _hide_request(error: Exception, request: Any) -> None:
+    """Have a transport error name the SDK's request, which never carries the token."""
+    if getattr(error, "_request", None) is not None:
+        error.request = request  # type: ignore[attr-defined]
+
+
+def _path(route: Route, request: Any) -> str:
+    path: str = request.url.path
+    return path.removeprefix(route.provider_path)
+
+
+def outbound(route: Route, request: Any, layer: Layer | None) -> Any:
+    """Return a copy of the request with the gateway's headers and the right credentials.
+
+    Raises:
+        GatewayConfigError: there is no key to send, or merged metadata has over 5 entries.
+    """
+    options, defaults = _laid_over(route, layer)
+    headers = request.headers.copy()
+    own = _own_headers(headers)
+    if METADATA in own and options.get("metadata"):
+        own[METADATA] = metadata_below(own[METADATA], options["metadata"])
+    for name, value in {**_trace(headers), **defaults, **own}.items():
+        headers[name] = value
+    _authorize(route, headers)
+    if route.token is not None and AUTHORIZATION not in own:
+        headers[AUTHORIZATION] = f"Bearer {route.token}"
+    if options.get("endpoint") == "compat" and request.url.path == route.provider_path + _CHAT:
+        return _compat(route, request, headers)
+    return _copy(request, headers)
+
+
+def uncovered(request: Any) -> Any:
+    """Return a copy for a host that is not the gateway: nothing of the gateway's goes there."""
+    headers = request.headers.copy()
+    for name in _own_headers(headers):
+        del headers[name]
+    return _copy(request, headers)
+
+
+def _laid_over(route: Route, layer: Layer | None) -> tuple[Mapping[str, Any], Mapping[str, str]]:
+    """Return the options in force and their headers, remembered for the next call."""
+    if layer is None:
+        return route.options, route.headers
+    if layer.rendered is None or layer.rendered[0] is not route:
+        options = merged(route.options, layer.options)
+        layer.rendered = (route, options, rendered(options))
+    return layer.rendered[1], layer.rendered[2]
+
+
+def _own_headers(headers: Any) -> dict[str, str]:
+    """Return the `cf-aig-*` headers a call brings itself, the last one where it doubles them."""
+    return {
+        name.lower(): value for name, value in headers.multi_items() if name[:7].lower() == PREFIX
+    }
+
+
+def _trace(headers: Any) -> dict[str, str]:
+    match = _TRACEPARENT.fullmatch(headers.get("traceparent", ""))
+    if match is None:
+        return {}
+    return {
+        "cf-aig-otel-trace-id": match.group(1),
+        "cf-aig-otel-parent-span-id": match.group(2),
+    }
+
+
+def _authorize(route: Route, headers: Any) -> None:
+    if route.stored_key:
+        headers.pop("authorization", None)
+        headers.pop("x-api-key", None)
+        return
+    authorization = headers.get_list("authorization")
+    if len(authorization) > 1:
+        # The SDK sends both where a call spells the header in another case; the call's is last.
+        headers["authorization"] = authorization[-1]
+    if authorization or "x-api-key" in headers:
+        return
+    if route.mistral_api_key is None:
+        msg = (
+            "There is no Mistral key to send: set MISTRAL_API_KEY, pass api_key=..., or, if the "
+            "key is stored in the gateway, say so with CF_AIG_BYOK=true"
+        )
+        raise GatewayConfigError(msg)
+    headers["Authorization"] = f"Bearer {route.mistral_api_key}"
+
+
+def _copy(request: Any, headers: Any, url: Any = None) -> Any:
+    """Copy a request with its stream and loaded body; the SDK sends its own again on a retry."""
+    copy: Any = object.__new__(type(request))
+    copy.__dict__.update(request.__dict__)
+    copy.headers = headers
+    copy.extensions = {**request.extensions, _ROUTED: True}
+    if url is not None:
+        copy.url = url
+        headers["host"] = url.netloc.decode("ascii")
+    return copy
+
+
+def _compat(route: Route, request: Any, headers: Any) -> Any:
+    """Turn a chat request into one for the OpenAI-compatible endpoint."""
+    body = json.loads(request.content)
+    if "/" not in str(body.get("model", "")):
+        body["model"] = f"mistral/{body['model']}"
+    content = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+    for name in ("host", "content-length"):
+        headers.pop(name, None)
+    return type(request)(
+        request.method,
+        f"{route.compat_url}/chat/completions",
+        headers=headers,
+        content=content,
+        extensions={**request.extensions, _ROUTED: True},
+    )
+
+
+def redirected(route: Route, sent: Any, response: Any) -> Any:
+    """Return the request for the next hop, `None` where it must not or cannot be followed."""
+    following = response.next_request
+    if following is None:
+        return None
+    url = following.url
+    if sent.url.scheme == "https" and url.scheme != "https":
+        return None
+    if _origin(url) == ("https", MISTRAL_HOST, 443) and route.is_origin_of(sent.url):
+        return _back_through(route, sent, following)
+    if _origin(url) != _origin(sent.url):
+        for name in ("authorization", "x-api-key", *_own_headers(following.headers)):
+            following.headers.pop(name, None)
+    return following
+
+
+def _back_through(route: Route, sent: Any, following: Any) -> Any:
+    """Send a hop to Mistral's own host through the gateway again."""
+    path = bytes(following.url.raw_path).decode("ascii")
+    url = type(following.url)(f"{route.provider_url}{path}")
+    headers = following.headers
+    if "authorization" in sent.headers:
+        headers["Authorization"] = sent.headers["authorization"]
+    return _copy(following, headers, url)
+
+
+def inbound(response: Any) -> Any:
+    """Return the response, or raise the error that the gateway itself answered with.
+
+    An error that may pass is raised only when the SDK has done its retries: the SDK decides
+    those by the status of a returned response, and reads the text of the last one.
+    """
+    if response.status_code < 400:
+        return response
+    error = errors.from_response(response)
+    if error is None:
+        return response
+    if not error.retryable:
+        raise error
+
+    def raise_now(*_: object) -> NoReturn:
+        raise error
+
+    response.iter_text = response.aiter_text = raise_now
+    return response

@@ -1,0 +1,278 @@
+"""`GatewaySettings`: environment -> checked values -> URLs."""
+
+import difflib
+import os
+import re
+import warnings
+from functools import cached_property
+from typing import Annotated, Any, Literal, NoReturn
+from urllib.parse import urlsplit
+
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+)
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from .baseurl import checked_base_url
+from .options import GatewayConfigError, GatewayOptions, explain
+
+GATEWAY_URL = "https://gateway.ai.cloudflare.com/v1"
+
+# Names the world already has; the first one set wins. Everything else is CF_AIG_<NAME>.
+ALIASES: dict[str, tuple[str, ...]] = {
+    "account_id": ("CLOUDFLARE_ACCOUNT_ID", "CF_ACCOUNT_ID", "CF_AIG_ACCOUNT_ID"),
+    "gateway_id": ("CLOUDFLARE_GATEWAY_ID", "CLOUDFLARE_AI_GATEWAY_ID", "CF_AIG_GATEWAY_ID"),
+    "token": ("CF_AIG_TOKEN", "CLOUDFLARE_AI_GATEWAY_TOKEN"),
+    "mistral_api_key": ("MISTRAL_API_KEY", "CF_AIG_MISTRAL_API_KEY"),
+    "base_url": ("CF_AIG_BASE_URL", "CLOUDFLARE_AI_GATEWAY_BASE_URL"),
+}
+
+_SEGMENT = re.compile(r"[A-Za-z0-9_.~-]+")
+_PROVIDER = re.compile(r"mistral|custom-[A-Za-z0-9_-]+")
+
+
+def _segment(value: str) -> str:
+    value = value.strip()
+    if not value:
+        msg = "is blank"
+        raise ValueError(msg)
+    if not _SEGMENT.fullmatch(value) or set(value) == {"."}:
+        msg = "must be one path segment of a URL: letters, digits, `-` and `_` (copy the id alone)"
+        raise ValueError(msg)
+    return value
+
+
+def _secret(value: object) -> object:
+    """Accept a key as it is copied, with or without `Bearer `; reject what no key looks like."""
+    text = value.get_secret_value() if isinstance(value, SecretStr) else value
+    if not isinstance(text, str):
+        return value
+    if text.lower().startswith("bearer:"):
+        msg = "starts with `Bearer:`; give the token alone"
+        raise ValueError(msg)
+    if text.lower().startswith("bearer "):
+        text = text[len("bearer ") :]
+    if not text.strip():
+        msg = "is blank"
+        raise ValueError(msg)
+    if not (text.isascii() and text.isprintable()) or set(text) & set(" \"'`{}<>$"):
+        msg = "has quotes, spaces, a line break or a placeholder in it; give the token alone"
+        raise ValueError(msg)
+    return SecretStr(text)
+
+
+def _provider(value: str) -> str:
+    if not _PROVIDER.fullmatch(value):
+        msg = "must be `mistral` or `custom-<slug>`, the name of a custom provider of the gateway"
+        raise ValueError(msg)
+    return value
+
+
+def _providers(value: dict[str, str]) -> dict[str, str]:
+    return {_host(host): _provider(slug) for host, slug in value.items()}
+
+
+def _host(value: str) -> str:
+    host = urlsplit(value if "//" in value else f"//{value}").hostname
+    if not host:
+        msg = "must map hosts to providers, as {'api.eu.mistral.ai': 'custom-mistral-eu'}"
+        raise ValueError(msg)
+    return host
+
+
+_Secret = Annotated[SecretStr, BeforeValidator(_secret)]
+
+
+def _named(name: str) -> Any:
+    """Return the field's names: its own as a keyword, its aliases in the environment."""
+    return Field(default=None, validation_alias=AliasChoices(*ALIASES[name]))
+
+
+class GatewaySettings(GatewayOptions, BaseSettings):
+    """Which gateway, with which credentials and default options.
+
+    Every field can be given by keyword or by its environment variable, `CF_AIG_` plus the
+    name in capitals; the exceptions are `account_id` (`CLOUDFLARE_ACCOUNT_ID`,
+    `CF_ACCOUNT_ID`), `gateway_id` (`CLOUDFLARE_GATEWAY_ID`, `CLOUDFLARE_AI_GATEWAY_ID`),
+    `token` (also `CLOUDFLARE_AI_GATEWAY_TOKEN`), `mistral_api_key` (`MISTRAL_API_KEY`) and
+    `base_url` (also `CLOUDFLARE_AI_GATEWAY_BASE_URL`). A keyword wins over the environment,
+    which wins over a file; a file is read only when asked for, with `_env_file=".env"`,
+    `CF_AIG_ENV_FILE` or `_secrets_dir="/run/secrets"`.
+
+    Raises:
+        GatewayConfigError: a value is missing or cannot work; the message names the variable
+            and never shows a value.
+
+    Example:
+        >>> settings = GatewaySettings(account_id="0123abcd", gateway_id="prod", token="cf-token")
+        >>> settings.provider_url
+        'https://gateway.ai.cloudflare.com/v1/0123abcd/prod/mistral'
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="CF_AIG_",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
+        populate_by_name=True,
+        use_attribute_docstrings=True,
+    )
+
+    account_id: Annotated[str, AfterValidator(_segment)] | None = _named("account_id")
+    """Cloudflare account id, from the dashboard's URL; not needed with base_url."""
+    gateway_id: Annotated[str, Field(max_length=64), AfterValidator(_segment)] = Field(
+        default="default", validation_alias=AliasChoices(*ALIASES["gateway_id"])
+    )
+    """Name of the gateway, 1 to 64 characters."""
+    token: _Secret | None = _named("token")
+    """Cloudflare API token with `AI Gateway Run`, sent as `cf-aig-authorization: Bearer ...`."""
+    mistral_api_key: _Secret | None = _named("mistral_api_key")
+    """Mistral's key, sent as `Authorization` when a call brings none of its own."""
+    base_url: Annotated[str, AfterValidator(checked_base_url)] | None = _named("base_url")
+    """Everything before `/{provider}`, for custom domains: `https://ai.example.com`."""
+    provider: Annotated[str, AfterValidator(_provider)] = "mistral"
+    """`mistral`, or `custom-<slug>` for a custom provider such as Mistral's EU host."""
+    providers: Annotated[dict[str, str], AfterValidator(_providers)] = {}
+    """For patch(): which `custom-<slug>` serves which other Mistral host, as JSON."""
+    byok: bool = False
+    """True: the gateway holds the Mistral key; no Authorization is sent."""
+    fallback: Literal["none", "direct"] = "none"
+    """`direct`: call Mistral itself while the gateway cannot be reached."""
+    unsupported: Literal["error", "direct"] = "error"
+    """What to do with SDK paths the gateway does not carry (realtime, connectors)."""
+    speedups: bool = True
+    """False leaves the SDK's own code untouched."""
+    max_connections: Annotated[int, Field(ge=1)] = 1000
+    """Connections to the gateway at once, per process and event loop."""
+    keepalive_expiry: Annotated[float, Field(gt=0)] = 60.0
+    """Seconds an idle connection is kept for the next call."""
+
+    def __init__(self, **values: Any) -> None:
+        _reject_unknown(values, type(self))
+        if "CF_AIG_ENV_FILE" in os.environ:
+            values.setdefault("_env_file", os.environ["CF_AIG_ENV_FILE"])
+        _report_rivals(values)
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            msg = f"Gateway settings: {_explained(error, values)}"
+            raise GatewayConfigError(msg) from None
+        self._check_together(values)
+
+    def _check_together(self, values: dict[str, Any]) -> None:
+        if self.base_url is None and self.account_id is None:
+            msg = (
+                "CLOUDFLARE_ACCOUNT_ID is not set: export it (and CF_AIG_TOKEN), pass "
+                "GatewaySettings(account_id=..., token=...), or set CF_AIG_BASE_URL for a custom "
+                "domain"
+            )
+            raise GatewayConfigError(msg)
+        if self.stored_key and values.get("mistral_api_key") is not None:
+            msg = (
+                "byok and mistral_api_key contradict each other: any key that is sent is used in "
+                "place of the stored one. Drop one of them"
+            )
+            raise GatewayConfigError(msg)
+        if self.fallback == "direct" and (self.stored_key or self.mistral_api_key is None):
+            msg = (
+                "CF_AIG_FALLBACK=direct needs a Mistral key of your own (MISTRAL_API_KEY, and no "
+                "byok): a stored key is of no use outside the gateway"
+            )
+            raise GatewayConfigError(msg)
+
+    @property
+    def stored_key(self) -> bool:
+        """Whether the gateway holds the Mistral key: `byok`, or a `byok_alias`."""
+        return self.byok or self.byok_alias is not None
+
+    @cached_property
+    def root_url(self) -> str:
+        """Everything before `/{provider}` and `/compat`."""
+        return self.base_url or f"{GATEWAY_URL}/{self.account_id}/{self.gateway_id}"
+
+    @property
+    def provider_url(self) -> str:
+        """The `server_url` of a Mistral SDK, in any language."""
+        return f"{self.root_url}/{self.provider}"
+
+    @property
+    def compat_url(self) -> str:
+        """The `base_url` of an OpenAI client; models are named `mistral/{model}`."""
+        return f"{self.root_url}/compat"
+
+    @cached_property
+    def options(self) -> dict[str, Any]:
+        """The default gateway options that are set."""
+        names = GatewayOptions.model_fields.keys() & self.model_fields_set
+        return {name: getattr(self, name) for name in GatewayOptions.model_fields if name in names}
+
+    def __reduce__(self) -> NoReturn:
+        msg = (
+            "GatewaySettings holds secrets and does not pickle: build it in the worker, from the "
+            "environment"
+        )
+        raise TypeError(msg)
+
+
+def variables(name: str) -> tuple[str, ...]:
+    """Return the environment variables of a setting, the one that wins first."""
+    return ALIASES.get(name, (f"CF_AIG_{name.upper()}",))
+
+
+_from_environment: tuple[tuple[str | None, ...], GatewaySettings] | None = None
+
+
+def from_environment() -> GatewaySettings:
+    """Return `GatewaySettings()`, without reading an unchanged environment twice."""
+    global _from_environment  # noqa: PLW0603 - one environment a process, one memory of it
+    if "CF_AIG_ENV_FILE" in os.environ:
+        return GatewaySettings()
+    now = tuple(map(os.environ.get, _VARIABLES))
+    known = _from_environment
+    if known is not None and known[0] == now:
+        return known[1]
+    settings = GatewaySettings()
+    _from_environment = now, settings
+    return settings
+
+
+_VARIABLES = tuple(name for field in GatewaySettings.model_fields for name in variables(field))
+
+
+def _reject_unknown(values: dict[str, Any], settings: type[GatewaySettings]) -> None:
+    known = set(settings.model_fields).union(*ALIASES.values())
+    for name in values:
+        if name in known or name.startswith("_"):
+            continue
+        near = difflib.get_close_matches(name, settings.model_fields, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        msg = f"GatewaySettings has no setting {name!r}{hint}"
+        raise GatewayConfigError(msg)
+
+
+def _report_rivals(values: dict[str, Any]) -> None:
+    """Warn where two variables for one setting disagree; the values stay unsaid."""
+    for name, names in ALIASES.items():
+        rivals = [variable for variable in names if os.environ.get(variable)]
+        if name in values or len({os.environ[variable] for variable in rivals}) < 2:
+            continue
+        msg = f"{' and '.join(rivals)} differ; {rivals[0]} is used. Unset the other."
+        warnings.warn(msg, stacklevel=3)
+
+
+def _explained(error: ValidationError, values: dict[str, Any]) -> str:
+    fields = GatewaySettings.model_fields
+
+    def naming(location: str) -> str:
+        name = next((field for field in fields if location in variables(field)), location)
+        if name in values or location in values:
+            return name
+        return next((v for v in variables(name) if os.environ.get(v)), variables(name)[0])
+
+    return explain(error, fields, naming)

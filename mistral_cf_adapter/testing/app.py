@@ -1,0 +1,223 @@
+"""The gateway's rules, from a request on the wire to the answer, as an ASGI application."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING, Any
+
+from starlette.datastructures import Headers
+
+from mistral_cf_adapter.testing import faults, wishes
+from mistral_cf_adapter.testing.answers import Answer, gateway_error
+from mistral_cf_adapter.testing.cache import MAX_REQUEST, default_key
+from mistral_cf_adapter.testing.records import LogRecord, ReceivedRequest, uuid7
+from mistral_cf_adapter.testing.routing import (
+    Refused,
+    Target,
+    find_target,
+    upstream_request,
+    without_stream,
+)
+from mistral_cf_adapter.testing.wire import Wire
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, MutableMapping
+
+    from mistral_cf_adapter.testing.script import Scripted
+    from mistral_cf_adapter.testing.state import State
+
+    Message = MutableMapping[str, Any]
+    Receive = Callable[[], Awaitable[Message]]
+    Send = Callable[[Message], Awaitable[None]]
+    Upstream = Callable[[ReceivedRequest, Target], Awaitable[Answer]]
+
+
+class UpstreamUnreachable(Exception):  # noqa: N818  # the caller sees it as a 2005
+    """The provider gave no answer."""
+
+
+class GatewayApp:
+    """Receive, check, ask the upstream, log, answer."""
+
+    def __init__(self, state: State, upstream: Upstream) -> None:
+        self.transports: dict[tuple[str, int], asyncio.Transport] = {}
+        self._state = state
+        self._upstream = upstream
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        try:
+            await self._serve(scope, receive, send)
+        except asyncio.CancelledError:
+            return  # The gateway is stopping, and the connection is gone already.
+
+    async def _serve(self, scope: Message, receive: Receive, send: Send) -> None:
+        request = await _read(scope, receive)
+        if request is None:
+            return
+        self._state.requests.append(request)
+        wire = Wire(receive, send, self.transports[scope["client"]])
+
+        async def answer() -> Answer:
+            return await self.answer(request)
+
+        fault = self._state.faults.next(request)
+        if fault is None:
+            await wire.deliver(await answer())
+            return
+        await faults.apply(fault, wire, answer)
+
+    async def answer(self, request: ReceivedRequest) -> Answer:
+        """Answer a request as the gateway would."""
+        try:
+            target = find_target(request, self._state)
+        except Refused as refused:
+            return refused.answer
+        return await _Call(self._state, self._upstream, request, target).answer()
+
+
+class _Call:
+    """One request the gateway has accepted, on its way through."""
+
+    def __init__(
+        self, state: State, upstream: Upstream, request: ReceivedRequest, target: Target
+    ) -> None:
+        self._state = state
+        self._upstream = upstream
+        self._request = request
+        self._target = target
+        self._attempts = 0
+        self._cache_status: str | None = None
+
+    async def answer(self) -> Answer:
+        try:
+            answer = await self._through()
+        except Refused as refused:
+            answer = refused.answer
+        return self._finish(answer)
+
+    async def _through(self) -> Answer:
+        state, headers = self._state, self._request.headers
+        if not state.admit():
+            raise Refused(gateway_error(2003))
+        target = self._target
+        if state.guardrails and self._request.streams:
+            target = without_stream(target)
+        outgoing = upstream_request(self._request, target, state)
+        wish = wishes.cache_wish(headers, state.cache_ttl)
+        if wish.ttl is None or outgoing.method != "POST" or len(outgoing.body) > MAX_REQUEST:
+            return await self._ask(outgoing, target)
+        authorization = outgoing.headers.get("authorization", "")
+        key = wish.key or default_key(
+            target.provider, target.path, target.model, authorization, outgoing.body
+        )
+        stored = state.cache.get(key, state.now())
+        self._cache_status = "MISS" if stored is None else "HIT"
+        if stored is not None:
+            return stored
+        answer = await self._ask(outgoing, target)
+        state.cache.put(key, answer, state.now() + wish.ttl)
+        return answer
+
+    async def _ask(self, outgoing: ReceivedRequest, target: Target) -> Answer:
+        wish = wishes.retry_wish(self._request.headers)
+        for attempt in range(1, wish.attempts + 1):
+            last = attempt == wish.attempts
+            # Documented: the last retry waits for as long as it takes.
+            timeout = None if last and wish.attempts > 1 else wish.timeout
+            answer = await self._attempt(outgoing, target, timeout)
+            if last or not _is_failure(answer):
+                return answer
+            await asyncio.sleep(wish.wait(attempt))
+        msg = "unreachable: there is always a last attempt"
+        raise AssertionError(msg)
+
+    async def _attempt(
+        self, outgoing: ReceivedRequest, target: Target, timeout: float | None  # noqa: ASYNC109
+    ) -> Answer:
+        state = self._state
+        entry = state.upstream_script.take(outgoing) or state.script.take(outgoing)
+        if entry is not None and entry.final:
+            raise Refused(entry.answer(outgoing))
+        self._attempts += 1
+        state.upstream_requests.append(outgoing)
+        try:
+            async with asyncio.timeout(timeout):
+                return await self._upstream_answer(outgoing, target, entry)
+        except TimeoutError:
+            return gateway_error(2005, message="The provider did not answer in time")
+        except UpstreamUnreachable:
+            return gateway_error(2005)
+
+    async def _upstream_answer(
+        self, outgoing: ReceivedRequest, target: Target, entry: Scripted | None
+    ) -> Answer:
+        if entry is None:
+            return await self._upstream(outgoing, target)
+        if entry.delay:
+            await asyncio.sleep(entry.delay)
+        return entry.answer(outgoing)
+
+    def _finish(self, answer: Answer) -> Answer:
+        state, headers, target = self._state, self._request.headers, self._target
+        request_id = uuid7()
+        event_id = headers.get("cf-aig-event-id") or request_id
+        extra = {"cf-aig-request-id": request_id, "cf-aig-event-id": event_id, "cf-aig-step": "0"}
+        if self._cache_status is not None:
+            extra["cf-aig-cache-status"] = self._cache_status
+        if target.dynamic:
+            extra["cf-aig-model"] = target.model or ""
+            extra["cf-aig-provider"] = target.provider
+        if state.dlp is not None:
+            extra["cf-aig-dlp"] = json.dumps(state.dlp, separators=(",", ":"))
+        if wishes.flag(headers, "cf-aig-collect-log", default=True):
+            extra["cf-aig-log-id"] = request_id
+            state.logs.append(self._record(answer, request_id, event_id))
+        return answer.with_headers(extra)
+
+    def _record(self, answer: Answer, request_id: str, event_id: str) -> LogRecord:
+        headers, target = self._request.headers, self._target
+        payload = wishes.flag(headers, "cf-aig-collect-log-payload", default=True)
+        return LogRecord(
+            id=request_id,
+            request_id=request_id,
+            event_id=event_id,
+            provider=target.provider,
+            model=target.model,
+            path=target.path,
+            status_code=answer.status,
+            cached=self._cache_status == "HIT",
+            metadata=wishes.metadata(headers),
+            attempts=self._attempts,
+            step=0,
+            custom_cost=wishes.custom_cost(headers),
+            request=self._request.body if payload else None,
+            response=answer.known_body() if payload else None,
+        )
+
+
+def _is_failure(answer: Answer) -> bool:
+    return answer.status == 429 or answer.status >= 500 or _is_gateway_failure(answer)
+
+
+def _is_gateway_failure(answer: Answer) -> bool:
+    return answer.status == 400 and b'"internalCode":2005' in (answer.known_body() or b"")
+
+
+async def _read(scope: Message, receive: Receive) -> ReceivedRequest | None:
+    body = bytearray()
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
+        body += message.get("body", b"")
+        more = message.get("more_body", False)
+    return ReceivedRequest(
+        method=scope["method"],
+        path=scope["path"],
+        raw_path=scope["raw_path"].decode("ascii"),
+        query=scope["query_string"].decode("latin-1"),
+        headers=Headers(raw=scope["headers"]),
+        body=bytes(body),
+    )

@@ -1,0 +1,181 @@
+"""Faults on demand: what a network or a broken hop does to a request."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from mistral_cf_adapter.testing.answers import Answer, bytes_answer
+from mistral_cf_adapter.testing.script import path_matches
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+    from types import TracebackType
+
+    from mistral_cf_adapter.testing.records import ReceivedRequest
+    from mistral_cf_adapter.testing.wire import Wire
+
+Kind = Literal[
+    "refuse",
+    "reset",
+    "stall",
+    "cut_body",
+    "cut_stream",
+    "garbage",
+    "status",
+    "slow_drip",
+    "redirect",
+]
+
+DETAILS: Mapping[str, frozenset[str]] = {
+    "refuse": frozenset(),
+    "reset": frozenset(),
+    "stall": frozenset(),
+    "cut_body": frozenset({"keep"}),
+    "cut_stream": frozenset({"keep"}),
+    "garbage": frozenset({"data"}),
+    "status": frozenset({"status", "body", "content_type", "headers"}),
+    "slow_drip": frozenset({"delay", "size"}),
+    "redirect": frozenset({"to", "status", "headers"}),
+}
+"""Which details each kind takes, besides `path`."""
+
+GARBAGE = b"\x16\x03\x01\x02\x00 this is not HTTP\r\n\r\n"
+
+
+@dataclass(slots=True)
+class Fault:
+    """A fault in force; a context manager that ends it, also ended by `end()`."""
+
+    kind: str
+    times: int | None
+    path: str | None
+    details: Mapping[str, Any]
+    on_end: Callable[[], None] = field(default=lambda: None, repr=False)
+    fired: int = 0
+    """How many requests it has hit. Always 0 for "refuse": nothing arrives to be counted."""
+    ended: bool = False
+
+    def __enter__(self) -> Fault:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.end()
+
+    def end(self) -> None:
+        """Stop the fault. Harmless when it is over."""
+        if self.ended:
+            return
+        self.ended = True
+        self.on_end()
+
+    @property
+    def pending(self) -> bool:
+        """Whether requests are still due to be hit."""
+        return not self.ended and self.times is not None and self.kind != "refuse"
+
+    def hits(self, request: ReceivedRequest) -> bool:
+        """Tell whether this request is the next to be hit."""
+        if self.ended or self.kind == "refuse":
+            return False
+        return path_matches(self.path, request.path)
+
+    def fire(self) -> None:
+        """Count one hit."""
+        self.fired += 1
+        if self.times is not None and self.fired >= self.times:
+            self.ended = True
+
+
+class Faults:
+    """The faults in force, first in first out."""
+
+    def __init__(self) -> None:
+        self._faults: list[Fault] = []
+        self._lock = threading.Lock()
+
+    def add(self, fault: Fault) -> Fault:
+        """Put a fault in force."""
+        with self._lock:
+            self._faults.append(fault)
+        return fault
+
+    def next(self, request: ReceivedRequest) -> Fault | None:
+        """Return the fault that hits this request, counted as fired."""
+        with self._lock:
+            fault = next((fault for fault in self._faults if fault.hits(request)), None)
+            if fault is not None:
+                fault.fire()
+            return fault
+
+    def labels(self) -> list[str]:
+        """Name the faults that still wait for a request."""
+        with self._lock:
+            return [f"fault({fault.kind!r})" for fault in self._faults if fault.pending]
+
+    def clear(self) -> None:
+        """End all of them."""
+        with self._lock:
+            faults, self._faults = self._faults, []
+        for fault in faults:
+            fault.end()
+
+
+def check(kind: str, times: int | None, details: Mapping[str, Any]) -> None:
+    """Raise ValueError or TypeError for a fault that cannot be meant."""
+    if kind not in get_args(Kind):
+        msg = f"unknown fault {kind!r}: use one of {', '.join(get_args(Kind))}"
+        raise ValueError(msg)
+    if times is not None and times < 1:
+        msg = f"fault({kind!r}): times must be at least 1, or None for 'until ended'"
+        raise ValueError(msg)
+    unknown = details.keys() - DETAILS[kind]
+    if unknown:
+        allowed = ", ".join(sorted(DETAILS[kind])) or "none besides path"
+        msg = f"fault({kind!r}) does not take {', '.join(sorted(unknown))}; it takes: {allowed}"
+        raise TypeError(msg)
+    if kind == "redirect" and not isinstance(details.get("to"), str):
+        msg = "fault('redirect') needs to=URL"
+        raise TypeError(msg)
+
+
+async def apply(fault: Fault, wire: Wire, answer: Callable[[], Awaitable[Answer]]) -> None:
+    """Spoil one request; the real answer is asked for only where some of it is sent."""
+    details = fault.details
+    match fault.kind:
+        case "reset":
+            await wire.reset()
+        case "stall":
+            await wire.until_gone()
+        case "garbage":
+            await wire.garbage(details.get("data", GARBAGE))
+        case "status":
+            await wire.deliver(_status(details))
+        case "redirect":
+            await wire.deliver(_redirect(details))
+        case "cut_body":
+            await wire.cut_body(await answer(), details.get("keep"))
+        case "cut_stream":
+            await wire.cut_stream(await answer(), details.get("keep", 1))
+        case _:
+            await wire.drip(
+                await answer(), delay=details.get("delay", 0.01), size=details.get("size", 16)
+            )
+
+
+def _status(details: Mapping[str, Any]) -> Answer:
+    status = details.get("status", 503)
+    body = details.get("body", f"error {status}".encode())
+    content_type = details.get("content_type", "text/plain; charset=utf-8")
+    return bytes_answer(body, content_type, status, details.get("headers"))
+
+
+def _redirect(details: Mapping[str, Any]) -> Answer:
+    headers = {"location": details["to"], **(details.get("headers") or {})}
+    return Answer(details.get("status", 307), tuple(headers.items()), b"")

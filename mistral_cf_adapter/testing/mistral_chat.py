@@ -1,0 +1,163 @@
+"""Chat, agents and fill-in-the-middle, whole and streamed."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from mistral_cf_adapter.testing.answers import Answer, event, json_answer, stream_answer, words
+from mistral_cf_adapter.testing.mistral_text import (
+    as_dict,
+    as_list,
+    content_text,
+    reply_to,
+    sample,
+    stable_id,
+    usage,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from mistral_cf_adapter.testing.records import ReceivedRequest
+
+CREATED = 1_760_000_000
+PATHS = frozenset({"/v1/chat/completions", "/v1/agents/completions", "/v1/fim/completions"})
+DEFAULT_MODEL = "mistral-small-latest"
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What the assistant says in one answer."""
+
+    text: str | None
+    pieces: Sequence[str]
+    """The text as a stream cuts it."""
+    tool_calls: Sequence[Mapping[str, Any]] = ()
+    finish_reason: str = "stop"
+    message_fields: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """More fields of the message, as a test scripted them."""
+
+
+def answer(request: ReceivedRequest, turn: Turn | None = None) -> Answer:
+    """Answer a completion request, with a scripted turn or the default one."""
+    fields = request.fields
+    turn = default_turn(request) if turn is None else turn
+    if fields.get("stream") is True:
+        return stream_answer(_stream(request, turn))
+    identity = _identity(request, "chat.completion")
+    count = fields.get("n") or 1
+    choices = [_choice(index, turn) for index in range(count)]
+    return json_answer(
+        {**identity, "choices": choices, "usage": usage(_prompt(fields), turn.text or "")}
+    )
+
+
+def default_turn(request: ReceivedRequest) -> Turn:
+    """Decide what to say: a tool call, JSON, code or a sentence."""
+    fields = request.fields
+    if request.path.endswith("/fim/completions"):
+        return text_turn("    return result\n", fields)
+    messages = as_list(fields.get("messages"))
+    last = as_dict(messages[-1]) if messages else {}
+    tool = None if last.get("role") == "tool" else _wanted_tool(fields)
+    if tool is not None:
+        call = _tool_call(tool, request.body)
+        return Turn(None, (), (call,), "tool_calls")
+    if last.get("role") == "tool":
+        return text_turn(f"Here is what I found: {content_text(last.get('content'))}", fields)
+    form = as_dict(fields.get("response_format"))
+    if form.get("type") in {"json_object", "json_schema"}:
+        return text_turn(_json_text(form, _prompt(fields)), fields)
+    prefix = content_text(last.get("content")) if last.get("prefix") is True else ""
+    return text_turn(prefix + reply_to(_prompt(fields)), fields)
+
+
+def text_turn(text: str, fields: Mapping[str, Any]) -> Turn:
+    """Say a text, cut after `max_tokens` words."""
+    limit = fields.get("max_tokens")
+    pieces = words(text)
+    if isinstance(limit, int) and limit < len(pieces):
+        kept = pieces[:limit]
+        return Turn("".join(kept), kept, finish_reason="length")
+    return Turn(text, pieces)
+
+
+def _prompt(fields: Mapping[str, Any]) -> str:
+    if "prompt" in fields:
+        return str(fields["prompt"])
+    for message in reversed(as_list(fields.get("messages"))):
+        if as_dict(message).get("role") == "user":
+            return content_text(as_dict(message).get("content"))
+    return ""
+
+
+def _wanted_tool(fields: Mapping[str, Any]) -> dict[str, Any] | None:
+    functions = [as_dict(as_dict(tool).get("function")) for tool in as_list(fields.get("tools"))]
+    functions = [function for function in functions if function.get("name")]
+    choice = fields.get("tool_choice")
+    if not functions or choice == "none":
+        return None
+    named = as_dict(as_dict(choice).get("function")).get("name")
+    if named is not None:
+        return next((item for item in functions if item["name"] == named), None)
+    if choice in {"any", "required"}:
+        return functions[0]
+    prompt = _prompt(fields)
+    return next((item for item in functions if item["name"] in prompt), None)
+
+
+def _tool_call(function: Mapping[str, Any], body: bytes) -> dict[str, Any]:
+    arguments = json.dumps(sample(function.get("parameters", {})) or {})
+    return {
+        # Mistral's own ids of tool calls have nine characters, and it insists on that.
+        "id": stable_id("", body)[:9],
+        "type": "function",
+        "function": {"name": function["name"], "arguments": arguments},
+        "index": 0,
+    }
+
+
+def _json_text(form: Mapping[str, Any], prompt: str) -> str:
+    if form["type"] == "json_object":
+        return json.dumps({"answer": reply_to(prompt)})
+    holder = as_dict(form.get("json_schema"))
+    return json.dumps(sample(holder.get("schema", holder.get("schema_definition", {}))))
+
+
+def _identity(request: ReceivedRequest, kind: str) -> dict[str, Any]:
+    fields = request.fields
+    model = fields.get("model") or DEFAULT_MODEL
+    return {
+        "id": stable_id("", request.body),
+        "object": kind,
+        "created": CREATED,
+        "model": model,
+    }
+
+
+def _choice(index: int, turn: Turn) -> dict[str, Any]:
+    message = {
+        "role": "assistant",
+        "content": turn.text or "",
+        "tool_calls": [dict(call) for call in turn.tool_calls] or None,
+        **turn.message_fields,
+    }
+    return {"index": index, "message": message, "finish_reason": turn.finish_reason}
+
+
+def _stream(request: ReceivedRequest, turn: Turn) -> list[bytes]:
+    identity = _identity(request, "chat.completion.chunk")
+
+    def chunk(delta: Mapping[str, Any], finish: str | None = None, **more: Any) -> bytes:
+        choice = {"index": 0, "delta": delta, "finish_reason": finish}
+        return event({**identity, "choices": [choice], **more})
+
+    counted = usage(_prompt(request.fields), turn.text or "")
+    first = chunk({"role": "assistant", "content": ""})
+    pieces = [chunk({"content": piece}) for piece in turn.pieces]
+    last: dict[str, Any] = {"content": "", **turn.message_fields}
+    if turn.tool_calls:
+        last["tool_calls"] = [dict(call) for call in turn.tool_calls]
+    return [first, *pieces, chunk(last, turn.finish_reason, usage=counted), event("[DONE]")]

@@ -1,0 +1,73 @@
+"""Files: uploaded, listed, shown, downloaded, deleted, and a signed URL."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from mistral_cf_adapter.testing.answers import Answer, bytes_answer, json_answer
+from mistral_cf_adapter.testing.mistral_chat import CREATED
+
+if TYPE_CHECKING:
+    from starlette.datastructures import FormData
+
+    from mistral_cf_adapter.testing.records import ReceivedRequest
+
+
+@dataclass(slots=True)
+class Files:
+    """The files of one upstream, in the order of their uploads."""
+
+    _files: dict[str, tuple[dict[str, Any], bytes]] = field(
+        default_factory=dict[str, tuple[dict[str, Any], bytes]]
+    )
+
+    async def upload(self, form: FormData) -> Answer | None:
+        """Keep the form's `file`; None if it has none."""
+        upload = form.get("file")
+        if upload is None or isinstance(upload, str):
+            return None
+        content = await upload.read()
+        name = upload.filename or "file"
+        number = len(self._files) + 1
+        card = {
+            "id": str(uuid.uuid5(uuid.NAMESPACE_URL, f"{number}/{name}")),
+            "object": "file",
+            "bytes": len(content),
+            "created_at": CREATED,
+            "filename": name,
+            "purpose": form.get("purpose") or "fine-tune",
+            "sample_type": "ocr_input" if form.get("purpose") == "ocr" else "instruct",
+            "source": "upload",
+            "num_lines": content.count(b"\n"),
+            "mimetype": upload.content_type or "application/octet-stream",
+            "signature": None,
+        }
+        self._files[card["id"]] = (card, content)
+        return json_answer(card)
+
+    def all(self) -> Answer:
+        """List them."""
+        cards = [card for card, _ in self._files.values()]
+        return json_answer({"object": "list", "data": cards, "total": len(cards)})
+
+    def one(self, request: ReceivedRequest, origin: str) -> Answer | None:
+        """Serve one file's own paths; None if there is no such file or path."""
+        identity, _, view = request.path.removeprefix("/v1/files/").partition("/")
+        entry = self._files.get(identity)
+        if entry is None:
+            return None
+        card, content = entry
+        match request.method, view:
+            case "GET", "":
+                return json_answer({**card, "deleted": False})
+            case "DELETE", "":
+                del self._files[identity]
+                return json_answer({"id": identity, "object": "file", "deleted": True})
+            case "GET", "content":
+                return bytes_answer(content, "application/octet-stream")
+            case "GET", "url":
+                return json_answer({"url": f"{origin}/signed/{identity}?expiry=24h"})
+            case _:
+                return None

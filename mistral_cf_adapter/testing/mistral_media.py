@@ -1,0 +1,197 @@
+"""Embeddings, models, OCR, moderation, classification and transcription."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+from mistral_cf_adapter.testing.answers import Answer, event, json_answer, stream_answer, words
+from mistral_cf_adapter.testing.mistral_chat import CREATED
+from mistral_cf_adapter.testing.mistral_text import as_dict, as_list, content_text, stable_id, usage
+
+if TYPE_CHECKING:
+    from starlette.datastructures import FormData
+
+    from mistral_cf_adapter.testing.records import ReceivedRequest
+
+DIMENSION = 16
+MODELS = (
+    "mistral-small-latest",
+    "mistral-medium-latest",
+    "mistral-large-latest",
+    "ministral-8b-latest",
+    "codestral-latest",
+    "mistral-embed",
+    "mistral-ocr-latest",
+    "mistral-moderation-latest",
+    "voxtral-mini-latest",
+)
+CATEGORIES = (
+    "sexual",
+    "hate_and_discrimination",
+    "violence_and_threats",
+    "dangerous_and_criminal_content",
+    "selfharm",
+    "health",
+    "financial",
+    "law",
+    "pii",
+)
+
+
+def embeddings(request: ReceivedRequest) -> Answer:
+    """Answer with vectors of length one that depend on the text alone."""
+    fields = request.fields
+    given = fields.get("input", fields.get("inputs"))
+    texts = [str(text) for text in as_list(given)] if isinstance(given, list) else [str(given)]
+    size = fields.get("output_dimension") or DIMENSION
+    data = [
+        {"object": "embedding", "embedding": _vector(text, size), "index": index}
+        for index, text in enumerate(texts)
+    ]
+    return json_answer(
+        {
+            "id": stable_id("", request.body),
+            "object": "list",
+            "data": data,
+            "model": fields["model"],
+            "usage": usage(" ".join(texts), ""),
+        }
+    )
+
+
+def models() -> Answer:
+    """List the models."""
+    return json_answer({"object": "list", "data": [_model_card(name) for name in MODELS]})
+
+
+def model(request: ReceivedRequest) -> Answer | None:
+    """Show one model, or None if there is none of that name."""
+    name = unquote(request.raw_path.rpartition("/")[2])
+    return json_answer(_model_card(name)) if name in MODELS else None
+
+
+def ocr(request: ReceivedRequest) -> Answer:
+    """Read a document of one page."""
+    fields = request.fields
+    document = as_dict(fields.get("document"))
+    source = next(
+        (document[key] for key in ("document_url", "image_url", "file_id") if key in document), ""
+    )
+    source = as_dict(source).get("url", source)
+    name = "an inline document" if str(source).startswith("data:") else str(source)
+    page: dict[str, Any] = {
+        "index": 0,
+        "markdown": f"# A page\n\nRead from {name}.",
+        "images": [],
+        "dimensions": {"dpi": 200, "height": 2200, "width": 1700},
+    }
+    counted = {"pages_processed": 1, "doc_size_bytes": len(str(source))}
+    return json_answer(
+        {"pages": [page], "model": fields["model"], "usage_info": counted}
+    )
+
+
+def moderation(request: ReceivedRequest) -> Answer:
+    """Flag what says "kill"; find everything else harmless."""
+    results = [
+        {
+            "categories": {name: _is_flagged(name, text) for name in CATEGORIES},
+            "category_scores": {
+                name: 0.99 if _is_flagged(name, text) else 0.01 for name in CATEGORIES
+            },
+        }
+        for text in _inputs(request)
+    ]
+    return json_answer(_results(request, "modr-", results))
+
+
+def classification(request: ReceivedRequest) -> Answer:
+    """Put every input in the same two classes."""
+    scores = {"target": {"scores": {"friendly": 0.9, "other": 0.1}}}
+    return json_answer(_results(request, "clas-", [scores for _ in _inputs(request)]))
+
+
+def transcription(request: ReceivedRequest, form: FormData) -> Answer:
+    """Hear the same words in every recording."""
+    upload = form.get("file")
+    name = getattr(upload, "filename", None) or form.get("file_url") or form.get("file_id")
+    text = f"This is what I heard in {name}."
+    whole = {
+        "model": str(form.get("model")),
+        "text": text,
+        "language": "en",
+        "segments": [{"type": "transcription_segment", "text": text, "start": 0.0, "end": 1.0}],
+        "usage": {**usage("", text), "prompt_audio_seconds": 1},
+    }
+    if str(form.get("stream")).lower() != "true":
+        return json_answer(whole)
+    deltas = [
+        event({"type": "transcription.text.delta", "text": piece}, "transcription.text.delta")
+        for piece in words(text)
+    ]
+    done = event({**whole, "type": "transcription.done"}, "transcription.done")
+    return stream_answer([*deltas, done])
+
+
+def _vector(text: str, size: int) -> list[float]:
+    raw = hashlib.shake_256(text.encode()).digest(size * 2)
+    values = [
+        int.from_bytes(raw[index : index + 2]) / 32767.5 - 1.0 for index in range(0, size * 2, 2)
+    ]
+    length = math.sqrt(sum(value * value for value in values)) or 1.0
+    return [round(value / length, 6) for value in values]
+
+
+def _model_card(name: str) -> dict[str, Any]:
+    chats = name.endswith("-latest") and name.startswith(("mistral-", "ministral", "codestral"))
+    return {
+        "id": name,
+        "object": "model",
+        "created": CREATED,
+        "owned_by": "mistralai",
+        "type": "base",
+        "name": name,
+        "description": "A local stand-in",
+        "max_context_length": 131072,
+        "aliases": [],
+        "capabilities": {
+            "completion_chat": chats,
+            "completion_fim": name.startswith("codestral"),
+            "function_calling": chats,
+            "fine_tuning": False,
+            "vision": False,
+            "classification": False,
+        },
+    }
+
+
+def _inputs(request: ReceivedRequest) -> list[str]:
+    given = request.fields.get("input", request.fields.get("inputs"))
+    items = as_list(given) if isinstance(given, list) else [given]
+    if request.path.startswith("/v1/chat/") and items and isinstance(items[0], dict):
+        items = [items]
+    return [_input_text(item) for item in items]
+
+
+def _input_text(item: Any) -> str:
+    if isinstance(item, str):
+        return item
+    if isinstance(item, dict):
+        fields = as_dict(item)
+        return _input_text(fields.get("messages", fields.get("content")))
+    return " ".join(content_text(part) or _input_text(part) for part in as_list(item))
+
+
+def _is_flagged(category: str, text: str) -> bool:
+    return category == "violence_and_threats" and "kill" in text.lower()
+
+
+def _results(request: ReceivedRequest, prefix: str, results: list[Any]) -> dict[str, Any]:
+    return {
+        "id": stable_id(prefix, request.body),
+        "model": request.fields["model"],
+        "results": results,
+    }

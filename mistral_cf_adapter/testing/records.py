@@ -1,0 +1,97 @@
+"""What the gateway remembers: requests as they arrived, logs as a dashboard shows them."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import uuid
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from starlette.datastructures import Headers
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivedRequest:
+    """One request as it came off the wire.
+
+    Headers and body are left out of the `repr`: they hold keys and prompts.
+    """
+
+    method: str
+    path: str
+    """The path, percent-decoded, without the query."""
+    raw_path: str
+    """The path exactly as sent, still percent-encoded, without the query."""
+    query: str
+    """The query string exactly as sent, without the question mark."""
+    headers: Headers = field(repr=False)
+    """Case-insensitive; `headers.getlist(name)` gives every value of a repeated header."""
+    body: bytes = field(repr=False)
+
+    def json(self) -> Any:
+        """Return the body decoded from JSON; raise ValueError if it is not JSON."""
+        return json.loads(self.body)
+
+    @property
+    def params(self) -> dict[str, str]:
+        """The query as a dictionary; of a repeated name the last value counts."""
+        return dict(parse_qsl(self.query, keep_blank_values=True))
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The body's JSON object, or an empty dictionary if it holds none."""
+        try:
+            value = json.loads(self.body)
+        except ValueError:
+            return {}
+        return value if isinstance(value, dict) else {}
+
+    @property
+    def streams(self) -> bool:
+        """Whether the caller asked for a stream of events."""
+        return self.fields.get("stream") is True
+
+
+@dataclass(frozen=True, slots=True)
+class LogRecord:
+    """One line of the gateway's log, written when its answer starts."""
+
+    id: str
+    request_id: str
+    event_id: str
+    provider: str
+    model: str | None
+    path: str
+    """The path behind the provider's name, such as `v1/chat/completions`."""
+    status_code: int
+    cached: bool
+    metadata: Mapping[str, str | int | float | bool]
+    attempts: int
+    """How many times the upstream was asked; 0 for a cache hit or a refusal."""
+    step: int
+    custom_cost: Mapping[str, float] | None
+    request: bytes | None = field(repr=False)
+    """The request's body, or None when `cf-aig-collect-log-payload: false` asked for that."""
+    response: bytes | None = field(repr=False)
+    """The answer's body; None when payloads are off, or for a forwarded stream."""
+
+    @property
+    def success(self) -> bool:
+        """Whether the caller got an answer below 400."""
+        return self.status_code < 400
+
+
+def uuid7() -> str:
+    """Return a fresh UUIDv7, the shape of the gateway's ids: time first, then random bits."""
+    milliseconds = time.time_ns() // 1_000_000
+    random = int.from_bytes(os.urandom(10))
+    high = random >> 68
+    low = random & ((1 << 62) - 1)
+    value = (milliseconds & ((1 << 48) - 1)) << 80 | 0x7 << 76 | high << 64 | 0b10 << 62 | low
+    return str(uuid.UUID(int=value))

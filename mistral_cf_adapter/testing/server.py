@@ -1,0 +1,180 @@
+"""A uvicorn HTTP server in a thread of its own, which can stop listening and start again."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import threading
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any, cast
+
+from uvicorn.config import Config
+from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.server import ServerState
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine
+    from os import PathLike
+    from typing import TypeAlias
+
+    from uvicorn._types import ASGI3Application
+
+    Paths: TypeAlias = tuple[str | PathLike[str], str | PathLike[str]]
+
+HOST = "127.0.0.1"
+# Long: a test may sit in a debugger, and stopping does not wait for idle connections.
+KEEP_ALIVE = 3600
+
+
+class ThreadedServer:
+    """Serve an ASGI application on 127.0.0.1 from a daemon thread.
+
+    uvicorn's protocol reads and writes HTTP; its `Server` is not used, because its main loop
+    and its shutdown both wait in steps of 100 ms and it cannot close its listener alone.
+    """
+
+    def __init__(self, app: Callable[..., Awaitable[None]], *, port: int, tls: Paths | None) -> None:
+        self.transports: dict[tuple[str, int], asyncio.Transport] = {}
+        """The open connections, by the caller's address, as in an ASGI scope's `client`."""
+        self.port = port
+        self._config = Config(
+            cast("ASGI3Application", app),
+            interface="asgi3",
+            http="h11",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            timeout_keep_alive=KEEP_ALIVE,
+            ssl_certfile=None if tls is None else tls[0],
+            ssl_keyfile=None if tls is None else tls[1],
+        )
+        self._state = ServerState()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._listener: asyncio.Server | None = None
+        self._placeholder: socket.socket | None = None
+        self._thread: threading.Thread | None = None
+        self._stop: asyncio.Event | None = None
+
+    def start(self) -> None:
+        """Listen; return once connections are accepted. Raises OSError if the port is taken."""
+        ready: Future[None] = Future()
+        self._thread = threading.Thread(
+            target=lambda: asyncio.run(self._main(ready)), name="local-gateway", daemon=True
+        )
+        self._thread.start()
+        ready.result()
+
+    def stop(self) -> None:
+        """Drop every connection and end the thread. Harmless when it is stopped already."""
+        thread, loop, stop = self._thread, self._loop, self._stop
+        if thread is None or loop is None or stop is None:
+            return
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nothing is left to stop
+            loop.call_soon_threadsafe(stop.set)
+        thread.join()
+        self._thread = self._loop = self._stop = None
+
+    def refuse(self) -> None:
+        """Close the listening socket and every connection: callers get "connection refused"."""
+        self._run(self._close_listener(hold_port=True))
+
+    def listen(self) -> None:
+        """Listen again, on the same port."""
+        self._run(self._open_listener())
+
+    def _run(self, work: Coroutine[Any, Any, None]) -> None:
+        if self._loop is None:
+            work.close()
+            return
+        asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    async def _main(self, ready: Future[None]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._stop = asyncio.Event()
+        try:
+            self._config.load()
+            await self._open_listener()
+        except BaseException as error:  # noqa: BLE001  # it belongs to the thread that waits
+            self._release_port()
+            ready.set_exception(error)
+            return
+        ready.set_result(None)
+        await self._stop.wait()
+        await self._close_listener(hold_port=False)
+        await self._end_tasks()
+
+    async def _open_listener(self) -> None:
+        if self._listener is not None:
+            return
+        taken = self._placeholder or _bound_socket(self.port)
+        self._placeholder = taken
+        self.port = taken.getsockname()[1]
+        self._listener = await asyncio.get_running_loop().create_server(
+            self._protocol, sock=taken, ssl=self._config.ssl, backlog=128
+        )
+        self._placeholder = None
+
+    async def _close_listener(self, *, hold_port: bool) -> None:
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
+        self._release_port()
+        if hold_port:
+            # Bound but not listening: connections are refused, and nobody else takes the port.
+            self._placeholder = _bound_socket(self.port)
+        for transport in list(self.transports.values()):
+            transport.abort()
+        # abort() tells the protocol on the loop's next turn.
+        while self.transports:
+            await asyncio.sleep(0)
+
+    def _release_port(self) -> None:
+        if self._placeholder is not None:
+            self._placeholder.close()
+            self._placeholder = None
+
+    async def _end_tasks(self) -> None:
+        tasks = list(self._state.tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _protocol(self) -> asyncio.Protocol:
+        return _Connection(self._config, self._state, self.transports)
+
+
+class _Connection(H11Protocol):
+    """uvicorn's HTTP/1.1, which also tells where its transport is."""
+
+    def __init__(
+        self,
+        config: Config,
+        state: ServerState,
+        transports: dict[tuple[str, int], asyncio.Transport],
+    ) -> None:
+        super().__init__(config, state, {}, asyncio.get_running_loop())
+        self._transports = transports
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(cast("asyncio.Transport", transport))
+        if self.client is not None:
+            self._transports[self.client] = self.transport
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        if self.client is not None:
+            self._transports.pop(self.client, None)
+
+
+def _bound_socket(port: int) -> socket.socket:
+    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((HOST, port))
+    except OSError:
+        sock.close()
+        raise
+    return sock

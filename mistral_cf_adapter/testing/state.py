@@ -1,0 +1,77 @@
+"""What one local gateway is set to and what it has seen."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from mistral_cf_adapter.testing.cache import Cache
+from mistral_cf_adapter.testing.faults import Faults
+from mistral_cf_adapter.testing.script import Script
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from mistral_cf_adapter.testing.records import LogRecord, ReceivedRequest
+
+RATE_WINDOW = 60.0
+
+
+@dataclass(slots=True)
+class State:
+    """Settings first, then memory."""
+
+    token: str
+    account_id: str
+    gateway_ids: tuple[str, ...]
+    mistral_api_key: str
+    stored_keys: dict[str, str]
+    custom_providers: Mapping[str, str | None]
+    routes: Mapping[str, str]
+    upstream: str | None
+    rate_limit: int | None
+    authenticated: bool
+    cache_ttl: int | None
+    guardrails: bool = False
+    dlp: Mapping[str, Any] | None = None
+    origin: str = ""
+
+    requests: list[ReceivedRequest] = field(default_factory=list)
+    upstream_requests: list[ReceivedRequest] = field(default_factory=list)
+    logs: list[LogRecord] = field(default_factory=list)
+    script: Script = field(default_factory=Script)
+    upstream_script: Script = field(default_factory=Script)
+    faults: Faults = field(default_factory=Faults)
+    cache: Cache = field(default_factory=Cache)
+    _admitted: list[float] = field(default_factory=list)
+    _ahead: float = 0.0
+
+    def now(self) -> float:
+        """Return the gateway's clock, in seconds."""
+        return time.monotonic() + self._ahead
+
+    def pass_time(self, seconds: float) -> None:
+        """Move the gateway's clock forward."""
+        self._ahead += seconds
+
+    def admit(self) -> bool:
+        """Count one request against the rate limit, a sliding window of a minute."""
+        if self.rate_limit is None:
+            return True
+        now = self.now()
+        self._admitted = [moment for moment in self._admitted if now - moment < RATE_WINDOW]
+        if len(self._admitted) >= self.rate_limit:
+            return False
+        self._admitted.append(now)
+        return True
+
+    def clear(self) -> None:
+        """Forget what was seen, cached and scripted; keep the settings given at the start."""
+        self.guardrails = False
+        self.dlp = None
+        for memory in (self.requests, self.upstream_requests, self.logs, self._admitted):
+            memory.clear()
+        for part in (self.script, self.upstream_script, self.faults, self.cache):
+            part.clear()

@@ -1,0 +1,119 @@
+"""From an answer to bytes on the socket, whole or spoilt on purpose."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from mistral_cf_adapter.testing.answers import Answer
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+    from typing import Any, TypeAlias
+
+    Message: TypeAlias = MutableMapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """One caller's connection: the ASGI pair and the transport beneath it."""
+
+    receive: Callable[[], Awaitable[Message]]
+    send: Callable[[Message], Awaitable[None]]
+    transport: asyncio.Transport
+
+    async def deliver(self, answer: Answer) -> None:
+        """Send an answer as it is."""
+        body = answer.body
+        if isinstance(body, bytes):
+            await self._start(answer, length=len(body))
+            await self._piece(body, more=False)
+            return
+        await self._start(answer)
+        async for piece in _pieces(body):
+            if self.transport.is_closing():
+                break
+            await self._piece(piece)
+            # Each event leaves in a packet of its own, as it would from afar.
+            await asyncio.sleep(0)
+        await self._piece(b"", more=False)
+
+    async def drip(self, answer: Answer, *, delay: float, size: int) -> None:
+        """Send an answer slowly: `size` bytes, then `delay` seconds, and so on."""
+        whole = answer.body
+        start = replace(answer, body=b"")
+        await self._start(start, length=len(whole) if isinstance(whole, bytes) else None)
+        async for piece in _pieces(whole):
+            for index in range(0, len(piece), size):
+                if self.transport.is_closing():
+                    return
+                await self._piece(piece[index : index + size])
+                await asyncio.sleep(delay)
+        await self._piece(b"", more=False)
+
+    async def cut_body(self, answer: Answer, keep: int | None) -> None:
+        """Promise the whole body in content-length, send `keep` bytes (half), hang up."""
+        body = answer.known_body() or b""
+        await self._start(answer, length=max(len(body), 1))
+        await self._piece(body[: len(body) // 2 if keep is None else keep])
+        await self.hang_up()
+
+    async def cut_stream(self, answer: Answer, keep: int) -> None:
+        """Send `keep` pieces of a stream, then hang up without the end mark."""
+        await self._start(answer)
+        sent = 0
+        async for piece in _pieces(answer.body):
+            if sent >= keep:
+                break
+            await self._piece(piece)
+            sent += 1
+        await self.hang_up()
+
+    async def garbage(self, data: bytes) -> None:
+        """Send bytes that are no HTTP, then hang up."""
+        self.transport.write(data)
+        await self.hang_up()
+
+    async def hang_up(self) -> None:
+        """Close after what was written has left."""
+        self.transport.close()
+        await self.until_gone()
+
+    async def reset(self) -> None:
+        """Drop the connection with a TCP reset."""
+        raw = self.transport.get_extra_info("socket")
+        if raw is not None:
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.transport.abort()
+        await self.until_gone()
+
+    async def until_gone(self) -> None:
+        """Wait until the connection is closed, by whichever side."""
+        while (await self.receive())["type"] != "http.disconnect":
+            pass
+
+    async def _start(self, answer: Answer, length: int | None = None) -> None:
+        headers = [(name.lower().encode(), value.encode()) for name, value in answer.headers]
+        if length is not None and answer.status not in {204, 304}:
+            headers.append((b"content-length", str(length).encode()))
+        await self.send(
+            {"type": "http.response.start", "status": answer.status, "headers": headers}
+        )
+
+    async def _piece(self, piece: bytes, *, more: bool = True) -> None:
+        await self.send({"type": "http.response.body", "body": piece, "more_body": more})
+
+
+async def _pieces(body: bytes | tuple[bytes, ...] | AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    if isinstance(body, bytes):
+        yield body
+        return
+    if isinstance(body, tuple):
+        for piece in body:
+            yield piece
+        return
+    async for piece in body:
+        yield piece

@@ -1,0 +1,110 @@
+"""What a request asks of the gateway in its `cf-aig-*` headers."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from starlette.datastructures import Headers
+
+MAX_METADATA = 5
+MIN_TTL = 60
+MAX_TTL = 30 * 24 * 3600
+KEY_ONLY_TTL = 300
+MAX_RETRY_DELAY = 60_000
+
+Metadata = dict[str, str | int | float | bool]
+
+
+@dataclass(frozen=True, slots=True)
+class CacheWish:
+    """Whether and how long this request may be served from the cache."""
+
+    ttl: int | None
+    """Seconds; None leaves the cache alone."""
+    key: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class RetryWish:
+    """How often the upstream is asked, and how long the gateway waits in between."""
+
+    attempts: int
+    delay: float
+    """Seconds."""
+    backoff: str
+    timeout: float | None
+    """Seconds to the upstream's first byte."""
+
+    def wait(self, attempt: int) -> float:
+        """Return the seconds to wait after the attempt with this number, counted from 1."""
+        if self.backoff == "linear":
+            return self.delay * attempt
+        if self.backoff == "exponential":
+            return self.delay * 2 ** (attempt - 1)
+        return self.delay
+
+
+def flag(headers: Headers, name: str, *, default: bool) -> bool:
+    """Read a true/false header; anything else counts as not given."""
+    return {"true": True, "false": False}.get(headers.get(name, "").lower(), default)
+
+
+def metadata(headers: Headers) -> Metadata:
+    """Read `cf-aig-metadata` by the gateway's rules: mistakes lose it all, silently."""
+    value = _json_object(headers.get("cf-aig-metadata"))
+    if not all(isinstance(item, str | int | float | bool) for item in value.values()):
+        return {}
+    kept = [(key, item) for key, item in value.items() if not key.startswith("cf.")]
+    return dict(kept[:MAX_METADATA])
+
+
+def custom_cost(headers: Headers) -> Mapping[str, float] | None:
+    """Read `cf-aig-custom-cost`; None when it is absent or no JSON object."""
+    return _json_object(headers.get("cf-aig-custom-cost")) or None
+
+
+def cache_wish(headers: Headers, gateway_ttl: int | None) -> CacheWish:
+    """Read the cache headers over the gateway's own setting."""
+    skip = flag(headers, "cf-aig-skip-cache", default=False)
+    if skip or flag(headers, "cf-skip-cache", default=False):
+        return CacheWish(None, None)
+    key = headers.get("cf-aig-cache-key")
+    asked = _integer(headers.get("cf-aig-cache-ttl") or headers.get("cf-cache-ttl"))
+    if asked is not None:
+        return CacheWish(min(max(asked, MIN_TTL), MAX_TTL), key)
+    if gateway_ttl is None and key is not None:
+        return CacheWish(KEY_ONLY_TTL, key)
+    return CacheWish(gateway_ttl, key)
+
+
+def retry_wish(headers: Headers) -> RetryWish:
+    """Read the retry and timeout headers; out-of-range numbers are brought into range."""
+    attempts = _integer(headers.get("cf-aig-max-attempts"))
+    delay = _integer(headers.get("cf-aig-retry-delay"))
+    timeout = _integer(headers.get("cf-aig-request-timeout"))
+    return RetryWish(
+        attempts=min(max(attempts or 1, 1), 5),
+        delay=min(max(delay or 0, 0), MAX_RETRY_DELAY) / 1000,
+        backoff=headers.get("cf-aig-backoff", "constant"),
+        timeout=None if timeout is None or timeout <= 0 else timeout / 1000,
+    )
+
+
+def _integer(text: str | None) -> int | None:
+    try:
+        return None if text is None else int(text)
+    except ValueError:
+        return None
+
+
+def _json_object(text: str | None) -> dict[str, Any]:
+    try:
+        value = json.loads(text or "{}")
+    except ValueError:
+        return {}
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}

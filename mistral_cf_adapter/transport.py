@@ -1,0 +1,156 @@
+"""`GatewayClient` and `AsyncGatewayClient`: two thin shells around `routing.exchange()`.
+
+They are what the SDK knows as its HTTP client. Each holds another client, the user's own or
+the front of a shared pool, and does with it what `exchange()` decides.
+"""
+
+import inspect
+from typing import Any
+
+from . import pools
+from .pools import PoolConfig
+from .routing import Flow, Route, Step, exchange
+
+
+class SharedClient:
+    """The front of a process's pool: opens nothing until it is used, and closes nothing."""
+
+    __slots__ = ("_config",)
+
+    follow_redirects = True
+    max_redirects = 20
+
+    def __init__(self, config: PoolConfig) -> None:
+        self._config = config
+
+    def build_request(self, *args: Any, **kwargs: Any) -> Any:
+        return pools.sync_client(self._config).build_request(*args, **kwargs)
+
+    def send(self, request: Any, **kwargs: Any) -> Any:
+        return pools.sync_client(self._config).send(request, **kwargs)
+
+    def close(self) -> None:
+        """Do nothing: other clients share the pool."""
+
+
+class AsyncSharedClient:
+    """The front of an event loop's pool: opens nothing until used, and closes nothing."""
+
+    __slots__ = ("_config",)
+
+    follow_redirects = True
+    max_redirects = 20
+
+    def __init__(self, config: PoolConfig) -> None:
+        self._config = config
+
+    def build_request(self, *args: Any, **kwargs: Any) -> Any:
+        return pools.async_client(self._config).build_request(*args, **kwargs)
+
+    async def send(self, request: Any, **kwargs: Any) -> Any:
+        return await pools.async_client(self._config).send(request, **kwargs)
+
+    async def aclose(self) -> None:
+        """Do nothing: other clients share the pool."""
+
+
+class _Shell:
+    """What both shells have in common: the inner client and how to ask it."""
+
+    def __init__(self, inner: Any, route: Route) -> None:
+        self.inner = inner
+        self._route = route
+        follows = getattr(inner, "follow_redirects", True)
+        self._max_redirects: int = getattr(inner, "max_redirects", 20) if follows else 0
+        # Redirects are followed here, hop by hop; a client of another make may not take the word.
+        self._asked: dict[str, Any] = (
+            {"follow_redirects": False} if _takes_follow_redirects(inner) else {}
+        )
+        if route.stored_key and getattr(inner, "auth", None) is not None:
+            self._asked["auth"] = None
+
+    def build_request(self, *args: Any, **kwargs: Any) -> Any:
+        return self.inner.build_request(*args, **kwargs)
+
+    def _exchange(self, request: Any, asked: dict[str, Any]) -> Flow:
+        follow = asked.pop("follow_redirects", None)
+        hops = 0 if follow is False else self._max_redirects
+        asked.update(self._asked)
+        return exchange(self._route, request, max_redirects=hops)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or name == "inner":
+            raise AttributeError(name)
+        return getattr(self.inner, name)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} for {self._route.provider_url}>"
+
+
+class GatewayClient(_Shell):
+    """The SDK's `HttpClient`, sending through the gateway."""
+
+    def send(self, request: Any, *, stream: bool = False, **asked: Any) -> Any:
+        flow = self._exchange(request, asked)
+        try:
+            step = next(flow)
+            while True:
+                try:
+                    done = self._do(step, stream, asked)
+                except BaseException as error:  # noqa: BLE001 - the flow decides what becomes of it
+                    step = flow.throw(error)
+                else:
+                    step = flow.send(done)
+        except StopIteration as end:
+            return end.value
+
+    def _do(self, step: Step, stream: bool, asked: dict[str, Any]) -> Any:  # noqa: FBT001
+        if step.do == "send":
+            return self.inner.send(step.what, stream=stream, **asked)
+        if step.do == "read":
+            return step.what.read()
+        return step.what.close()
+
+    def close(self) -> None:
+        self.inner.close()
+
+
+class AsyncGatewayClient(_Shell):
+    """The SDK's `AsyncHttpClient`, sending through the gateway."""
+
+    async def send(self, request: Any, *, stream: bool = False, **asked: Any) -> Any:
+        flow = self._exchange(request, asked)
+        try:
+            step = next(flow)
+            while True:
+                try:
+                    done = await self._do(step, stream, asked)
+                except BaseException as error:  # noqa: BLE001 - the flow decides what becomes of it
+                    step = flow.throw(error)
+                else:
+                    step = flow.send(done)
+        except StopIteration as end:
+            return end.value
+
+    async def _do(self, step: Step, stream: bool, asked: dict[str, Any]) -> Any:  # noqa: FBT001
+        if step.do == "send":
+            return await self.inner.send(step.what, stream=stream, **asked)
+        if step.do == "read":
+            return await step.what.aread()
+        return await step.what.aclose()
+
+    async def aclose(self) -> None:
+        await self.inner.aclose()
+
+
+def _takes_follow_redirects(client: Any) -> bool:
+    if isinstance(client, SharedClient | AsyncSharedClient):
+        return True
+    try:
+        parameters = inspect.signature(client.send).parameters.values()
+    except (TypeError, ValueError):
+        return False
+    return any(
+        parameter.name == "follow_redirects" or parameter.kind is parameter.VAR_KEYWORD
+        for parameter in parameters
+    )

@@ -1,0 +1,112 @@
+"""What is measured, and how its figures read in a table."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from rivals import Rival
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One number of a metric. `headline` figures are in the README's table and the chart."""
+
+    name: str
+    title: str
+    unit: str
+    higher_is_better: bool = False
+    headline: bool = False
+    ratio: bool = True
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One measurement: a function of measures.py, or of overheads.py for the adapter's own."""
+
+    name: str
+    figures: tuple[Figure, ...]
+    applies: Callable[[Rival], bool] = lambda _rival: True
+    together: bool = False  # all rivals at once: they only sleep
+
+
+def _adapter(rival: Rival) -> bool:
+    return rival.group == "adapter" and not rival.options.get("captured")
+
+
+METRICS = [
+    Metric("import", (Figure("wall_ms", "Import", "ms", headline=True),)),
+    Metric(
+        "construct",
+        (
+            Figure("first_us", "Construct the first client", "us"),
+            Figure("next_us", "Construct a client", "us", headline=True),
+        ),
+    ),
+    Metric("cold", (Figure("total_ms", "Cold start to first answer, TLS", "ms", headline=True),)),
+    Metric(
+        "call_sync",
+        (
+            Figure("cpu_us", "CPU per call", "us", headline=True),
+            Figure("wall_us", "Latency per call", "us", headline=True),
+        ),
+    ),
+    Metric("call_async", (Figure("cpu_us", "CPU per call, async, 64 tasks", "us", headline=True),)),
+    Metric("stream_sync", (Figure("cpu_us", "CPU per streamed event", "us", headline=True),)),
+    Metric(
+        "stream_async", (Figure("cpu_us", "CPU per streamed event, async", "us", headline=True),)
+    ),
+    Metric(
+        "stream_paced",
+        (
+            Figure("cpu_us", "CPU per streamed event, each arriving alone", "us"),
+            Figure("first_event_ms", "Time to first event", "ms", headline=True),
+        ),
+    ),
+    Metric(
+        "per_request",
+        (
+            Figure(
+                "rps", "A client per request, TLS", "req/s", higher_is_better=True, headline=True
+            ),
+            Figure("handshakes", "TLS handshakes per request", "", ratio=False),
+        ),
+    ),
+    Metric("burst", (Figure("wall_ms", "Burst of 256 tasks", "ms", headline=True),)),
+    Metric(
+        "idle",
+        (
+            Figure("sync_ms", "Call after idling, TLS, 50 ms away", "ms", headline=True),
+            Figure("async_ms", "Call after idling, async", "ms"),
+            Figure(
+                "sync_handshakes", "New TLS handshakes after idling", "", headline=True, ratio=False
+            ),
+            Figure("async_handshakes", "New TLS handshakes after idling, async", "", ratio=False),
+        ),
+        together=True,
+    ),
+    Metric(
+        "memory",
+        (
+            Figure("made_kib", "Memory per extra client", "KiB", headline=True),
+            Figure("used_kib", "Memory per extra client, each used once", "KiB"),
+        ),
+    ),
+    Metric(
+        "routing",
+        (
+            Figure("sync_added_us", "Added by routing, CPU per call", "us", ratio=False),
+            Figure("sync_added_percent", "Added by routing, of a bare call", "%", ratio=False),
+            Figure("async_added_us", "Added by routing, async", "us", ratio=False),
+            Figure("async_added_percent", "Added by routing, async", "%", ratio=False),
+        ),
+        applies=lambda rival: _adapter(rival) and rival.options.get("speedups") is False,
+    ),
+    Metric(
+        "capture",
+        (
+            Figure("added_us", "Added by capture() and options, CPU per call", "us", ratio=False),
+            Figure("added_percent", "Added by capture() and options", "%", ratio=False),
+        ),
+        applies=_adapter,
+    ),
+]
+BY_NAME = {metric.name: metric for metric in METRICS}

@@ -1,0 +1,112 @@
+"""What the adapter adds to a call, told apart from the call within one process."""
+
+import asyncio
+import statistics
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any
+
+from measures import Figures, Job
+
+
+def routing(job: Job) -> Figures:
+    """The adapter's `send` and `build_request`, less those of the client inside.
+
+    The share is of the call without them, so of the bare SDK's call.
+    """
+    driver = job.driver("plain", "now")
+    return {
+        **_routing_sync(driver, job.calls),
+        **asyncio.run(_routing_async(driver, job.calls)),
+    }
+
+
+def _routing_sync(driver: Any, calls: int) -> Figures:
+    client = driver.make()
+    for _ in range(3):
+        driver.call(client)
+    spent = _watch(client.sdk_configuration.client, "Client", _timed)
+    cpu = time.thread_time()
+    for _ in range(calls):
+        driver.call(client)
+    return _share("sync", spent, time.thread_time() - cpu, calls)
+
+
+async def _routing_async(driver: Any, calls: int) -> Figures:
+    client = driver.amake()
+    for _ in range(3):
+        await driver.acall(client)
+    spent = _watch(client.sdk_configuration.async_client, "AsyncClient", _timed_async)
+    cpu = time.process_time()
+    for _ in range(calls):
+        await driver.acall(client)
+    return _share("async", spent, time.process_time() - cpu, calls)
+
+
+def _share(kind: str, spent: Counter[str], cpu: float, calls: int) -> Figures:
+    if not spent["inner"]:
+        msg = "the adapter's call was not seen to reach an inner client's send()"
+        raise AssertionError(msg)
+    added = spent["outer"] - spent["inner"]
+    return {
+        f"{kind}_added_us": added / calls * 1e6,
+        f"{kind}_added_percent": added / (cpu - added) * 100,
+    }
+
+
+def _watch(outer: Any, inner: str, timed_send: Callable[..., Any]) -> Counter[str]:
+    """Time both layers from now on; returns seconds of CPU by layer."""
+    spent: Counter[str] = Counter()
+    layers = [(type(outer), "outer")]
+    layers += [
+        (getattr(sys.modules[name], inner), "inner")
+        for name in ("httpx", "httpx2")
+        if name in sys.modules
+    ]
+    for owner, layer in layers:
+        owner.build_request = _timed(owner.build_request, spent, layer)
+        owner.send = timed_send(owner.send, spent, layer)
+    return spent
+
+
+def _timed(function: Any, spent: Counter[str], layer: str) -> Any:
+    def timed(*args: Any, **kwargs: Any) -> Any:
+        start = time.thread_time()
+        try:
+            return function(*args, **kwargs)
+        finally:
+            spent[layer] += time.thread_time() - start
+
+    return timed
+
+
+def _timed_async(function: Any, spent: Counter[str], layer: str) -> Any:
+    async def timed(*args: Any, **kwargs: Any) -> Any:
+        start = time.thread_time()
+        try:
+            return await function(*args, **kwargs)
+        finally:
+            spent[layer] += time.thread_time() - start
+
+    return timed
+
+
+def capturing(job: Job) -> Figures:
+    """capture() and gateway options around every other call, the rest without."""
+    driver: Any = job.driver("plain", "now")
+    client = driver.make()
+    ways = {"without": nullcontext, "with": driver.captured}
+    taken: dict[str, list[float]] = {way: [] for way in ways}
+    for turn in range(job.calls * 2 + 3):
+        for way, around in ways.items():
+            driver.around = around
+            start = time.thread_time()
+            driver.call(client)
+            if turn >= 3:
+                taken[way].append(time.thread_time() - start)
+    without, with_it = (statistics.median(taken[way]) for way in ("without", "with"))
+    added = with_it - without
+    return {"added_us": added * 1e6, "added_percent": added / without * 100}
