@@ -1,8 +1,8 @@
 """The official Mistral SDK through Cloudflare AI Gateway.
 
-    from mistral_cf_adapter import make_client
+from mistral_cf_adapter import make_client
 
-    client = make_client()  # a mistralai.Mistral, with settings from the environment
+client = make_client()  # a mistralai.Mistral, with settings from the environment
 """
 
 from typing import TYPE_CHECKING, Any
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         GatewayUnavailableError,
     )
     from .options import GatewayConfigError, GatewayOptions, gateway_headers, gateway_options
+    from .patching import patch
     from .settings import GatewaySettings
 
 __version__ = "0.1.0"
@@ -60,6 +61,7 @@ __all__ = [
     "gateway_headers",
     "gateway_options",
     "make_client",
+    "patch",
 ]
 
 _HOMES = {

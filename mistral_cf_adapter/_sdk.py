@@ -3,7 +3,7 @@
 import importlib
 import importlib.metadata
 import sys
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from .options import GatewayConfigError
@@ -67,7 +67,9 @@ if not TYPE_CHECKING:
         f"{ROOT}.errors" if ROOT == "mistralai.client" else f"{ROOT}.models", "SDKError"
     )
     httpx = _http_library()
+    _SERVERS = _load(f"{ROOT}.sdkconfiguration", "SERVERS")
 else:
+    _SERVERS: dict[str, str]
     ROOT = "mistralai.client"
 
 
@@ -84,6 +86,13 @@ def check_seams() -> None:
             raise moved(seam)
 
 
+def servers() -> dict[str, str]:
+    """Map the SDK's server names to addresses; no name, `""`, is its default."""
+    configuration = SimpleNamespace(server_url=None, server=None)
+    default = SDKConfiguration.get_server_details(configuration)[0]  # type: ignore[arg-type]
+    return {**_SERVERS, "": default}
+
+
 __all__ = [
     "MISTRAL_URL",
     "ROOT",
@@ -95,5 +104,6 @@ __all__ = [
     "check_seams",
     "httpx",
     "moved",
+    "servers",
     "version",
 ]

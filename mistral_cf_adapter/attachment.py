@@ -10,19 +10,23 @@ import os
 import sys
 import threading
 import warnings
-from typing import Any, cast
+from types import SimpleNamespace
+from typing import Any
+from urllib.parse import urlsplit
 
-from ._sdk import MISTRAL_URL, SDKConfiguration, Security, check_seams
+from ._sdk import MISTRAL_URL, Security, check_seams
 from .options import GatewayConfigError
 from .routing import Route
 from .settings import GatewaySettings
 from .transport import AsyncGatewayClient, GatewayClient
 
-_lock = threading.RLock()
 _STATE = "_mistral_cf_adapter"
 # The SDK's code outside of its generated client asks for the server's address only to open
 # connections of its own: realtime WebSockets and the connectors' HTTP and MCP clients.
 _OWN_CONNECTIONS = "mistralai.extra."
+
+_lock = threading.RLock()
+_subclasses: dict[type, type] = {}
 
 
 class Attachment:
@@ -39,30 +43,39 @@ class Attachment:
     def detach(self) -> None:
         """Give the configuration back what it had; do nothing if that has happened already."""
         with _lock:
-            state = self._configuration.__dict__.get(_STATE)
-            if state is None or self not in state.attachments:
-                return
-            state.attachments.remove(self)
-            _apply(self._configuration, state)
+            state: _State | None = self._configuration.__dict__.get(_STATE)
+            if state is not None and self in state.attachments:
+                state.attachments.remove(self)
+                state.apply()
 
 
 class _State:
     """What a configuration was, and the attachments on it, the last one in force."""
 
-    __slots__ = ("attachments", "clients", "kind", "security", "server_url", "warned")
-
     def __init__(self, configuration: Any) -> None:
-        self.attachments: list[Attachment] = []
-        self.clients: dict[str, Any] = {}
+        self.configuration = configuration
         self.kind: type = type(configuration)
         self.server_url: str | None = configuration.server_url
         self.security: Any = configuration.security
+        self.attachments: list[Attachment] = []
+        self.shells: dict[str, Any] = {}
         self.warned = False
 
-
-def is_attached(sdk: Any) -> bool:
-    """Tell whether an SDK object sends through a gateway already."""
-    return _STATE in sdk.sdk_configuration.__dict__
+    def apply(self) -> None:
+        """Bring the configuration in line with the attachments."""
+        configuration = self.configuration
+        self.shells = {}
+        if not self.attachments:
+            configuration.__class__ = self.kind
+            configuration.server_url = self.server_url
+            configuration.security = self.security
+            configuration.__dict__.pop(_STATE, None)
+            return
+        self.current = self.attachments[-1]
+        configuration.__dict__[_STATE] = self
+        configuration.__class__ = _routed(self.kind)
+        configuration.server_url = self.current.route.provider_url
+        configuration.security = self.security or self.current.security
 
 
 def attach(sdk: Any, settings: GatewaySettings, route: Route) -> Attachment:
@@ -74,28 +87,21 @@ def attach(sdk: Any, settings: GatewaySettings, route: Route) -> Attachment:
     check_seams()
     configuration = sdk.sdk_configuration
     with _lock:
-        state = configuration.__dict__.get(_STATE)
-        if state is None:
-            state = configuration.__dict__[_STATE] = _State(configuration)
+        state = configuration.__dict__.get(_STATE) or _State(configuration)
         attachment = Attachment(configuration, settings, route)
         state.attachments.append(attachment)
-        _apply(configuration, state)
+        state.apply()
     return attachment
 
 
-def _apply(configuration: Any, state: _State) -> None:
-    state.clients.clear()
-    configuration.security = state.security
-    if not state.attachments:
-        configuration.__class__ = state.kind
-        configuration.server_url = state.server_url
-        del configuration.__dict__[_STATE]
-        return
-    current = state.attachments[-1]
-    configuration.__class__ = _routed(state.kind)
-    configuration.server_url = current.route.provider_url
-    if state.security is None:
-        configuration.security = current.security
+def original_server(sdk: Any) -> str:
+    """Return the address an SDK object has, or had before anything was attached to it."""
+    configuration = sdk.sdk_configuration
+    state: _State | None = configuration.__dict__.get(_STATE)
+    if state is None:
+        return str(configuration.get_server_details()[0])
+    before = SimpleNamespace(server_url=state.server_url, server=configuration.server)
+    return str(state.kind.get_server_details(before)[0])  # type: ignore[attr-defined]
 
 
 def _security(settings: GatewaySettings) -> Any:
@@ -104,37 +110,18 @@ def _security(settings: GatewaySettings) -> Any:
     Left to itself, the SDK ranks its other sources (a service account's token) as it always
     does; a key that is only in the settings must win over all of them.
     """
-    key = settings.mistral_api_key and settings.mistral_api_key.get_secret_value()
-    if settings.stored_key or key is None or key == os.environ.get("MISTRAL_API_KEY"):
+    if settings.stored_key or settings.mistral_api_key is None:
         return None
-    return Security(api_key=key)
-
-
-def _shell(name: str, kind: type[GatewayClient] | type[AsyncGatewayClient]) -> property:
-    def get(self: Any) -> Any:
-        inner = self.__dict__[name]
-        state: _State = self.__dict__[_STATE]
-        shell = state.clients.get(name)
-        if inner is None or (shell is not None and shell.inner is inner):
-            return inner and shell
-        shell = state.clients[name] = kind(inner, state.attachments[-1].route)
-        return shell
-
-    def put(self: Any, client: Any) -> None:
-        self.__dict__[name] = client.inner if type(client) is kind else client
-
-    return property(get, put)
-
-
-_subclasses: dict[type, type] = {}
+    key = settings.mistral_api_key.get_secret_value()
+    return None if key == os.environ.get("MISTRAL_API_KEY") else Security(api_key=key)
 
 
 def _routed(kind: type) -> type:
     """Return the subclass of a configuration class that hands out the gateway's shells."""
     if kind not in _subclasses:
         body = {
-            "client": _shell("client", GatewayClient),
-            "async_client": _shell("async_client", AsyncGatewayClient),
+            "client": _handed_out("client", GatewayClient),
+            "async_client": _handed_out("async_client", AsyncGatewayClient),
             "get_server_details": _get_server_details,
             "__repr__": _repr,
         }
@@ -142,16 +129,33 @@ def _routed(kind: type) -> type:
     return _subclasses[kind]
 
 
+def _handed_out(name: str, shell_class: type[GatewayClient] | type[AsyncGatewayClient]) -> property:
+    def get(self: Any) -> Any:
+        inner = self.__dict__[name]
+        state: _State | None = self.__dict__.get(_STATE)
+        if inner is None or state is None:  # closed, or detached by another thread just now
+            return inner
+        shell = state.shells.get(name)
+        if shell is None or shell.inner is not inner:
+            shell = state.shells[name] = shell_class(inner, state.current.route)
+        return shell
+
+    def put(self: Any, client: Any) -> None:
+        self.__dict__[name] = client.inner if type(client) is shell_class else client
+
+    return property(get, put)
+
+
 def _get_server_details(self: Any) -> tuple[str, dict[str, str]]:
     state: _State = self.__dict__[_STATE]
-    asking: str = sys._getframe(1).f_globals.get("__name__", "")  # noqa: SLF001
-    if not asking.startswith(_OWN_CONNECTIONS):
-        return cast("tuple[str, dict[str, str]]", state.kind.get_server_details(self))
-    return _server_for_own_connections(asking, state), {}
+    asking: str = sys._getframe(1).f_globals.get("__name__", "")  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    if asking.startswith(_OWN_CONNECTIONS):
+        return _server_for_own_connections(asking, state), {}
+    return state.current.route.provider_url, {}
 
 
 def _server_for_own_connections(asking: str, state: _State) -> str:
-    direct_url = state.attachments[-1].direct_url
+    direct_url = state.current.direct_url
     if direct_url is None:
         msg = (
             f"{asking} opens a connection of its own, which AI Gateway does not carry. To connect "
@@ -163,10 +167,15 @@ def _server_for_own_connections(asking: str, state: _State) -> str:
         state.warned = True
         msg = f"{asking} connects to Mistral directly, not through AI Gateway"
         warnings.warn(msg, stacklevel=4)
-    return direct_url
+    return _mistral_server(state) or direct_url
+
+
+def _mistral_server(state: _State) -> str | None:
+    """Return the client's own server before patch(), if it is one of Mistral's."""
+    host = urlsplit(state.server_url or "").hostname or ""
+    return state.server_url if host.endswith(".mistral.ai") else None
 
 
 def _repr(self: Any) -> str:
     # The dataclass's own would print the API key.
     return f"<{type(self).__name__} for {self.server_url}>"
-

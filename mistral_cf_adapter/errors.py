@@ -16,7 +16,7 @@
         GatewayPolicyError               (no code)    access denied by a policy
         GatewayScannerError              7013         guardrail scanner unavailable
         GatewayUnavailableError          (no code)    Cloudflare's edge answered instead
-        GatewayStreamError               (no code)    a stream that broke off, or ended with an error
+        GatewayStreamError               (no code)    a stream that broke off or ended badly
         GatewayRedirectError             (no code)    a redirect that cannot be followed safely
     ValueError
       GatewayConfigError                 a setting or an option cannot work; nothing was sent
@@ -257,7 +257,7 @@ def _from_envelope(body: Mapping[str, Any], status: int) -> _Verdict | None:
 def _first_detail(details: Any) -> Mapping[str, Any]:
     """Return the first error of an array, an object or a bare text."""
     if isinstance(details, list):
-        details = next(iter(cast("list[Any]", details)), None)
+        details = next((entry for entry in cast("list[object]", details)), None)
     if isinstance(details, Mapping):
         return cast("Mapping[str, Any]", details)
     return {"message": details}

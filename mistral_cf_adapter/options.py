@@ -298,7 +298,7 @@ class Layer:
             options if outer is None else merged(outer.options, options)
         )
         self.outer = outer
-        self.rendered: tuple[object, object] | None = None
+        self.rendered: tuple[object, Mapping[str, Any], Mapping[str, str]] | None = None
 
 
 _current: ContextVar[Layer | None] = ContextVar("mistral_cf_adapter.options", default=None)

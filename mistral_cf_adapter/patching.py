@@ -3,61 +3,79 @@
 import functools
 import gc
 import inspect
-import logging
 import threading
 import warnings
-import weakref
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
+from weakref import WeakKeyDictionary
 
-from ._sdk import MISTRAL_URL, Mistral
-from .attachment import Attachment, attach, is_attached
+from ._sdk import Mistral, check_seams, servers
+from .attachment import Attachment, attach, original_server
 from .client import give_clients
+from .options import GatewayConfigError
 from .routing import MISTRAL_HOST, route_of
 from .settings import GatewaySettings, from_environment
 
-logger = logging.getLogger("mistral_cf_adapter")
-
 _REGIONAL = frozenset({"api.eu.mistral.ai", "api.us.mistral.ai", "codestral.mistral.ai"})
+
 _lock = threading.RLock()
-_handles: list["Patch"] = []
-_seam: "_Seam | None" = None
+_in_force: list["Patch"] = []  # process-wide patches, the newest last
 
 
 class Patch:
     """What `patch()` returns: `undo()` takes it back, as does leaving a `with` block.
 
-    Handles may be undone in any order; the clients that one of them redirected go to the
-    newest patch that is left, or to their original host.
+    Patches can be undone in any order; clients then go to the newest patch that is left, or
+    to where they went before.
     """
 
     def __init__(self, settings: GatewaySettings) -> None:
         self.settings = settings
-        self._attachments: weakref.WeakKeyDictionary[Any, Attachment] = weakref.WeakKeyDictionary()
-        self._undone = False
+        self._attachments: WeakKeyDictionary[Any, Attachment] = WeakKeyDictionary()
+        self._warned: set[str] = set()
 
     def undo(self) -> None:
-        """Restore exactly what was there; do nothing when called again."""
+        """Restore what was there before; do nothing when called again."""
         with _lock:
-            if self._undone:
-                return
-            self._undone = True
-            if self in _handles:
-                _handles.remove(self)
-                _release_seam()
+            if self in _in_force:
+                _in_force.remove(self)
+            if not _in_force:
+                _seam.close()
             for attachment in list(self._attachments.values()):
                 attachment.detach()
+            self._attachments.clear()
 
     def redirect(self, sdk: Any) -> bool:
-        """Redirect one SDK object, if it points at Mistral itself; tell whether it does now."""
+        """Redirect one SDK object if it points at Mistral; tell whether this patch has it now."""
         with _lock:
-            provider = _provider_for(sdk, self.settings)
+            if sdk in self._attachments:
+                return True
+            provider = self.provider_for(original_server(sdk))
             if provider is None:
                 return False
             route = route_of(self.settings, provider)
             self._attachments[sdk] = attach(sdk, self.settings, route)
             return True
+
+    def provider_for(self, server: str) -> str | None:
+        """Return the gateway's provider for a server, `None` to leave its clients alone."""
+        host = _host_of_mistral(server)
+        if host is None:
+            return None
+        if host in self.settings.providers:
+            return self.settings.providers[host]
+        if host == MISTRAL_HOST:
+            return self.settings.provider
+        if host not in self._warned:
+            self._warned.add(host)
+            msg = (
+                f"patch() leaves clients for {host} where they are: the gateway's provider "
+                f"`mistral` is {MISTRAL_HOST}. To take them along, create a custom provider for "
+                f'the host and set CF_AIG_PROVIDERS=\'{{"{host}": "custom-<slug>"}}\''
+            )
+            warnings.warn(msg, stacklevel=4)
+        return None
 
     def __enter__(self) -> Self:
         return self
@@ -68,5 +86,135 @@ class Patch:
         self.undo()
 
     def __repr__(self) -> str:
-        state = "undone" if self._undone else f"{len(self._attachments)} clients"
-        return f"<patch() to {self.settings.provider_url}: {state}>"
+        return f"<patch() to {self.settings.provider_url}, {len(self._attachments)} clients>"
+
+
+def patch(client: Mistral | None = None, /, settings: GatewaySettings | None = None) -> Patch:
+    """Redirect one client, or every `Mistral` of the process, through AI Gateway.
+
+    Without a client, redirects those that are alive and those built later, in any module,
+    subclass or framework, as long as they point at `https://api.mistral.ai`. Clients for other
+    servers are left alone; those for Mistral's other hosts with a warning, unless
+    `settings.providers` names a provider for them. Clients of `make_client()` keep their own
+    settings. A patch on top of another wins until it is undone.
+
+    With stored keys (`byok`) the keys of redirected clients are not sent.
+
+    Args:
+        client: The one client to redirect; by default all.
+        settings: Which gateway, with which credentials; by default from the environment.
+
+    Returns:
+        A handle: `.undo()` restores what was there, and it is a context manager.
+
+    Raises:
+        GatewayConfigError: a setting is missing or wrong, the client points at no server of
+            Mistral's, or the installed SDK is not one the adapter knows.
+
+    Example:
+        >>> with patch(settings=GatewaySettings(account_id="0123abcd", token="cf-token")):
+        ...     pass  # every Mistral() in here goes through the gateway
+    """
+    check_seams()
+    made = Patch(settings if settings is not None else from_environment())
+    if client is not None:
+        _redirect_one(made, client)
+        return made
+    with _lock:
+        if _in_force and _in_force[-1].settings != made.settings:
+            msg = (
+                f"patch(): clients go to {made.settings.provider_url} until this patch is undone, "
+                f"no longer to {_in_force[-1].settings.provider_url}"
+            )
+            warnings.warn(msg, stacklevel=2)
+        _in_force.append(made)
+        _seam.open()
+        for sdk in _alive():
+            made.redirect(sdk)
+    return made
+
+
+def _redirect_one(made: Patch, client: Mistral) -> None:
+    if not hasattr(client, "sdk_configuration"):
+        msg = f"patch() takes a mistralai.Mistral, not {type(client).__name__}"
+        raise GatewayConfigError(msg)
+    if not made.redirect(client):
+        msg = (
+            f"patch(client): the client points at {original_server(client)}, not at "
+            f"https://{MISTRAL_HOST}, and stays as it is"
+        )
+        raise GatewayConfigError(msg)
+
+
+def _alive() -> list[Any]:
+    # type() and not isinstance(): proxies among all objects must not be woken by a look at them.
+    return [
+        thing
+        for thing in gc.get_objects()
+        if issubclass(type(thing), Mistral) and "sdk_configuration" in vars(thing)
+    ]
+
+
+def _host_of_mistral(server: str) -> str | None:
+    """Return the host if an address is a server of Mistral's, in whatever spelling."""
+    parts = urlsplit(server.strip())
+    host = (parts.hostname or "").rstrip(".")
+    plain = parts.path in ("", "/") and parts.scheme in ("https", "http")
+    if not plain or parts.port not in (None, 80, 443):
+        return None
+    return host if host == MISTRAL_HOST or host in _REGIONAL else None
+
+
+class _Seam:
+    """`Mistral.__init__`, wrapped while a process-wide patch is in force."""
+
+    def __init__(self) -> None:
+        self._original: Any = None
+        self._wrapper: Any = None
+
+    def open(self) -> None:
+        if Mistral.__init__ is self._wrapper:
+            return
+        self._original = Mistral.__init__
+        self._wrapper = _redirecting(self._original)
+        Mistral.__init__ = self._wrapper  # type: ignore[method-assign]
+
+    def close(self) -> None:
+        if self._wrapper is None:
+            return
+        if Mistral.__init__ is self._wrapper:
+            Mistral.__init__ = self._original  # type: ignore[method-assign]
+        else:
+            msg = (
+                "patch().undo(): another library wrapped Mistral.__init__ after patch(); its "
+                "wrapper is left in place, and ours inside of it does nothing any more"
+            )
+            warnings.warn(msg, stacklevel=3)
+        self._original = self._wrapper = None
+
+
+_seam = _Seam()
+
+
+def _redirecting(original: Any) -> Any:
+    """Wrap `Mistral.__init__`: build without HTTP clients of its own, then redirect."""
+    signature = inspect.signature(original)
+
+    @functools.wraps(original)
+    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807
+        patches = tuple(_in_force)
+        if not patches:
+            original(self, *args, **kwargs)
+            return
+        given = signature.bind(self, *args, **kwargs)
+        if patches[-1].provider_for(_server(given.arguments)) is not None:
+            give_clients(patches[-1].settings, given.arguments)
+        original(*given.args, **given.kwargs)
+        for made in patches:
+            made.redirect(self)
+
+    return __init__
+
+
+def _server(arguments: dict[str, Any]) -> str:
+    return arguments.get("server_url") or servers().get(arguments.get("server") or "", "")

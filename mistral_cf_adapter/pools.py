@@ -7,6 +7,7 @@ event loop (async) or the process (sync), never with one of its clients.
 
 import asyncio
 import atexit
+import contextlib
 import os
 import threading
 from collections.abc import AsyncGenerator
@@ -61,7 +62,7 @@ def _options(key: _Key) -> dict[str, Any]:
         context = _state.ssl[environment] = httpx.create_ssl_context()
     return {
         "verify": context,
-        "follow_redirects": False,
+        "follow_redirects": True,  # for clients that were patched once and are their own again
         # Shared by strangers: what one is told to remember must not be sent for another.
         "cookies": CookieJar(DefaultCookiePolicy(allowed_domains=[])),
         "limits": httpx.Limits(
@@ -117,10 +118,8 @@ def _close_with_loop(clients: dict[_Key, Any], key: _Key) -> None:
     """
     keeper = _until_the_loop_ends(clients, key)
     _state.keepers.add(keeper)
-    try:
+    with contextlib.suppress(StopIteration):
         keeper.__anext__().send(None)
-    except StopIteration:
-        pass
 
 
 async def _until_the_loop_ends(clients: dict[_Key, Any], key: _Key) -> AsyncGenerator[None, None]:

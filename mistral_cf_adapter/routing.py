@@ -6,7 +6,7 @@ import sys
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import Any, Literal, NamedTuple, NoReturn
+from typing import Any, Literal, NamedTuple, NoReturn, cast
 from urllib.parse import urlsplit
 
 from . import calls, errors
@@ -54,8 +54,8 @@ class Route:
             compat_url=settings.compat_url,
             options=settings.options,
             stored_key=settings.stored_key,
-            token=token and token.get_secret_value(),
-            mistral_api_key=key and key.get_secret_value(),
+            token=None if token is None else token.get_secret_value(),
+            mistral_api_key=None if key is None else key.get_secret_value(),
             headers=rendered(settings.options),
         )
 
@@ -74,7 +74,7 @@ def _origin(url: Any) -> tuple[str, str, int]:
 
 def route_of(settings: GatewaySettings, provider: str | None = None) -> Route:
     """Return the route for the settings, worked out once for each settings object."""
-    routes: dict[str | None, Route] = settings.__dict__.setdefault("_routes", {})
+    routes: dict[str | None, Route] = vars(settings).setdefault("_routes", {})
     if provider not in routes:
         routes[provider] = Route.of(settings, provider)
     return routes[provider]
@@ -189,10 +189,11 @@ def _laid_over(route: Route, layer: Layer | None) -> tuple[Mapping[str, Any], Ma
     """Return the options in force and their headers, remembered for the next call."""
     if layer is None:
         return route.options, route.headers
-    if layer.rendered is None or layer.rendered[0] is not route:
+    known = layer.rendered
+    if known is None or known[0] is not route:
         options = merged(route.options, layer.options)
-        layer.rendered = (route, options, rendered(options))
-    return layer.rendered[1], layer.rendered[2]
+        known = layer.rendered = (route, options, rendered(options))
+    return known[1], known[2]
 
 
 def _own_headers(headers: Any) -> dict[str, str]:
@@ -234,8 +235,8 @@ def _authorize(route: Route, headers: Any) -> None:
 
 def _copy(request: Any, headers: Any, url: Any = None) -> Any:
     """Copy a request with its stream and loaded body; the SDK sends its own again on a retry."""
-    copy: Any = object.__new__(type(request))
-    copy.__dict__.update(request.__dict__)
+    copy: Any = object.__new__(cast("type[object]", type(request)))
+    copy.__dict__ = dict(request.__dict__)
     copy.headers = headers
     copy.extensions = {**request.extensions, _ROUTED: True}
     if url is not None:
