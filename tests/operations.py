@@ -31,9 +31,10 @@ import typing_extensions
 
 PER_CALL = ("retries", "server_url", "timeout_ms", "http_headers")
 VERBS = {"GET", "POST", "PUT", "PATCH", "DELETE"}
-STREAM = "text/event-stream"
+STREAMS = {"EventStream": "text/event-stream", "JsonLStream": "application/x-ndjson"}
 JSON = "application/json"
 TEXT = "{}-ü€"
+TRACEPARENT = re.compile("[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}")
 
 
 def mistral_class() -> type:
@@ -52,7 +53,7 @@ class Operation:
     """One generated method, as `chat.complete_async`."""
 
     name: str
-    function: Callable[..., Any] = field(repr=False)
+    function: types.FunctionType = field(repr=False)
 
     def bind(self, sdk: Any) -> Callable[..., Any]:
         """Return the method of this SDK instance."""
@@ -62,9 +63,9 @@ class Operation:
     def is_async(self) -> bool:
         return inspect.iscoroutinefunction(self.function)
 
-    @functools.cached_property
+    @property
     def hints(self) -> dict[str, Any]:
-        return typing.get_type_hints(self.function, include_extras=True)
+        return _function_hints(self.function)
 
     @functools.cached_property
     def constants(self) -> list[str]:
@@ -89,6 +90,11 @@ class Operation:
         """Say whether a raw path, query included, is this operation's behind the prefix."""
         template = re.sub(r"\\\{\w+\\\}", "[^/?]+", re.escape(prefix + self.path))
         return re.fullmatch(template + r"(\?.*)?", raw_path) is not None
+
+
+@functools.cache
+def _function_hints(function: types.FunctionType) -> dict[str, Any]:
+    return typing.get_type_hints(function, include_extras=True)
 
 
 def operations(sdk: Any) -> list[Operation]:
@@ -167,8 +173,8 @@ class Sampler:
             return self._choice(tp, (), name)
         if origin is Literal:
             return args[self.variant % len(args)]
-        if typing.is_typeddict(tp):
-            return self._typed_dict(tp)
+        if typing_extensions.is_typeddict(tp):
+            return self._record(tp)
         if isinstance(origin or tp, type):
             return self._instance(origin or tp, args, name)
         return self._scalar(tp, name)
@@ -180,14 +186,14 @@ class Sampler:
 
     def _instance(self, cls: type, args: tuple[Any, ...], name: str) -> Any:
         if issubclass(cls, pydantic.BaseModel):
-            return self._model(cls)
+            return self._record(cls)
         if issubclass(cls, Enum):
             member = list(cls)[self.variant % len(cls)]
             return member.value if self.wire else member
         if issubclass(cls, io.IOBase | typing.IO):
-            return io.BytesIO(b"file")
+            return io.BufferedReader(io.BytesIO(b"file\r\n"))
         if args and issubclass(cls, Mapping):
-            return {"key": item for item in self._items(args[1], name)}
+            return dict(zip(("key",), self._items(args[1], name), strict=False))
         if args:
             return self._items(args[0], name)
         return self._scalar(cls, name)
@@ -209,44 +215,60 @@ class Sampler:
             return {**value, key: tag} if key else value
         raise _TooDeepError
 
-    def _model(self, cls: type[pydantic.BaseModel]) -> dict[str, Any]:
+    def _record(self, cls: type) -> dict[str, Any]:
         if self.stack.count(cls) > 1:
             raise _TooDeepError
         self.stack.append(cls)
         try:
-            return dict(self._fields(cls))
+            return dict(self._members(cls))
         finally:
             self.stack.pop()
 
-    def _fields(self, cls: type[pydantic.BaseModel]) -> Iterator[tuple[str, Any]]:
-        hints = _hints(cls)
-        deep = len(self.stack) > 5
-        for name, info in cls.model_fields.items():
-            if "Callable" in repr(hints[name]):
-                continue
-            wanted = info.is_required() or (self.full and not deep)
-            if not wanted and not isinstance(info.default, str):
+    def _members(self, cls: type) -> Iterator[tuple[str, Any]]:
+        full = self.full and len(self.stack) <= 5
+        for member in _record_members(cls):
+            if not (full or member.needed):
                 continue
             try:
-                yield info.alias or name, self.value(hints[name], name)
+                yield member.key, self.value(member.hint, member.key)
             except _TooDeepError:
-                if info.is_required():
+                if member.needed:
                     raise
 
-    def _typed_dict(self, tp: Any) -> dict[str, Any]:
-        hints = typing_extensions.get_type_hints(tp)
-        return {name: self.value(hints[name], name) for name in sorted(tp.__required_keys__)}
+
+@dataclass(frozen=True)
+class _Member:
+    key: str
+    hint: Any
+    needed: bool
+
+
+@functools.cache
+def _record_members(cls: type) -> list[_Member]:
+    """Return the fields of a model or a TypedDict; constants, as a tag, count as needed."""
+    hints = typing.get_type_hints(cls, localns=_Names(cls), include_extras=True)
+    if not issubclass(cls, pydantic.BaseModel):
+        return [_typed_member(name, hint) for name, hint in hints.items()]
+    return [
+        _Member(
+            info.alias or name, hints[name], info.is_required() or isinstance(info.default, str)
+        )
+        for name, info in cls.model_fields.items()
+        if "Callable" not in repr(hints[name])
+    ]
+
+
+def _typed_member(name: str, hint: Any) -> _Member:
+    if typing_extensions.get_origin(hint) is not typing_extensions.NotRequired:
+        return _Member(name, hint, needed=True)
+    (hint,) = typing_extensions.get_args(hint)
+    return _Member(name, hint, needed=typing_extensions.get_origin(hint) is Literal)
 
 
 def _alias(tp: Any) -> Any:
     """Return what a type alias, as `Nullable[int]`, stands for."""
     args = typing_extensions.get_args(tp)
     return tp.__value__[args] if args else tp.__value__
-
-
-@functools.cache
-def _hints(cls: type) -> dict[str, Any]:
-    return typing.get_type_hints(cls, localns=_Names(cls), include_extras=True)
 
 
 class _Names(dict[str, Any]):
@@ -336,20 +358,19 @@ class Answer:
 
 def answer(operation: Operation, *, full: bool = True, variant: int = 0) -> Answer:
     """Make up an answer which the SDK parses into the operation's response type."""
-    returned = _bare(operation.hints.get("return", types.NoneType))
+    returned = _bare(operation.hints.get("return", types.NoneType), variant)
     if returned is types.NoneType:
         return Answer(operation.status, "", b"")
-    kind = getattr(typing_extensions.get_origin(returned), "__name__", "")
-    if kind.startswith("EventStream"):
-        return Answer(operation.status, STREAM, _event_stream(operation, returned, full))
-    if kind.startswith("JsonLStream"):
-        return Answer(operation.status, "application/x-ndjson", _lines(operation, returned, full))
+    kind = _stream_kind(returned)
+    if kind is not None:
+        render = _event_stream if kind == STREAMS["EventStream"] else _lines
+        return Answer(operation.status, kind, render(operation, returned, full))
     if getattr(returned, "__name__", "") == "Response":
         media = next(c for c in operation.constants if re.fullmatch(r"\w+/[\w-]+", c))
         return Answer(operation.status, media, b'\x00\xff{"raw": 1}\n')
     fields = getattr(returned, "model_fields", {})
     if "result" in fields and {"next", "headers"} & {*fields}:
-        returned = _hints(returned)["result"]
+        returned = typing.get_type_hints(returned, include_extras=True)["result"]
     return Answer(operation.status, JSON, _json(operation, returned, full, variant))
 
 
@@ -365,11 +386,21 @@ def _json(operation: Operation, tp: Any, full: bool, variant: int) -> bytes:
     raise TypeError(msg)
 
 
-def _bare(tp: Any) -> Any:
-    """Strip `Optional`, and take the first of several return types."""
-    if typing_extensions.get_origin(tp) in {typing.Union, types.UnionType}:
-        return typing_extensions.get_args(tp)[0]
-    return tp
+def _bare(tp: Any, variant: int) -> Any:
+    """Strip `Optional`; where a stream or a value is returned, take the variant's."""
+    union = _alias(tp) if hasattr(tp, "__value__") else tp
+    if typing_extensions.get_origin(union) not in {typing.Union, types.UnionType}:
+        return tp
+    members = [m for m in typing_extensions.get_args(union) if m is not types.NoneType]
+    if len(members) > 1 and not any(map(_stream_kind, members)):
+        return tp
+    return members[variant % len(members)]
+
+
+def _stream_kind(tp: Any) -> str | None:
+    """Return the media type of `EventStream[type]` and `JsonLStream[type]`."""
+    name = getattr(typing_extensions.get_origin(tp), "__name__", "")
+    return STREAMS.get(name.removesuffix("Async"))
 
 
 def _samples(operation: Operation, stream: Any, full: bool) -> Iterator[Any]:
@@ -408,27 +439,39 @@ class Outcome:
     value: Any = None
     error: Exception | None = None
 
-
-def run(operation: Operation, sdk: Any, **call: Any) -> Outcome:
-    """Call a sync operation and drain its stream or raw bytes."""
-    try:
-        return Outcome(_drain(_quietly(operation.bind(sdk), **call)))
-    except Exception as error:
-        return Outcome(error=error)
+    @property
+    def fingerprint(self) -> Any:
+        """Everything a caller can tell apart, comparable with `==`."""
+        return fingerprint(self.value), type(self.error), str(self.error)
 
 
-async def run_async(operation: Operation, sdk: Any, **call: Any) -> Outcome:
-    """Await an async operation and drain its stream or raw bytes."""
-    try:
-        return Outcome(await _drain_async(await _quietly(operation.bind(sdk), **call)))
-    except Exception as error:
-        return Outcome(error=error)
+def run(operation: Operation, sdk: Any, **extra: Any) -> Outcome:
+    """Call a sync operation with made-up arguments; drain its stream or raw bytes."""
+    with _deprecated_too():
+        try:
+            return Outcome(_drain(_call(operation, sdk, extra)))
+        except Exception as error:
+            return Outcome(error=error)
 
 
-def _quietly(method: Callable[..., Any], **call: Any) -> Any:
+async def run_async(operation: Operation, sdk: Any, **extra: Any) -> Outcome:
+    """Await an async operation with made-up arguments; drain its stream or raw bytes."""
+    with _deprecated_too():
+        try:
+            return Outcome(await _drain_async(await _call(operation, sdk, extra)))
+        except Exception as error:
+            return Outcome(error=error)
+
+
+def _call(operation: Operation, sdk: Any, extra: dict[str, Any]) -> Any:
+    return operation.bind(sdk)(**{**arguments(operation), **extra})
+
+
+@contextlib.contextmanager
+def _deprecated_too() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
-        return method(**call)
+        yield
 
 
 def _drain(value: Any) -> Any:
@@ -453,10 +496,10 @@ def fingerprint(value: Any) -> Any:
     """Return classes, fields set and values of a result, comparable with `==`."""
     if isinstance(value, pydantic.BaseModel):
         items = {**vars(value), **(value.model_extra or {})}
-        plain = {name: fingerprint(item) for name, item in items.items() if not callable(item)}
+        plain = [(name, fingerprint(item)) for name, item in items.items() if not callable(item)]
         return type(value), frozenset(value.model_fields_set), plain
     if isinstance(value, dict):
-        return {name: fingerprint(item) for name, item in value.items()}
+        return type(value), [(name, fingerprint(item)) for name, item in value.items()]
     if isinstance(value, list | tuple):
         return type(value), [fingerprint(item) for item in value]
     return type(value), value
@@ -473,6 +516,26 @@ class Recorded:
     path: str
     headers: list[tuple[str, str]]
     body: bytes
+
+    @property
+    def portable(self) -> Recorded:
+        """The same request without what is random in it; header names lowered and sorted.
+
+        Random are the multipart boundary, and the trace the SDK begins to execute a workflow.
+        """
+        found = re.search(r"boundary=(\w+)", dict(self.lowered).get("content-type", ""))
+        boundary = found[1] if found else "BOUNDARY"
+        headers = [(name, _fixed(text, boundary)) for name, text in self.lowered]
+        body = _fixed(self.body.decode("latin-1"), boundary).encode("latin-1")
+        return Recorded(self.method, self.path, headers, body)
+
+    @property
+    def lowered(self) -> list[tuple[str, str]]:
+        return sorted((name.lower(), text) for name, text in self.headers)
+
+
+def _fixed(text: str, boundary: str) -> str:
+    return TRACEPARENT.sub("TRACEPARENT", text.replace(boundary, "BOUNDARY"))
 
 
 @dataclass
@@ -515,9 +578,7 @@ class RecordingServer(contextlib.AbstractContextManager["RecordingServer"]):
                 task.cancel()
             await asyncio.gather(*self._connections, return_exceptions=True)
 
-    async def _connected(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         self._connections.add(task)
         try:
@@ -529,14 +590,12 @@ class RecordingServer(contextlib.AbstractContextManager["RecordingServer"]):
             self._connections.discard(task)
             writer.close()
 
-    async def _exchange(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
+    async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
         first, *lines = head.rstrip("\r\n").split("\r\n")
         headers = [(name, text.strip()) for name, _, text in (x.partition(":") for x in lines)]
-        body = await _body(reader, {name.lower(): text for name, text in headers})
         method, path, _ = first.split(" ", 2)
+        body = await _body(reader, {name.lower(): text for name, text in headers})
         request = Recorded(method, path, headers, body)
         self.requests.append(request)
         writer.write(_render(self.respond(request)))
@@ -586,37 +645,46 @@ def visit_all(
     The server answers each with a made-up answer of the right type.
     """
     with make() as sdk:
-        every = operations(sdk)
-        visits = [_visit(o, sdk, server, full, variant) for o in every if not o.is_async]
-    return visits + asyncio.run(_visit_async(every, make, server, full, variant))
+        plans = [_plan(operation, full, variant) for operation in operations(sdk)]
+        visits = [_visit(plan, sdk, server) for plan in plans if not plan.operation.is_async]
+    later = [plan for plan in plans if plan.operation.is_async]
+    return visits + asyncio.run(_visit_async(later, make, server))
 
 
-def _visit(
-    operation: Operation, sdk: Any, server: RecordingServer, full: bool, variant: int
-) -> Visit:
-    start = _expect(operation, server, full, variant)
-    outcome = run(operation, sdk, **arguments(operation, full=full, variant=variant))
-    return Visit(operation, outcome, server.requests[start:])
+@dataclass
+class _Plan:
+    operation: Operation
+    arguments: dict[str, Any] = field(default_factory=dict)
+    answer: Answer = Answer()
+    error: Exception | None = None
+
+
+def _plan(operation: Operation, full: bool, variant: int) -> _Plan:
+    try:
+        call = arguments(operation, full=full, variant=variant)
+        return _Plan(operation, call, answer(operation, full=full, variant=variant))
+    except Exception as error:
+        return _Plan(operation, error=error)
+
+
+def _visit(plan: _Plan, sdk: Any, server: RecordingServer) -> Visit:
+    if plan.error is not None:
+        return Visit(plan.operation, Outcome(error=plan.error), [])
+    start, server.respond = len(server.requests), lambda request: plan.answer
+    outcome = run(plan.operation, sdk, **plan.arguments)
+    return Visit(plan.operation, outcome, server.requests[start:])
 
 
 async def _visit_async(
-    every: list[Operation],
-    make: Callable[[], Any],
-    server: RecordingServer,
-    full: bool,
-    variant: int,
+    plans: list[_Plan], make: Callable[[], Any], server: RecordingServer
 ) -> list[Visit]:
     visits: list[Visit] = []
     async with make() as sdk:
-        for operation in (o for o in every if o.is_async):
-            start = _expect(operation, server, full, variant)
-            call = arguments(operation, full=full, variant=variant)
-            outcome = await run_async(operation, sdk, **call)
-            visits.append(Visit(operation, outcome, server.requests[start:]))
+        for plan in plans:
+            if plan.error is not None:
+                visits.append(Visit(plan.operation, Outcome(error=plan.error), []))
+                continue
+            start, server.respond = len(server.requests), lambda request, plan=plan: plan.answer
+            outcome = await run_async(plan.operation, sdk, **plan.arguments)
+            visits.append(Visit(plan.operation, outcome, server.requests[start:]))
     return visits
-
-
-def _expect(operation: Operation, server: RecordingServer, full: bool, variant: int) -> int:
-    reply = answer(operation, full=full, variant=variant)
-    server.respond = lambda request: reply
-    return len(server.requests)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-Body = bytes | tuple[bytes, ...] | AsyncIterator[bytes]
+Body = bytes | tuple[bytes, ...] | AsyncGenerator[bytes, None]
 """A whole body, a stream whose pieces are known, or one still to come."""
 
 
@@ -39,9 +39,9 @@ class Answer:
 
 def json_answer(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Answer:
     """Answer with one JSON value."""
-    body = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+    body = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     extra = tuple((headers or {}).items())
-    return Answer(status, (("content-type", "application/json"), *extra), body)
+    return Answer(status, (("content-type", "application/json"), *extra), _utf8(body))
 
 
 def bytes_answer(
@@ -62,7 +62,7 @@ def stream_answer(chunks: Iterable[bytes]) -> Answer:
 def event(value: Any, name: str | None = None) -> bytes:
     """Write one server-sent event."""
     data = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return (f"event: {name}\n" if name else "").encode() + f"data: {data}\n\n".encode()
+    return (f"event: {name}\n" if name else "").encode() + _utf8(f"data: {data}\n\n")
 
 
 GATEWAY_ERRORS: Mapping[int, tuple[int, str]] = {
@@ -123,6 +123,11 @@ def policy_error(kind: str, *, message: str | None = None, status: int | None = 
     usual_status, usual = POLICY_ERRORS[kind]
     error = usual if message is None else {**usual, "message": message}
     return json_answer({"success": False, "error": error}, status or usual_status)
+
+
+def _utf8(text: str) -> bytes:
+    # JSON can hold half a surrogate pair, which UTF-8 cannot.
+    return text.encode(errors="replace")
 
 
 def words(text: str) -> Sequence[str]:

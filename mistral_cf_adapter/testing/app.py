@@ -46,6 +46,7 @@ class GatewayApp:
         self._upstream = upstream
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Serve one request, as an ASGI server asks."""
         try:
             await self._serve(scope, receive, send)
         except asyncio.CancelledError:
@@ -90,6 +91,7 @@ class _Call:
         self._cache_status: str | None = None
 
     async def answer(self) -> Answer:
+        """Take the request through, and put the gateway's headers on what comes back."""
         try:
             answer = await self._through()
         except Refused as refused:
@@ -133,16 +135,23 @@ class _Call:
         raise AssertionError(msg)
 
     async def _attempt(
-        self, outgoing: ReceivedRequest, target: Target, timeout: float | None  # noqa: ASYNC109
+        self,
+        outgoing: ReceivedRequest,
+        target: Target,
+        timeout: float | None,  # noqa: ASYNC109
     ) -> Answer:
         state = self._state
-        entry = state.upstream_script.take(outgoing) or state.script.take(outgoing)
-        if entry is not None and entry.final:
+        provider = state.upstream_script.take(outgoing)
+        entry = provider
+        if entry is None or entry.answer is None:
+            entry = state.script.take(outgoing)
+        if entry is not None and entry.answer is not None and entry.final:
             raise Refused(entry.answer(outgoing))
         self._attempts += 1
         state.upstream_requests.append(outgoing)
         try:
             async with asyncio.timeout(timeout):
+                await asyncio.sleep(0 if provider is None else provider.delay)
                 return await self._upstream_answer(outgoing, target, entry)
         except TimeoutError:
             return gateway_error(2005, message="The provider did not answer in time")
@@ -152,10 +161,8 @@ class _Call:
     async def _upstream_answer(
         self, outgoing: ReceivedRequest, target: Target, entry: Scripted | None
     ) -> Answer:
-        if entry is None:
+        if entry is None or entry.answer is None:
             return await self._upstream(outgoing, target)
-        if entry.delay:
-            await asyncio.sleep(entry.delay)
         return entry.answer(outgoing)
 
     def _finish(self, answer: Answer) -> Answer:

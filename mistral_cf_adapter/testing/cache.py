@@ -12,7 +12,9 @@ if TYPE_CHECKING:
 MAX_REQUEST = 25 * 1024 * 1024
 
 
-def default_key(provider: str, path: str, model: str | None, authorization: str, body: bytes) -> str:
+def default_key(
+    provider: str, path: str, model: str | None, authorization: str, body: bytes
+) -> str:
     """Hash what the documentation names: provider, path, model, provider key and body."""
     digest = hashlib.sha256()
     for part in (provider, path, model or "", authorization):
@@ -26,7 +28,9 @@ def default_key(provider: str, path: str, model: str | None, authorization: str,
 class Cache:
     """Answers with the moment each one expires, on the gateway's clock."""
 
-    _entries: dict[str, tuple[float, Answer]] = field(default_factory=dict)
+    _entries: dict[str, tuple[float, Answer]] = field(
+        default_factory=dict[str, "tuple[float, Answer]"]
+    )
 
     def get(self, key: str, now: float) -> Answer | None:
         """Return the stored answer unless it has expired."""

@@ -12,6 +12,7 @@ from mistral_cf_adapter.testing.script import path_matches
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
     from types import TracebackType
+    from typing import Self
 
     from mistral_cf_adapter.testing.records import ReceivedRequest
     from mistral_cf_adapter.testing.wire import Wire
@@ -57,7 +58,7 @@ class Fault:
     """How many requests it has hit. Always 0 for "refuse": nothing arrives to be counted."""
     ended: bool = False
 
-    def __enter__(self) -> Fault:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -177,5 +178,5 @@ def _status(details: Mapping[str, Any]) -> Answer:
 
 
 def _redirect(details: Mapping[str, Any]) -> Answer:
-    headers = {"location": details["to"], **(details.get("headers") or {})}
+    headers: dict[str, str] = {"location": details["to"], **(details.get("headers") or {})}
     return Answer(details.get("status", 307), tuple(headers.items()), b"")

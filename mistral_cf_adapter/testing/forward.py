@@ -10,7 +10,7 @@ from mistral_cf_adapter.testing.answers import Answer
 from mistral_cf_adapter.testing.app import UpstreamUnreachable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator
 
     from mistral_cf_adapter.testing.records import ReceivedRequest
 
@@ -51,7 +51,9 @@ async def forward(request: ReceivedRequest, base: str) -> Answer:
     return Answer(response.status_code, kept, body)
 
 
-async def _pieces(client: httpx.AsyncClient, response: httpx.Response) -> AsyncIterator[bytes]:
+async def _pieces(
+    client: httpx.AsyncClient, response: httpx.Response
+) -> AsyncGenerator[bytes, None]:
     try:
         async for piece in response.aiter_raw():
             yield piece

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from starlette.datastructures import FormData
 from starlette.formparsers import FormParser, MultiPartException, MultiPartParser
@@ -13,9 +14,10 @@ from mistral_cf_adapter.testing.answers import Answer, json_answer
 from mistral_cf_adapter.testing.mistral_conversations import ROOT as CONVERSATIONS
 from mistral_cf_adapter.testing.mistral_conversations import Conversations
 from mistral_cf_adapter.testing.mistral_files import Files
+from mistral_cf_adapter.testing.mistral_text import as_dict
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Callable, Mapping
 
     from mistral_cf_adapter.testing.records import ReceivedRequest
     from mistral_cf_adapter.testing.state import State
@@ -31,6 +33,15 @@ REQUIRED = {
     "/v1/classifications": ("model", "input"),
     "/v1/chat/classifications": ("model", "input"),
     "/v1/conversations": ("inputs",),
+}
+HANDLERS: Mapping[str, Callable[[ReceivedRequest], Answer]] = {
+    **dict.fromkeys(mistral_chat.PATHS, mistral_chat.answer),
+    "/v1/embeddings": mistral_media.embeddings,
+    "/v1/ocr": mistral_media.ocr,
+    "/v1/moderations": mistral_media.moderation,
+    "/v1/chat/moderations": mistral_media.moderation,
+    "/v1/classifications": mistral_media.classification,
+    "/v1/chat/classifications": mistral_media.classification,
 }
 # OpenAI's names for what Mistral calls otherwise or lacks; it refuses them.
 FOREIGN_FIELDS = ("max_completion_tokens", "store", "logit_bias")
@@ -71,43 +82,29 @@ class Mistral:
         return authorization is not None and authorization.removeprefix("Bearer ") in keys
 
     async def _route(self, request: ReceivedRequest) -> Answer | None:
-        path, method = request.path, request.method
+        path = request.path
         if path.startswith(CONVERSATIONS):
             return self.conversations.answer(request)
         if path.startswith("/v1/files"):
             return await self._files(request)
-        if method == "GET" and path.rstrip("/") == "/v1/models":
-            return mistral_media.models()
-        if method == "GET" and path.startswith("/v1/models/"):
-            return mistral_media.model(request)
-        return None if method != "POST" else await self._post(request)
+        if request.method == "GET" and path.startswith("/v1/models"):
+            return mistral_media.models(request)
+        return await self._post(request) if request.method == "POST" else None
 
     async def _post(self, request: ReceivedRequest) -> Answer | None:
-        match request.path:
-            case path if path in mistral_chat.PATHS:
-                return mistral_chat.answer(request)
-            case "/v1/embeddings":
-                return mistral_media.embeddings(request)
-            case "/v1/ocr":
-                return mistral_media.ocr(request)
-            case "/v1/moderations" | "/v1/chat/moderations":
-                return mistral_media.moderation(request)
-            case "/v1/classifications" | "/v1/chat/classifications":
-                return mistral_media.classification(request)
-            case "/v1/audio/transcriptions":
-                form = await read_form(request)
-                if not form.get("model"):
-                    return invalid("missing", ["body", "model"], "Field required")
-                return mistral_media.transcription(request, form)
-            case _:
-                return None
+        if request.path == "/v1/audio/transcriptions":
+            async with form_of(request) as form:
+                return _transcription(form)
+        handler = HANDLERS.get(request.path)
+        return None if handler is None else handler(request)
 
     async def _files(self, request: ReceivedRequest) -> Answer | None:
         if request.path.rstrip("/") != "/v1/files":
             return self.files.one(request, self.state.origin)
         if request.method == "GET":
             return self.files.all()
-        stored = await self.files.upload(await read_form(request))
+        async with form_of(request) as form:
+            stored = await self.files.upload(form)
         return stored or invalid("missing", ["body", "file"], "Field required")
 
 
@@ -140,12 +137,18 @@ def invalid(kind: str, where: list[str | int], message: str) -> Answer:
     return json_answer({"detail": [{"type": kind, "loc": where, "msg": message}]}, 422)
 
 
+def _transcription(form: FormData) -> Answer:
+    if not form.get("model"):
+        return invalid("missing", ["body", "model"], "Field required")
+    return mistral_media.transcription(form)
+
+
 def _problem(request: ReceivedRequest) -> Answer | None:
     required = REQUIRED.get(request.path)
     if required is None or request.method != "POST":
         return None
     try:
-        fields: Any = request.json()
+        fields = as_dict(request.json())
     except ValueError:
         return invalid("json_invalid", ["body", 0], "JSON decode error")
     for name in required:
@@ -159,9 +162,17 @@ def _problem(request: ReceivedRequest) -> Answer | None:
     return None
 
 
-async def read_form(request: ReceivedRequest) -> FormData:
+@asynccontextmanager
+async def form_of(request: ReceivedRequest) -> AsyncGenerator[FormData, None]:
     """Read a form's fields and files; an empty form if the body is none."""
+    form = await _parse_form(request)
+    try:
+        yield form
+    finally:
+        await form.close()
 
+
+async def _parse_form(request: ReceivedRequest) -> FormData:
     async def stream() -> AsyncGenerator[bytes, None]:
         yield request.body
 
@@ -169,6 +180,8 @@ async def read_form(request: ReceivedRequest) -> FormData:
     try:
         if kind.startswith("multipart/form-data"):
             return await MultiPartParser(request.headers, stream()).parse()
-        return await FormParser(request.headers, stream()).parse()
+        if kind.startswith("application/x-www-form-urlencoded"):
+            return await FormParser(request.headers, stream()).parse()
     except MultiPartException:
         return FormData()
+    return FormData()

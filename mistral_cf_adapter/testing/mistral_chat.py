@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from mistral_cf_adapter.testing.answers import Answer, event, json_answer, stream_answer, words
 from mistral_cf_adapter.testing.mistral_text import (
+    as_count,
     as_dict,
     as_list,
     content_text,
@@ -47,7 +48,7 @@ def answer(request: ReceivedRequest, turn: Turn | None = None) -> Answer:
     if fields.get("stream") is True:
         return stream_answer(_stream(request, turn))
     identity = _identity(request, "chat.completion")
-    count = fields.get("n") or 1
+    count = as_count(fields.get("n"), 1)
     choices = [_choice(index, turn) for index in range(count)]
     return json_answer(
         {**identity, "choices": choices, "usage": usage(_prompt(fields), turn.text or "")}

@@ -30,7 +30,7 @@ class Conversations:
         default_factory=dict[str, list[dict[str, Any]]]
     )
 
-    def answer(self, request: ReceivedRequest, turn: Turn | None = None) -> Answer | None:
+    def answer(self, request: ReceivedRequest, turn: Turn | None = None) -> Answer | None:  # noqa: PLR0911  # one per path
         """Serve a path under /v1/conversations; None if it leads nowhere."""
         identity, _, view = request.path.removeprefix(ROOT).strip("/").partition("/")
         if not identity:

@@ -31,8 +31,9 @@ class Files:
         content = await upload.read()
         name = upload.filename or "file"
         number = len(self._files) + 1
-        card = {
-            "id": str(uuid.uuid5(uuid.NAMESPACE_URL, f"{number}/{name}")),
+        identity = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{number}/{name}"))
+        card: dict[str, Any] = {
+            "id": identity,
             "object": "file",
             "bytes": len(content),
             "created_at": CREATED,
@@ -44,7 +45,7 @@ class Files:
             "mimetype": upload.content_type or "application/octet-stream",
             "signature": None,
         }
-        self._files[card["id"]] = (card, content)
+        self._files[identity] = (card, content)
         return json_answer(card)
 
     def all(self) -> Answer:

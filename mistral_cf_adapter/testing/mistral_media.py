@@ -9,7 +9,14 @@ from urllib.parse import unquote
 
 from mistral_cf_adapter.testing.answers import Answer, event, json_answer, stream_answer, words
 from mistral_cf_adapter.testing.mistral_chat import CREATED
-from mistral_cf_adapter.testing.mistral_text import as_dict, as_list, content_text, stable_id, usage
+from mistral_cf_adapter.testing.mistral_text import (
+    as_count,
+    as_dict,
+    as_list,
+    content_text,
+    stable_id,
+    usage,
+)
 
 if TYPE_CHECKING:
     from starlette.datastructures import FormData
@@ -46,7 +53,7 @@ def embeddings(request: ReceivedRequest) -> Answer:
     fields = request.fields
     given = fields.get("input", fields.get("inputs"))
     texts = [str(text) for text in as_list(given)] if isinstance(given, list) else [str(given)]
-    size = fields.get("output_dimension") or DIMENSION
+    size = as_count(fields.get("output_dimension"), DIMENSION)
     data = [
         {"object": "embedding", "embedding": _vector(text, size), "index": index}
         for index, text in enumerate(texts)
@@ -62,14 +69,11 @@ def embeddings(request: ReceivedRequest) -> Answer:
     )
 
 
-def models() -> Answer:
-    """List the models."""
-    return json_answer({"object": "list", "data": [_model_card(name) for name in MODELS]})
-
-
-def model(request: ReceivedRequest) -> Answer | None:
-    """Show one model, or None if there is none of that name."""
-    name = unquote(request.raw_path.rpartition("/")[2])
+def models(request: ReceivedRequest) -> Answer | None:
+    """List the models or show one, or None if there is none of that name."""
+    name = unquote(request.raw_path.removeprefix("/v1/models").strip("/"))
+    if not name:
+        return json_answer({"object": "list", "data": [_model_card(name) for name in MODELS]})
     return json_answer(_model_card(name)) if name in MODELS else None
 
 
@@ -89,9 +93,7 @@ def ocr(request: ReceivedRequest) -> Answer:
         "dimensions": {"dpi": 200, "height": 2200, "width": 1700},
     }
     counted = {"pages_processed": 1, "doc_size_bytes": len(str(source))}
-    return json_answer(
-        {"pages": [page], "model": fields["model"], "usage_info": counted}
-    )
+    return json_answer({"pages": [page], "model": fields["model"], "usage_info": counted})
 
 
 def moderation(request: ReceivedRequest) -> Answer:
@@ -114,7 +116,7 @@ def classification(request: ReceivedRequest) -> Answer:
     return json_answer(_results(request, "clas-", [scores for _ in _inputs(request)]))
 
 
-def transcription(request: ReceivedRequest, form: FormData) -> Answer:
+def transcription(form: FormData) -> Answer:
     """Hear the same words in every recording."""
     upload = form.get("file")
     name = getattr(upload, "filename", None) or form.get("file_url") or form.get("file_id")

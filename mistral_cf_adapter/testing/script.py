@@ -20,7 +20,8 @@ class Scripted:
     label: str
     """What `assert_all_used` calls it."""
     fits: Callable[[ReceivedRequest], bool]
-    answer: Callable[[ReceivedRequest], Answer]
+    answer: Callable[[ReceivedRequest], Answer] | None
+    """None lets the next in line answer."""
     final: bool = False
     """Whether it is the gateway's own word, so that no retry follows."""
     delay: float = 0.0

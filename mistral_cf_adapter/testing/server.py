@@ -34,7 +34,9 @@ class ThreadedServer:
     and its shutdown both wait in steps of 100 ms and it cannot close its listener alone.
     """
 
-    def __init__(self, app: Callable[..., Awaitable[None]], *, port: int, tls: Paths | None) -> None:
+    def __init__(
+        self, app: Callable[..., Awaitable[None]], *, port: int, tls: Paths | None
+    ) -> None:
         self.transports: dict[tuple[str, int], asyncio.Transport] = {}
         """The open connections, by the caller's address, as in an ASGI scope's `client`."""
         self.port = port
@@ -128,7 +130,7 @@ class ThreadedServer:
         for transport in list(self.transports.values()):
             transport.abort()
         # abort() tells the protocol on the loop's next turn.
-        while self.transports:
+        while self.transports:  # noqa: ASYNC110
             await asyncio.sleep(0)
 
     def _release_port(self) -> None:

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING
 
 from mistral_cf_adapter.testing.cache import Cache
 from mistral_cf_adapter.testing.faults import Faults
+from mistral_cf_adapter.testing.records import LogRecord, ReceivedRequest
 from mistral_cf_adapter.testing.script import Script
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
-
-    from mistral_cf_adapter.testing.records import LogRecord, ReceivedRequest
 
 RATE_WINDOW = 60.0
 
@@ -38,14 +37,14 @@ class State:
     dlp: Mapping[str, Any] | None = None
     origin: str = ""
 
-    requests: list[ReceivedRequest] = field(default_factory=list)
-    upstream_requests: list[ReceivedRequest] = field(default_factory=list)
-    logs: list[LogRecord] = field(default_factory=list)
+    requests: list[ReceivedRequest] = field(default_factory=list[ReceivedRequest])
+    upstream_requests: list[ReceivedRequest] = field(default_factory=list[ReceivedRequest])
+    logs: list[LogRecord] = field(default_factory=list[LogRecord])
     script: Script = field(default_factory=Script)
     upstream_script: Script = field(default_factory=Script)
     faults: Faults = field(default_factory=Faults)
     cache: Cache = field(default_factory=Cache)
-    _admitted: list[float] = field(default_factory=list)
+    _admitted: list[float] = field(default_factory=list[float])
     _ahead: float = 0.0
 
     def now(self) -> float:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from dataclasses import dataclass, replace
+from contextlib import aclosing
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mistral_cf_adapter.testing.answers import Answer
-
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+    from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping
     from typing import Any, TypeAlias
+
+    from mistral_cf_adapter.testing.answers import Answer, Body
 
     Message: TypeAlias = MutableMapping[str, Any]
 
@@ -33,25 +34,28 @@ class Wire:
             await self._piece(body, more=False)
             return
         await self._start(answer)
-        async for piece in _pieces(body):
-            if self.transport.is_closing():
-                break
-            await self._piece(piece)
-            # Each event leaves in a packet of its own, as it would from afar.
-            await asyncio.sleep(0)
+        async with aclosing(_pieces(body)) as pieces:
+            async for piece in pieces:
+                if self.transport.is_closing():
+                    await self.until_gone()
+                    return
+                await self._piece(piece)
+                # Each event leaves in a packet of its own, as it would from afar.
+                await asyncio.sleep(0)
         await self._piece(b"", more=False)
 
     async def drip(self, answer: Answer, *, delay: float, size: int) -> None:
         """Send an answer slowly: `size` bytes, then `delay` seconds, and so on."""
         whole = answer.body
-        start = replace(answer, body=b"")
-        await self._start(start, length=len(whole) if isinstance(whole, bytes) else None)
-        async for piece in _pieces(whole):
-            for index in range(0, len(piece), size):
-                if self.transport.is_closing():
-                    return
-                await self._piece(piece[index : index + size])
-                await asyncio.sleep(delay)
+        await self._start(answer, length=len(whole) if isinstance(whole, bytes) else None)
+        async with aclosing(_pieces(whole)) as pieces:
+            async for piece in pieces:
+                for index in range(0, len(piece), size):
+                    if self.transport.is_closing():
+                        await self.until_gone()
+                        return
+                    await self._piece(piece[index : index + size])
+                    await asyncio.sleep(delay)
         await self._piece(b"", more=False)
 
     async def cut_body(self, answer: Answer, keep: int | None) -> None:
@@ -65,11 +69,12 @@ class Wire:
         """Send `keep` pieces of a stream, then hang up without the end mark."""
         await self._start(answer)
         sent = 0
-        async for piece in _pieces(answer.body):
-            if sent >= keep:
-                break
-            await self._piece(piece)
-            sent += 1
+        async with aclosing(_pieces(answer.body)) as pieces:
+            async for piece in pieces:
+                if sent >= keep:
+                    break
+                await self._piece(piece)
+                sent += 1
         await self.hang_up()
 
     async def garbage(self, data: bytes) -> None:
@@ -107,7 +112,7 @@ class Wire:
         await self.send({"type": "http.response.body", "body": piece, "more_body": more})
 
 
-async def _pieces(body: bytes | tuple[bytes, ...] | AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def _pieces(body: Body) -> AsyncGenerator[bytes, None]:
     if isinstance(body, bytes):
         yield body
         return
@@ -115,5 +120,6 @@ async def _pieces(body: bytes | tuple[bytes, ...] | AsyncIterator[bytes]) -> Asy
         for piece in body:
             yield piece
         return
-    async for piece in body:
-        yield piece
+    async with aclosing(body):
+        async for piece in body:
+            yield piece

@@ -45,7 +45,7 @@ class RetryWish:
         if self.backoff == "linear":
             return self.delay * attempt
         if self.backoff == "exponential":
-            return self.delay * 2 ** (attempt - 1)
+            return self.delay * (1 << (attempt - 1))
         return self.delay
 
 

@@ -3,8 +3,9 @@
 import json
 
 EVENTS = 200
-WORD = "token "
-STREAMED = WORD * (EVENTS - 1)
+# No two alike: LiteLLM takes a repeated word for a model that has lost its way.
+WORDS = [f"token{number} " for number in range(EVENTS - 1)]
+STREAMED = "".join(WORDS)
 ANSWER = "The quick brown fox jumps over the lazy dog. " * 12
 MODEL = "mistral-small-latest"
 
@@ -34,7 +35,7 @@ def _completion() -> bytes:
 def _event(index: int) -> bytes:
     """Return one streamed event as one HTTP chunk."""
     last = index == EVENTS - 1
-    delta = {"content": "" if last else WORD}
+    delta = {"content": "" if last else WORDS[index]}
     if index == 0:
         delta["role"] = "assistant"
     choice = {"index": 0, "delta": delta, "finish_reason": "stop" if last else None}

@@ -6,8 +6,8 @@ from html import escape
 from typing import Any
 
 from metrics import METRICS
-from report import COLUMNS, MINE, number, shown
-from rivals import BASELINE, Rival
+from report import COLUMNS, number, shown, written
+from rivals import BASELINE, MINE, Rival
 from spreads import Spread, ratios, values
 
 WIDTH, LEFT, RIGHT, TOP, ROW = 900, 290, 90, 92, 32
@@ -118,8 +118,7 @@ def _line(row: Row, axis: Axis, y: float) -> list[str]:
     ]
     # Ours last, on top of the others.
     for name, found in sorted(spreads.items(), key=lambda item: item[0] == MINE):
-        tip = f"{name}: {number(found.median)} ({number(found.low)}-{number(found.high)})"
-        parts.append(f"<g><title>{escape(tip)}</title>")
+        parts.append(f"<g><title>{escape(f'{name}: {written(found)}')}</title>")
         parts.append(
             f'<line x1="{axis.x(found.low):.1f}" y1="{y:.1f}" x2="{axis.x(found.high):.1f}" '
             f'y2="{y:.1f}" stroke="{COLOURS[name]}" stroke-width="2"/>'
@@ -128,7 +127,7 @@ def _line(row: Row, axis: Axis, y: float) -> list[str]:
     if mine := spreads.get(MINE):
         parts.append(
             f'<text class="mine" x="{WIDTH - RIGHT + 12}" y="{y + 4:.1f}">'
-            f"{number(mine.median)}x</text>"
+            f"{number(mine.median, 2)}x</text>"
         )
     return parts
 

@@ -52,7 +52,11 @@ def arguments() -> argparse.Namespace:
     add("--quick", action="store_true", help="one round of 20 calls, 7 s idle: does it run?")
     add("--output", type=Path, default=Path("benchmark-results"), help="default: %(default)s")
     add("--cache", type=Path, default=cache / "mistral-cf-adapter" / "benchmarks")
-    add("--python", default=sys.executable, help="interpreter of all rivals (default: this one)")
+    add(
+        "--python",
+        default=os.path.realpath(sys.executable),
+        help="interpreter of all rivals (default: this one)",
+    )
     add("--from", dest="source", type=Path, help="a results.json: measure nothing")
     add("--list", action="store_true", help="print the names of rivals and metrics")
     chosen = parser.parse_args()

@@ -5,7 +5,7 @@ but the construction of a client happens in `make()` and `amake()`. A driver lea
 its library cannot do.
 """
 
-import json
+import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import Any
@@ -18,6 +18,8 @@ MESSAGES = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": Q
 
 class Driver:
     """What a worker asks of a library."""
+
+    has_client = True
 
     def __init__(self, base_url: str, **options: Any) -> None:
         self.base_url = base_url
@@ -79,6 +81,7 @@ class Adapter(Bare):
     """This library."""
 
     def load(self) -> None:
+        super().load()
         import mistral_cf_adapter as adapter
 
         self.adapter = adapter
@@ -161,7 +164,9 @@ class Portkey(OpenAI):
 
 
 class LiteLLM(Driver):
-    """LiteLLM's functions: there is no client to build."""
+    """LiteLLM's functions, on connections that it keeps to itself."""
+
+    has_client = False
 
     def load(self) -> None:
         import litellm
@@ -195,6 +200,11 @@ class LangChain(Driver):
     """LangChain's own Mistral client."""
 
     def load(self) -> None:
+        # It reads certifi's file whatever SSL_CERT_FILE says.
+        if bundle := os.environ.get("SSL_CERT_FILE"):
+            import certifi
+
+            certifi.where = lambda: bundle
         from langchain_mistralai import ChatMistralAI
 
         self.ChatMistralAI = ChatMistralAI
@@ -245,80 +255,3 @@ class PydanticAI(Driver):
         async with client.run_stream(QUESTION) as result:
             async for text in result.stream_text(delta=True, debounce_by=None):
                 yield text
-
-
-class RawHttpx(Driver):
-    """httpx and json.loads: what is left when no SDK is."""
-
-    def load(self) -> None:
-        import httpx
-
-        self.httpx = httpx
-        self.url = f"{self.base_url}/mistral/v1/chat/completions"
-        self.headers = {"authorization": "Bearer k"}
-
-    def body(self, *, stream: bool) -> dict[str, Any]:
-        return {"model": MODEL, "messages": MESSAGES, "stream": stream}
-
-    def make(self) -> Any:
-        return self.httpx.Client(headers=self.headers, timeout=60)
-
-    def amake(self) -> Any:
-        return self.httpx.AsyncClient(headers=self.headers, timeout=60)
-
-    def call(self, client: Any) -> str:
-        response = client.post(self.url, json=self.body(stream=False))
-        return json.loads(response.content)["choices"][0]["message"]["content"]
-
-    async def acall(self, client: Any) -> str:
-        response = await client.post(self.url, json=self.body(stream=False))
-        return json.loads(response.content)["choices"][0]["message"]["content"]
-
-    def stream(self, client: Any) -> Iterator[str | None]:
-        with client.stream("POST", self.url, json=self.body(stream=True)) as response:
-            for line in response.iter_lines():
-                if line.startswith("data: {"):
-                    yield json.loads(line[6:])["choices"][0]["delta"]["content"]
-
-    async def astream(self, client: Any) -> AsyncIterator[str | None]:
-        async with client.stream("POST", self.url, json=self.body(stream=True)) as response:
-            async for line in response.aiter_lines():
-                if line.startswith("data: {"):
-                    yield json.loads(line[6:])["choices"][0]["delta"]["content"]
-
-
-class RawHttpClient(Driver):
-    """The standard library alone, sync only."""
-
-    def load(self) -> None:
-        import http.client
-        import ssl
-        from urllib.parse import urlsplit
-
-        self.http, self.ssl = http.client, ssl
-        self.parts = urlsplit(f"{self.base_url}/mistral/v1/chat/completions")
-
-    def make(self) -> Any:
-        address = self.parts.hostname, self.parts.port
-        if self.parts.scheme == "http":
-            return self.http.HTTPConnection(*address)
-        return self.http.HTTPSConnection(*address, context=self.ssl.create_default_context())
-
-    def amake(self) -> Any:
-        raise NotImplementedError
-
-    def post(self, client: Any, *, stream: bool) -> Any:
-        body = json.dumps({"model": MODEL, "messages": MESSAGES, "stream": stream})
-        headers = {"content-type": "application/json", "authorization": "Bearer k"}
-        client.request("POST", self.parts.path, body, headers)
-        return client.getresponse()
-
-    def call(self, client: Any) -> str:
-        response = self.post(client, stream=False)
-        return json.loads(response.read())["choices"][0]["message"]["content"]
-
-    def stream(self, client: Any) -> Iterator[str | None]:
-        response = self.post(client, stream=True)
-        for line in response:
-            if line.startswith(b"data: {"):
-                yield json.loads(line[6:])["choices"][0]["delta"]["content"]

@@ -3,11 +3,10 @@
 from typing import Any
 
 from metrics import METRICS, Figure, Metric
-from rivals import BASELINE, RIVALS, Rival
+from rivals import BASELINE, MINE, RIVALS, Rival
 from spreads import Spread, failures, ratios, values
-from targets import TARGETS, figure, measured, verdict
+from targets import TARGETS, measured, verdict
 
-MINE = "adapter-3.7.0"
 COLUMNS = [
     MINE,
     "openai",
@@ -19,21 +18,17 @@ COLUMNS = [
 ]
 
 
-def number(value: float) -> str:
-    """Write three significant digits, never an exponent."""
-    if value != 0 and abs(value) < 0.1:
-        return f"{value:.3f}"
-    if abs(value) < 10:
-        return f"{value:.2f}".rstrip("0").rstrip(".")
-    return f"{float(f'{value:.3g}'):,.0f}" if abs(value) >= 100 else f"{value:.1f}"
+def number(value: float, digits: int = 3) -> str:
+    """Write that many significant digits, never an exponent."""
+    if abs(value) < 100:
+        return f"{round(value, 3):.{digits}g}"
+    return f"{float(f'{value:.{digits}g}'):,.0f}"
 
 
-def _range(found: Spread | None) -> str:
-    if found is None:
-        return "-"
-    if found.low == found.high:
-        return number(found.median)
-    return f"{number(found.median)} ({number(found.low)}-{number(found.high)})"
+def written(found: Spread, digits: int = 3) -> str:
+    """Write a median with its minimum and maximum, or alone when they are the same."""
+    median, low, high = (number(one, digits) for one in (found.median, found.low, found.high))
+    return median if low == high else f"{median} ({low}-{high})"
 
 
 def shown(results: dict[str, Any], names: list[str]) -> list[Rival]:
@@ -61,8 +56,10 @@ def summary(results: dict[str, Any]) -> str:
 def _summary_cell(results: dict[str, Any], rival: Rival, metric: Metric, one: Figure) -> str:
     measure = ratios if one.ratio else values
     found = measure(results, rival.name, metric.name, one)
-    text = _range(found)
-    return f"**{text}**" if rival.name == MINE and found else text
+    if found is None:
+        return "-"
+    text = written(found, digits=2)
+    return f"**{text}**" if rival.name == MINE else text
 
 
 def _how_to_read(results: dict[str, Any]) -> list[str]:
@@ -71,12 +68,12 @@ def _how_to_read(results: dict[str, Any]) -> list[str]:
         "Times better than the bare SDK 3.7.0 in the same round: more is better, 1 is the same; "
         f"median (minimum-maximum) of {rounds} round{'s' * (rounds != 1)}. "
         "TLS handshakes are counted, not compared. "
+        "The adapter imports the SDK on first use: the cold start has all of it. "
         f"Python {about['python']}, {about['system']}, {about['date']}, one local server; "
         f"idle means {about['idle_s']:g} s without a call."
     )
-    lines = [text, ""]
-    lines += [f"- {line}" for line in failures(results)]
-    return lines
+    failed = [f"- {line}" for line in failures(results)]
+    return [text, "", "Failed:", "", *failed] if failed else [text]
 
 
 def details(results: dict[str, Any]) -> str:
@@ -100,8 +97,9 @@ def _detail_cells(
     found = values(results, rival.name, metric.name, one)
     if found is None:
         return _why_not(results, rival, metric), "", ""
-    ratio = _range(ratios(results, rival.name, metric.name, one)) if one.ratio else ""
-    return number(found.median), f"{number(found.low)}-{number(found.high)}", ratio
+    ratio = ratios(results, rival.name, metric.name, one) if one.ratio else None
+    extent = f"{number(found.low)}-{number(found.high)}"
+    return number(found.median), extent, written(ratio) if ratio else ""
 
 
 def _why_not(results: dict[str, Any], rival: Rival, metric: Metric) -> str:
@@ -119,12 +117,11 @@ def _targets(results: dict[str, Any]) -> list[str]:
         found = measured(target, results)
         if found is None:
             continue
-        one = figure(target)
-        unit = f" {one.unit}" if target.at_most and one.unit else ""
+        unit = f" {target.unit}" if target.unit else ""
         sign = "at most " if target.at_most else ""
         marks = [f"{sign}{number(mark)}{unit}" for mark in (target.must, target.aim)]
-        title = f"{one.title} [{target.rival}]"
-        lines.append(_row([title, f"{_range(found)}{unit}", *marks, verdict(target, found)]))
+        reached = f"{written(found)}{unit}"
+        lines.append(_row([target.title, reached, *marks, verdict(target, found)]))
     return lines
 
 

@@ -6,13 +6,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import certifi
-import trustme
 from metrics import Metric
 from rivals import BY_NAME
 
@@ -33,6 +31,9 @@ class Server:
 @contextmanager
 def serving(scratch: Path) -> Iterator[Server]:
     """Run the server in a process of its own until the block ends."""
+    import certifi
+    import trustme
+
     authority = trustme.CA()
     certificate = scratch / "server.pem"
     issued = authority.issue_cert("localhost", "127.0.0.1")
@@ -78,7 +79,8 @@ class Runner:
             process.stdout.readline()
             started[name] = process, deadline
         for process, _ in started.values():
-            if process.poll() is None and process.stdin:
+            assert process.stdin
+            with suppress(OSError):  # it has failed already, and will say so
                 process.stdin.write("go\n")
                 process.stdin.flush()
                 time.sleep(STAGGER_S)
@@ -105,7 +107,7 @@ class Runner:
             env=self._environment(),
             text=True,
         )
-        return process, time.monotonic() + TIMEOUT_S
+        return process, time.monotonic() + TIMEOUT_S + self.idle_s
 
     def _environment(self) -> dict[str, str]:
         """Return what a worker sees: no proxies, no keys, nothing that the user has set."""

@@ -45,6 +45,17 @@ def ratios(results: dict[str, Any], rival: str, metric: str, figure: Figure) -> 
     return spread(found)
 
 
+def shares(results: dict[str, Any], rival: str, metric: str, figure: Figure) -> Spread | None:
+    """Return a figure in microseconds as a percentage of the CPU of one bare call."""
+    found = []
+    for one in results["rounds"]:
+        added = _value(one, rival, metric, figure)
+        bare = one.get("call_sync", {}).get(BASELINE, {}).get("cpu_us")
+        if added is not None and bare is not None:
+            found.append(added / bare * 100)
+    return spread(found)
+
+
 def failures(results: dict[str, Any]) -> list[str]:
     """Return one line for each rival that was not installed or did not run."""
     lines = [f"{rival}: {reason}" for rival, reason in results["failures"].items()]

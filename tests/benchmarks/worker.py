@@ -7,16 +7,16 @@ import json
 import os
 import sys
 import time
+from importlib import import_module
 from typing import Any
 
 
 def load(job: dict[str, Any], listener: str, behaviour: str) -> Any:
     """Load the rival's driver, pointed at a listener of the server."""
-    import drivers
-
+    module, name = job["driver"].split(".")
     scheme = "http" if listener == "plain" else "https"
     url = f"{scheme}://127.0.0.1:{job['ports'][listener]}/{behaviour}/{job['tag']}/v1/acc/gw"
-    return getattr(drivers, job["driver"])(url, **job["options"])
+    return getattr(import_module(module), name)(url, **job["options"])
 
 
 def first_answer(job: dict[str, Any]) -> None:

@@ -1,0 +1,296 @@
+"""What can be typed: the commands, their flags, and the texts of `--help`."""
+
+import inspect
+import sys
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Literal, NoReturn, cast
+
+from pydantic import AliasChoices, BaseModel, Field, PrivateAttr
+from pydantic_settings import (
+    BaseSettings,
+    CliApp,
+    CliPositionalArg,
+    CliSubCommand,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+    get_subcommand,
+)
+
+from mistral_cf_adapter import __version__
+from mistral_cf_adapter.settings import GatewaySettings
+
+from . import PROGRAM
+from .flags import GivenFlags, SettingFlags, flag_of, is_switch
+from .tools import TOOLS
+
+Action = Callable[[], int]
+
+
+class UsageError(ValueError):
+    """The command line cannot be understood; the message says why and shows no value."""
+
+
+class _DoctorFlags(GivenFlags):
+    offline: bool = False
+    """Check the settings alone; make no call."""
+    json_: bool = Field(default=False, validation_alias="json")
+    """Print one JSON object, for machines."""
+    timeout: float = 10.0
+    """Seconds to wait for the call."""
+
+
+class Doctor(SettingFlags, _DoctorFlags):
+    """Check the settings and make one cheap call (the list of models) through the gateway.
+
+    Shows each setting, where it came from, the URLs and versions, then explains in plain words
+    what is wrong and what to do next. The exit status is 0 only if all is well, else 1.
+    Secrets are masked.
+    """
+
+    def prepare(self) -> Action:
+        """Return what the command does."""
+        from .doctor import run_doctor
+
+        return partial(
+            run_doctor, self, offline=self.offline, as_json=self.json_, timeout=self.timeout
+        )
+
+
+class _RunFlags(GivenFlags):
+    script: CliPositionalArg[str | None] = None
+    """Python file, directory or zip file with a __main__.py, or - for standard input."""
+    module: str | None = Field(default=None, validation_alias=AliasChoices("m", "module"))
+    """Run a module, as `python -m` does."""
+
+
+class Run(SettingFlags, _RunFlags):
+    """Run a Python program whose Mistral clients go through the gateway; no edit needed.
+
+      mistral-cf-adapter run [setting flags] app.py [arguments of app.py]
+      mistral-cf-adapter run [setting flags] -m package.module [arguments]
+
+    Calls patch() and then runs the program in this same process, as Python would. Everything
+    after the script or module belongs to the program.
+
+    Not reached: other Python processes that the program starts, such as workers of uvicorn or
+    gunicorn, and those of multiprocessing under "spawn" or "forkserver" (the default outside
+    of Linux, and on Linux from Python 3.14). In a module that they import, such as the program's
+    own file above `if __name__ == "__main__":`, this one line reaches them:
+
+      from mistral_cf_adapter import patch; patch()
+    """
+
+    _arguments: list[str] = PrivateAttr(default_factory=list[str])
+
+    def hand_over(self, arguments: list[str]) -> None:
+        """Keep what belongs to the program: pydantic-settings must not read it."""
+        self._arguments = arguments
+
+    def prepare(self) -> Action:
+        """Patch, and return what runs the program."""
+        if (self.script is None) == (self.module is None):
+            msg = "run needs a script or `-m module`; see `mistral-cf-adapter run --help`"
+            raise UsageError(msg)
+        from mistral_cf_adapter.patching import patch
+
+        from .run import run_module, run_script
+
+        patch(settings=self.settings())
+        if self.module is not None:
+            return partial(run_module, self.module, self._arguments)
+        return partial(run_script, str(self.script), self._arguments)
+
+
+class _EnvFlags(GivenFlags):
+    for_: str | None = Field(
+        default=None,
+        validation_alias="for",
+        description=f"For which tool: {', '.join(TOOLS)}. Default: the adapter's own variables.",
+    )
+    snippet: bool = False
+    """Print the tool's snippet alone, ready to be saved; it reads its secrets from the environment."""  # noqa: E501
+    json_: bool = Field(default=False, validation_alias="json")
+    """Print one JSON object with variables, headers and snippet; a hidden secret is null."""
+    show_secrets: bool = False
+    """Print keys and tokens in full, instead of masked in a comment."""
+
+
+class Env(SettingFlags, _EnvFlags):
+    """Print what points a tool that does not use this SDK at the same gateway.
+
+      eval "$(mistral-cf-adapter env --for langchain --show-secrets)"
+      mistral-cf-adapter env --for js --snippet > gateway.mjs
+
+    The default form can be evaluated by any POSIX shell: secrets are comments unless
+    --show-secrets is given, and so is the snippet.
+    """
+
+    def prepare(self) -> Action:
+        """Read the settings, and return what prints them for the tool."""
+        if self.for_ is not None and self.for_ not in TOOLS:
+            msg = f"env --for: no such tool; there are {', '.join(TOOLS)}"
+            raise UsageError(msg)
+        if self.snippet and self.for_ is None:
+            msg = "env --snippet needs --for, the tool it is for"
+            raise UsageError(msg)
+        from .environment import print_environment
+
+        style: Literal["json", "snippet", "shell"] = (
+            "json" if self.json_ else "snippet" if self.snippet else "shell"
+        )
+        settings = self.settings()
+        return partial(
+            print_environment, settings, self.for_, style=style, show_secrets=self.show_secrets
+        )
+
+
+class Serve(BaseModel):
+    """Run a local AI Gateway with a small Mistral behind it, for tests in any language.
+
+    Listens on 127.0.0.1 alone, prints what to set, and ends with Ctrl-C. Needs the extra
+    `testing`: pip install 'mistral-cf-adapter[testing]'
+    """
+
+    port: int = 8787
+    """Port to listen on; 0 takes a free one."""
+
+    def prepare(self) -> Action:
+        """Load the server, and return what runs it."""
+        try:
+            from mistral_cf_adapter.testing import serve
+        except ModuleNotFoundError as error:
+            raise UsageError(str(error)) from None
+        return partial(self._serve, serve)
+
+    def _serve(self, serve: Callable[[int], None]) -> int:
+        try:
+            serve(self.port)
+        except OSError as error:
+            print(f"{PROGRAM}: port {self.port}: {error.strerror or error}", file=sys.stderr)
+            return 1
+        return 0
+
+
+class _NoCommand:
+    """What to do when no command is given: say which there are."""
+
+    def prepare(self) -> Action:
+        msg = f"which command? doctor, run, env or serve; see `{PROGRAM} --help`"
+        raise UsageError(msg)
+
+
+class _Version:
+    def prepare(self) -> Action:
+        return self._print
+
+    def _print(self) -> int:
+        print(f"{PROGRAM} {__version__}")
+        return 0
+
+
+class CommandLine(BaseSettings):
+    """The official Mistral SDK through Cloudflare AI Gateway.
+
+    Every setting is a flag of each command, named as its variable: CF_AIG_CACHE_TTL is
+    --cache-ttl. See `mistral-cf-adapter doctor --help` for all of them.
+    """
+
+    model_config = SettingsConfigDict(
+        cli_prog_name=PROGRAM,
+        cli_kebab_case=True,
+        cli_implicit_flags=True,
+        cli_hide_none_type=True,
+        cli_avoid_json=True,
+        hide_input_in_errors=True,
+        use_attribute_docstrings=True,
+    )
+
+    doctor: CliSubCommand[Doctor]
+    """Check the settings, make one cheap call and explain what is wrong."""
+    run: CliSubCommand[Run]
+    """Run a Python program whose Mistral clients go through the gateway."""
+    env: CliSubCommand[Env]
+    """Print what points other tools at the same gateway."""
+    serve: CliSubCommand[Serve]
+    """Run a local gateway for tests."""
+    version: bool = False
+    """Print the version."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - the signature is pydantic's
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read the command line alone: a variable called `run` is not a command."""
+        return (init_settings,)
+
+
+def parse(arguments: list[str]) -> Doctor | Run | Env | Serve | _NoCommand | _Version:
+    """Return the command that was typed.
+
+    Raises:
+        UsageError: it cannot be understood.
+        SystemExit: help was asked for, and has been printed.
+    """
+    ours, theirs = split(arguments)
+    try:
+        line = CliApp.run(CommandLine, cli_args=ours, cli_exit_on_error=False)
+    except SettingsError as error:
+        _reject(str(error), ours)
+    except ValueError as error:
+        _reject(_first_problem(error), ours)
+    command: Any = get_subcommand(line, is_required=False)
+    if command is None:
+        return _Version() if line.version else _NoCommand()
+    if isinstance(command, Run):
+        command.hand_over(theirs)
+    return cast("Doctor | Run | Env | Serve", command)
+
+
+def _first_problem(error: Any) -> str:
+    problem = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    return f"{flag_of(str(problem['loc'][-1]))}: {problem['msg']}"
+
+
+def _reject(message: str, arguments: list[str]) -> NoReturn:
+    """Raise with argparse's words, but without the values, one of which may be a secret."""
+    for argument in arguments[1:]:
+        value = argument.partition("=")[2] if argument.startswith("-") else argument
+        if len(value) > 3:
+            message = message.replace(value, "***")
+    message = message.removeprefix("error parsing CLI: ")
+    msg = f"{message}\nSee `{PROGRAM} --help`; flags of a command come after its name."
+    raise UsageError(msg)
+
+
+def split(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """Cut `run` after its script or module: what follows belongs to the program."""
+    if arguments[:1] != ["run"]:
+        return arguments, []
+    place = 1
+    while place < len(arguments):
+        argument = arguments[place]
+        if argument == "--":
+            return [*arguments[:place], *arguments[place + 1 : place + 2]], arguments[place + 2 :]
+        if argument in ("-m", "--module"):
+            return arguments[: place + 2], arguments[place + 2 :]
+        if argument.startswith(("-m", "--module=")):
+            return arguments[: place + 1], arguments[place + 1 :]
+        if argument == "-" or not argument.startswith("-"):
+            return arguments[: place + 1], arguments[place + 1 :]
+        place += 2 if argument in _WITH_VALUE else 1
+    return arguments, []
+
+
+for _command in (Doctor, Run, Env, Serve, CommandLine):
+    _command.__doc__ = inspect.cleandoc(_command.__doc__ or "")  # argparse keeps the indentation
+
+_WITH_VALUE = frozenset(
+    flag_of(name) for name in GatewaySettings.model_fields if not is_switch(name)
+)

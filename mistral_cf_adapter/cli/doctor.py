@@ -1,0 +1,230 @@
+"""`doctor`: look at the settings as `make_client()` does, make one call, explain the result."""
+
+import difflib
+import importlib.metadata
+import os
+import platform
+import warnings
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from mistral_cf_adapter import __version__
+from mistral_cf_adapter.options import GatewayConfigError
+from mistral_cf_adapter.settings import GatewaySettings, variables
+
+from .origins import ENV_FILE, env_file, origins, secrets_of, shown, without_secrets
+
+if TYPE_CHECKING:
+    from .diagnosis import Problem
+    from .flags import SettingFlags
+
+
+@dataclass(slots=True)
+class Report:
+    """What the doctor found, with the keys of `doctor --json`."""
+
+    ok: bool = False
+    settings: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
+    urls: dict[str, str] = field(default_factory=dict[str, str])
+    versions: dict[str, str] = field(default_factory=dict[str, str])
+    patch: dict[str, str | None] = field(default_factory=dict[str, str | None])
+    """Mistral's servers, and where patch() takes clients for them; `None` leaves them alone."""
+    proxy: str | None = None
+    notes: list[str] = field(default_factory=list[str])
+    call: dict[str, Any] | None = None
+    """What the call brought, `None` if none was made."""
+    problem: "Problem | None" = None
+
+
+def run_doctor(flags: "SettingFlags", *, offline: bool, as_json: bool, timeout: float) -> int:
+    """Print the report, and return 0 only if all is well."""
+    from .report import as_text
+
+    report = examined(flags, offline=offline, timeout=timeout)
+    if as_json:
+        import json
+
+        print(json.dumps(asdict(report), indent=2))
+    else:
+        print(as_text(report))
+    return 0 if report.ok else 1
+
+
+def examined(flags: "SettingFlags", *, offline: bool, timeout: float) -> Report:
+    """Return the report; whatever goes wrong is in it."""
+    report = Report(versions=_versions(), notes=_notes())
+    given = flags.given()
+    found = origins(given)
+    settings = None
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            settings = flags.settings()
+            _examine(report, settings, offline=offline, timeout=timeout)
+        except GatewayConfigError as error:
+            from .diagnosis import configuration
+
+            report.problem = configuration(error)
+    for name, origin in found.items():
+        value = origin.raw if settings is None else getattr(settings, name)
+        report.settings[name] = {
+            "value": shown(name, value),
+            "source": origin.source,
+            "variable": origin.variable,
+            "shadowed": list(origin.shadowed),
+        }
+    report.notes += [str(warning.message) for warning in caught if _is_ours(warning)]
+    report.ok = report.problem is None
+    return report
+
+
+def _is_ours(warning: warnings.WarningMessage) -> bool:
+    return warning.category is UserWarning and "patch() leaves" not in str(warning.message)
+
+
+def _versions() -> dict[str, str]:
+    versions = {"mistral-cf-adapter": __version__, "python": platform.python_version()}
+    for package in ("mistralai", "pydantic", "pydantic-settings"):
+        versions[package] = importlib.metadata.version(package)
+    return versions
+
+
+def _notes() -> list[str]:
+    return [*_unread(), *_misspelt(), *_about_file(), *_service_account()]
+
+
+def _unread() -> list[str]:
+    reasons = {
+        "CLOUDFLARE_API_TOKEN": (
+            "such a token usually may do far more than call a gateway. Create one with `AI "
+            "Gateway Run` alone and set CF_AIG_TOKEN"
+        ),
+        "CLOUDFLARE_AI_GATEWAY_API_KEY": (
+            "it is the provider's key to some tools and the gateway's token to others. Set "
+            "MISTRAL_API_KEY or CF_AIG_TOKEN, whichever it is"
+        ),
+    }
+    return [
+        f"{name} is set and never read: {reason}."
+        for name, reason in reasons.items()
+        if os.environ.get(name)
+    ]
+
+
+def _misspelt() -> list[str]:
+    known = {name for setting in GatewaySettings.model_fields for name in variables(setting)}
+    notes: list[str] = []
+    for name in sorted(os.environ):
+        if not name.upper().startswith("CF_AIG_") or name.upper() in {*known, ENV_FILE}:
+            continue
+        near = difflib.get_close_matches(name.upper(), known, n=1)
+        notes.append(f"{name} is no setting{f'; did you mean {near[0]}?' if near else '.'}")
+    return notes
+
+
+def _about_file() -> list[str]:
+    file = env_file()
+    if file is None or file.is_file():
+        return []
+    return [f"{ENV_FILE} names a file that does not exist: {file}. Nothing was read from it."]
+
+
+def _service_account() -> list[str]:
+    if not os.environ.get("MISTRAL_SA_TOKEN_PATH"):
+        return []
+    return ["MISTRAL_SA_TOKEN_PATH is set: newer SDKs send the token of that file as the key."]
+
+
+def _examine(report: Report, settings: GatewaySettings, *, offline: bool, timeout: float) -> None:
+    report.urls = {
+        "gateway": settings.root_url,
+        "provider": settings.provider_url,
+        "compat": settings.compat_url,
+    }
+    from mistral_cf_adapter._sdk import check_seams, httpx
+
+    from .diagnosis import missing_key, proxy_for
+
+    check_seams()
+    report.versions[httpx.__name__] = httpx.__version__
+    report.patch = _patched(settings)
+    report.proxy = proxy_for(settings.root_url)
+    report.notes += _about_credentials(settings)
+    report.problem = missing_key(settings)
+    if report.problem is None and not offline:
+        _call(report, settings, timeout)
+
+
+def _about_credentials(settings: GatewaySettings) -> list[str]:
+    if settings.token is None:
+        return ["No token is set: only a gateway without authentication lets such calls pass."]
+    if settings.stored_key and settings.mistral_api_key is not None:
+        return ["byok is on: the Mistral key that is set as well is not sent."]
+    return []
+
+
+def _patched(settings: GatewaySettings) -> dict[str, str | None]:
+    """Ask patch() itself where it would take the clients of each server."""
+    from mistral_cf_adapter._sdk import servers
+    from mistral_cf_adapter.patching import Patch
+
+    made = Patch(settings)
+    hosts = [f"https://{host}" for host in settings.providers]
+    providers = {url: made.provider_for(url) for url in [*servers().values(), *hosts]}
+    return {
+        url: None if provider is None else f"{settings.root_url}/{provider}"
+        for url, provider in providers.items()
+    }
+
+
+def _call(report: Report, settings: GatewaySettings, timeout: float) -> None:
+    from mistral_cf_adapter.calls import capture
+    from mistral_cf_adapter.client import make_client
+
+    from .diagnosis import explained
+
+    with capture() as calls:
+        try:
+            client = make_client(settings, timeout_ms=round(timeout * 1000))
+            listed = client.models.list()
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is what doctor is asked for
+            problem = explained(error, settings)
+            # The gateway's own words are in it, and may quote what was sent.
+            cause = without_secrets(problem.cause, secrets_of(settings))
+            report.problem = replace(problem, cause=cause)
+            models = None
+        else:
+            models = len((listed and listed.data) or [])
+    if not calls:
+        return
+    last = calls[-1]
+    report.call = {
+        "method": last.method,
+        "path": last.path,
+        "status_code": last.status_code,
+        "seconds": round(last.elapsed, 3),
+        "log_id": last.log_id,
+        "cache_status": last.cache_status,
+        "direct": last.direct,
+        "models": models,
+    }
+    _judge(report)
+
+
+def _judge(report: Report) -> None:
+    """Doubt a call that worked: it may not have been the gateway's work."""
+    from .diagnosis import Problem
+
+    if report.call is None or report.problem is not None:
+        return
+    if report.call["direct"]:
+        report.problem = Problem(
+            "bypassed",
+            "The gateway could not be reached, and Mistral was called directly (fallback).",
+            "Run again with `--fallback none` to see what is wrong with the gateway.",
+        )
+    elif report.call["log_id"] is None:
+        report.notes.append(
+            "The answer has no cf-aig-log-id: logs are off for this gateway, or the address is "
+            "not a gateway."
+        )

@@ -1,0 +1,124 @@
+"""`env`: print what points other tools at the same gateway."""
+
+import json
+import shlex
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any, Literal
+
+from pydantic import SecretStr
+
+from mistral_cf_adapter.options import rendered
+from mistral_cf_adapter.settings import GatewaySettings, variables
+
+from .guides import Gateway, Guide
+from .origins import secrets_of, without_secrets
+from .tools import TOOLS
+
+Style = Literal["shell", "snippet", "json"]
+
+
+def print_environment(
+    settings: GatewaySettings, tool: str | None, *, style: Style, show_secrets: bool
+) -> int:
+    """Print variables, snippet or both for a tool, and return 0."""
+    guide = guide_for(settings, tool)
+    if style == "snippet":
+        print(guide.snippet, end="")
+    elif style == "json":
+        print(json.dumps(_as_json(settings, tool, guide, show_secrets=show_secrets), indent=2))
+    else:
+        print("\n".join(_as_shell(settings, guide, show_secrets=show_secrets)))
+    return 0
+
+
+def guide_for(settings: GatewaySettings, tool: str | None) -> Guide:
+    """Return what points a tool at the gateway; without one, the adapter's own variables."""
+    gateway = Gateway(
+        provider_url=settings.provider_url,
+        compat_url=settings.compat_url,
+        provider=settings.provider,
+        stored_key=settings.stored_key,
+        options=rendered(settings.options),
+        own=own_variables(settings),
+        token=_plain(settings.token),
+        key=_plain(settings.mistral_api_key),
+    )
+    if tool is None:
+        return Guide(gateway.own, settings.provider_url, gateway.headers, "")
+    return TOOLS[tool](gateway)
+
+
+def own_variables(settings: GatewaySettings) -> dict[str, str]:
+    """Return the settings as the environment that would lead to the same ones."""
+    own: dict[str, str] = {}
+    for name, field in GatewaySettings.model_fields.items():
+        value = getattr(settings, name)
+        if value is None or value == field.get_default(call_default_factory=True):
+            continue
+        own[variables(name)[0]] = _text(value)
+    return own
+
+
+def _plain(secret: SecretStr | None) -> str | None:
+    return None if secret is None else secret.get_secret_value()
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, Mapping):
+        return json.dumps(value, default=_number)
+    return str(value)
+
+
+def _number(value: object) -> object:
+    # As text, which the setting reads back without the rounding of a float.
+    return format(value, "f") if isinstance(value, Decimal) else str(value)
+
+
+def _hides(text: str, secrets: list[str]) -> bool:
+    return any(secret in text for secret in secrets)
+
+
+def _as_shell(settings: GatewaySettings, guide: Guide, *, show_secrets: bool) -> list[str]:
+    secrets = secrets_of(settings)
+    lines: list[str] = []
+    hidden = False
+    for name, value in guide.variables.items():
+        if show_secrets or not _hides(value, secrets):
+            lines.append(f"export {name}={_quoted(value)}")
+            continue
+        hidden = True
+        # A comment must stay on its line, whatever the value.
+        text = without_secrets(value, secrets).replace("\n", "\\n")
+        lines.append(f"# export {name}={_quoted(text)}")
+    if hidden:
+        lines.append("# Commented lines hold secrets; --show-secrets prints them in full.")
+    if guide.snippet:
+        lines += ["#", *(f"# {line}".rstrip() for line in guide.snippet.splitlines())]
+    return lines
+
+
+def _quoted(value: str) -> str:
+    quoted = shlex.quote(value)
+    return quoted if quoted.startswith("'") else f"'{quoted}'"
+
+
+def _as_json(
+    settings: GatewaySettings, tool: str | None, guide: Guide, *, show_secrets: bool
+) -> dict[str, Any]:
+    secrets = [] if show_secrets else secrets_of(settings)
+
+    def safe(values: Mapping[str, str]) -> dict[str, str | None]:
+        return {name: None if _hides(value, secrets) else value for name, value in values.items()}
+
+    return {
+        "for": tool,
+        "base_url": guide.base_url,
+        "variables": safe(guide.variables),
+        "headers": safe(guide.headers),
+        "snippet": guide.snippet,
+    }

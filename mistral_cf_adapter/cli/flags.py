@@ -1,0 +1,99 @@
+"""Every setting of `GatewaySettings` as a command-line flag, from the same table."""
+
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, SkipValidation, create_model
+from pydantic.fields import FieldInfo
+
+from mistral_cf_adapter.settings import GatewaySettings, from_environment, variables
+
+_UNCHECKED: Any = SkipValidation  # a plain value, as the types in its brackets are values too
+SAFER = "Safer in the environment: other users of the machine can see a command line."
+
+
+class GivenFlags(BaseModel):
+    """The settings that were given as flags."""
+
+    model_config = ConfigDict(hide_input_in_errors=True, use_attribute_docstrings=True)
+
+    def settings(self) -> GatewaySettings:
+        """Return the settings: flags first, then the environment, as `make_client()` reads it.
+
+        Raises:
+            GatewayConfigError: a setting is missing or wrong.
+        """
+        given = self.given()
+        return GatewaySettings(**given) if given else from_environment()
+
+    def given(self) -> dict[str, Any]:
+        """Map the settings that were given as flags to their values."""
+        names = GatewaySettings.model_fields.keys() & self.model_fields_set
+        return {name: parsed(name, getattr(self, name)) for name in sorted(names)}
+
+
+def parsed(name: str, value: Any) -> Any:
+    """Return a flag's text as the keyword of `GatewaySettings` it stands for."""
+    if name != "providers" or not isinstance(value, str):
+        return value
+    import json
+
+    try:
+        return json.loads(value)
+    except ValueError:
+        return value
+
+
+def is_secret(name: str) -> bool:
+    """Tell whether a setting must never be shown in full."""
+    return SecretStr in _members(GatewaySettings.model_fields[name].annotation)
+
+
+def is_switch(name: str) -> bool:
+    """Tell whether a setting is a flag without a value: `--name` or `--no-name`."""
+    return _members(GatewaySettings.model_fields[name].annotation) == [bool]
+
+
+def flag_of(name: str) -> str:
+    """Return the flag of a setting."""
+    return f"--{name.replace('_', '-')}"
+
+
+def _members(annotation: Any) -> list[Any]:
+    """Return the plain types in an annotation, without `None`, `Annotated` and unions."""
+    if get_origin(annotation) is Literal or isinstance(annotation, type):
+        return [] if annotation is type(None) else [annotation]
+    if hasattr(annotation, "__metadata__"):
+        return _members(get_args(annotation)[0])
+    return [plain for member in get_args(annotation) for plain in _members(member)]
+
+
+def _shown_type(field: FieldInfo) -> Any:
+    """Return the type that the help shows; the value itself is checked by `GatewaySettings`."""
+    plain = _members(field.annotation)
+    if plain in ([bool], [int], [float]):
+        return plain[0]
+    return plain[0] if get_origin(plain[0]) is Literal else str
+
+
+def _help(name: str, field: FieldInfo) -> str:
+    advice = f" {SAFER}" if is_secret(name) else ""
+    return f"{field.description}{advice} [{', '.join(variables(name))}]"
+
+
+def _field(name: str, field: FieldInfo) -> Any:
+    default = field.get_default() or None
+    annotation = _UNCHECKED[_shown_type(field)]
+    return annotation, Field(default, description=_help(name, field))
+
+
+if TYPE_CHECKING:
+
+    class SettingFlags(GivenFlags):
+        """The settings as flags; the fields are made from those of `GatewaySettings`."""
+
+else:
+    SettingFlags = create_model(
+        "SettingFlags",
+        __base__=GivenFlags,
+        **{name: _field(name, field) for name, field in GatewaySettings.model_fields.items()},
+    )

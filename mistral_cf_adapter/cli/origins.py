@@ -1,0 +1,128 @@
+"""Where each setting came from, asked of the very sources that `GatewaySettings` reads."""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlsplit, urlunsplit
+
+from pydantic import SecretStr
+from pydantic_settings import DotEnvSettingsSource, EnvSettingsSource
+
+from mistral_cf_adapter.options import GatewayOptions
+from mistral_cf_adapter.settings import GatewaySettings, variables
+
+from .flags import is_secret
+
+ENV_FILE = "CF_AIG_ENV_FILE"
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where the value of one setting came from."""
+
+    source: Literal["flag", "environment", "file", "default"]
+    variable: str | None
+    """The variable that won, in the environment or the file."""
+    shadowed: tuple[str, ...]
+    """Variables that are set for the same setting, and not used."""
+    raw: Any
+    """The value as it was given, before any check."""
+
+
+def origins(given: Mapping[str, Any]) -> dict[str, Origin]:
+    """Return the origin of every setting, with these given as flags."""
+    sources = _sources()
+    # Which gateway comes first, and only then the options of its requests.
+    names = sorted(
+        GatewaySettings.model_fields, key=lambda name: name in GatewayOptions.model_fields
+    )
+    return {name: _origin(name, given, sources) for name in names}
+
+
+def env_file() -> Path | None:
+    """Return the file that `CF_AIG_ENV_FILE` names."""
+    name = os.environ.get(ENV_FILE)
+    return None if name is None else Path(name).expanduser()
+
+
+def _sources() -> dict[Literal["environment", "file"], EnvSettingsSource]:
+    sources: dict[Literal["environment", "file"], EnvSettingsSource] = {
+        "environment": EnvSettingsSource(GatewaySettings)
+    }
+    file = env_file()
+    if file is not None:
+        sources["file"] = DotEnvSettingsSource(GatewaySettings, env_file=file)
+    return sources
+
+
+def _origin(
+    name: str,
+    given: Mapping[str, Any],
+    sources: Mapping[Literal["environment", "file"], EnvSettingsSource],
+) -> Origin:
+    found: list[tuple[Literal["environment", "file"], str, Any]] = [
+        (kind, variable, source.env_vars[variable.lower()])
+        for kind, source in sources.items()
+        for variable in variables(name)
+        if source.env_vars.get(variable.lower())
+    ]
+    told = tuple(_told(kind, variable) for kind, variable, _ in found)
+    if name in given:
+        return Origin("flag", None, told, given[name])
+    if not found:
+        default = GatewaySettings.model_fields[name].get_default(call_default_factory=True)
+        return Origin("default", None, (), default)
+    source, variable, raw = found[0]
+    return Origin(source, variable, told[1:], raw)
+
+
+def _told(kind: str, variable: str) -> str:
+    return variable if kind == "environment" else f"{variable} in the file"
+
+
+def masked(secret: str) -> str:
+    """Return enough of a secret to recognise it: first four, last two, or nothing if short."""
+    return f"{secret[:4]}...{secret[-2:]}" if len(secret) >= 16 else "***"
+
+
+def secrets_of(settings: GatewaySettings) -> list[str]:
+    """Return the secrets among the settings, in full."""
+    known = (settings.token, settings.mistral_api_key)
+    return [secret.get_secret_value() for secret in known if secret is not None]
+
+
+def without_secrets(text: str, secrets: list[str]) -> str:
+    """Return a text with each secret in it masked."""
+    for secret in secrets:
+        text = text.replace(secret, masked(secret))
+    return text
+
+
+def shown(name: str, value: Any) -> Any:
+    """Return a setting's value as JSON can hold it, with secrets masked."""
+    if isinstance(value, SecretStr):
+        return masked(value.get_secret_value())
+    if value is not None and is_secret(name):
+        return masked(str(value))
+    if isinstance(value, Mapping):
+        return json.loads(json.dumps(value, default=_plain))
+    return without_credentials(value) if name == "base_url" and value is not None else value
+
+
+def _plain(value: object) -> object:
+    return float(value) if isinstance(value, Decimal) else str(value)
+
+
+def without_credentials(url: str) -> str:
+    """Return a URL without the user, password, query and fragment it may have."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "***"
+    host = parts.netloc.rpartition("@")
+    netloc = f"***@{host[2]}" if host[1] else host[2]
+    return urlunsplit((parts.scheme, netloc, parts.path, "***" if parts.query else "", ""))

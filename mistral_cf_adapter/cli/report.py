@@ -1,0 +1,107 @@
+"""The doctor's report as text: colour and columns on a terminal, plain lines elsewhere."""
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .doctor import Report
+
+BOLD, DIM, RED, GREEN, YELLOW = "1", "2", "31", "32", "33"
+Row = tuple[str, ...]
+
+
+class Page:
+    """Lines of text, for a terminal or for a file."""
+
+    def __init__(self, *, terminal: bool) -> None:
+        self.terminal = terminal
+        self.colour = terminal and not os.environ.get("NO_COLOR")
+        self.lines: list[str] = []
+
+    def paint(self, text: str, colour: str) -> str:
+        """Return the text in a colour, if there is colour."""
+        return f"\x1b[{colour}m{text}\x1b[0m" if self.colour and text else text
+
+    def title(self, text: str) -> None:
+        """Begin a section."""
+        self.lines += ["", self.paint(text, BOLD)]
+
+    def rows(self, rows: Iterable[Row], *, dim: Iterable[bool] = ()) -> None:
+        """Add rows: in columns on a terminal, two spaces apart elsewhere."""
+        known = list(rows)
+        dimmed = [*dim] or [False] * len(known)
+        widths = [max(map(len, column)) for column in zip(*known, strict=True)]
+        for row, faint in zip(known, dimmed, strict=True):
+            cells = map(str.ljust, row, widths) if self.terminal else row
+            text = "  " + "  ".join(cells).rstrip()
+            self.lines.append(self.paint(text, DIM) if faint else text)
+
+
+def as_text(report: "Report", *, terminal: bool | None = None) -> str:
+    """Return the report for people."""
+    page = Page(terminal=_is_terminal() if terminal is None else terminal)
+    page.lines.append(", ".join(f"{name} {text}" for name, text in report.versions.items()))
+    page.title("Settings")
+    page.rows(
+        [(name, _value(found["value"]), _origin(found)) for name, found in report.settings.items()],
+        dim=[found["source"] == "default" for found in report.settings.values()],
+    )
+    if report.urls:
+        page.title("URLs")
+        page.rows([*report.urls.items(), *_proxy(report)])
+    if report.patch:
+        page.title("patch() takes clients for")
+        page.rows([(url, to or "left where they are") for url, to in report.patch.items()])
+    _notes(page, report.notes)
+    _call(page, report.call)
+    _verdict(page, report)
+    return "\n".join(page.lines)
+
+
+def _is_terminal() -> bool:
+    return sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def _value(value: Any) -> str:
+    if value is None:
+        return "-"
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _origin(found: dict[str, Any]) -> str:
+    origin = found["variable"] or found["source"]
+    if found["source"] == "file":
+        origin += " in the file"
+    return f"{origin} (not used: {', '.join(found['shadowed'])})" if found["shadowed"] else origin
+
+
+def _proxy(report: "Report") -> Iterator[Row]:
+    if report.proxy is not None:
+        yield "proxy", report.proxy
+
+
+def _notes(page: Page, notes: list[str]) -> None:
+    if not notes:
+        return
+    page.title("Notes")
+    page.lines += [f"  {page.paint('!', YELLOW)} {note}" for note in notes]
+
+
+def _call(page: Page, call: dict[str, Any] | None) -> None:
+    if call is None:
+        return
+    page.title("Call")
+    told = {name: value for name, value in call.items() if value is not None and value is not False}
+    page.rows([(name, str(value)) for name, value in told.items()])
+
+
+def _verdict(page: Page, report: "Report") -> None:
+    if report.problem is None:
+        checked = "The settings are well; no call was made." if report.call is None else ""
+        page.lines += ["", page.paint(checked or "All is well.", GREEN)]
+        return
+    page.lines += ["", page.paint(f"Problem: {report.problem.code}", RED)]
+    page.rows([("what", report.problem.cause), ("next", report.problem.next_step)])

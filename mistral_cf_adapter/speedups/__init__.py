@@ -1,0 +1,63 @@
+"""What the SDK rebuilds on every call, built once; never a changed result.
+
+Every speed-up names the place it goes in, checks that the source there is one it was proven
+against, and steps aside with one DEBUG line when it is not.
+"""
+
+import threading
+from typing import Self
+
+from .. import _sdk
+from .seams import Applied, apply_all
+from .table import SEAMS
+
+_lock = threading.Lock()
+_holders = 0
+_applied: list[Applied] = []
+
+
+class Speedups:
+    """What `install()` returns: a hold on the speed-ups, until `undo()`."""
+
+    __slots__ = ("_holding",)
+
+    def __init__(self) -> None:
+        self._holding = True
+
+    def undo(self) -> None:
+        """Let go; the last one to do so restores the SDK. Do nothing when called again."""
+        global _holders  # noqa: PLW0603
+        with _lock:
+            if not self._holding:
+                return
+            self._holding = False
+            _holders -= 1
+            while not _holders and _applied:
+                _applied.pop().undo()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exc_info: object) -> None:
+        self.undo()
+
+
+def install() -> Speedups:
+    """Put every speed-up in place that fits the installed SDK; cheap when they are there.
+
+    Thread-safe and counted: they stay until each holder has called `undo()`.
+    """
+    global _holders  # noqa: PLW0603
+    with _lock:
+        if not _holders:
+            _applied.extend(apply_all(SEAMS, _sdk.ROOT))
+        _holders += 1
+    return Speedups()
+
+
+def active() -> tuple[str, ...]:
+    """Return the names of the speed-ups in place; empty when nobody holds them."""
+    return tuple(applied.seam.name for applied in _applied)
+
+
+__all__ = ["Speedups", "active", "install"]

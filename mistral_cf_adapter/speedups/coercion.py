@@ -1,0 +1,139 @@
+"""A walk through a type planned once, where the SDK plans it again for every value.
+
+Since 2.10 every argument of a call is searched for iterables, against every field of every
+member of every union that its type names. What a type asks for does not change; and nothing is
+to be done for text and numbers, most of what there is.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from types import ModuleType, NoneType
+from typing import Any
+
+import typing_extensions
+
+from .kept import Kept, fingerprint
+from .seams import Found
+
+_SCALARS = frozenset({str, int, float, bool, bytes, NoneType})
+_ITERABLE: Any = Iterable
+_MAPPING: Any = Mapping
+_NO_LISTS: Any = (str, bytes, bytearray, Mapping)
+
+Coerce = Callable[[Any], Any]
+Plan = Coerce | None
+"""What to do to a value; None where no value of the type is changed."""
+
+
+def coerce_iterables_for_type(found: Found) -> "Coercion":
+    """Return the replacement for `serializers._coerce_iterables_for_type`."""
+    return Coercion(found.module, found.original)
+
+
+class Coercion:
+    """Stands in for `_coerce_iterables_for_type`; the SDK's own predicates sort the types."""
+
+    def __init__(self, sdk: ModuleType, original: Callable[[Any, Any], Any]) -> None:
+        self._sdk = vars(sdk)
+        self._original = original
+        self._kept: Kept[tuple[Plan]] = Kept()
+        self._model: type = sdk.BaseModel
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def __call__(self, data: Any, typ: Any) -> Any:
+        """Return the value with lists in place of other iterables where the type has lists."""
+        if self._is_left_alone(data):
+            return data
+        plan = self._plan(typ)
+        return data if plan is None else plan(data)
+
+    def _is_left_alone(self, data: Any) -> bool:
+        return type(data) in _SCALARS or isinstance(data, self._model)
+
+    def _plan(self, typ: Any) -> Plan:
+        key = fingerprint(typ)
+        kept = self._kept.get(key)
+        if kept is None:
+            kept = (self._make(typ),)
+            self._kept.keep(key, typ, kept)
+        return kept[0]
+
+    def _make(self, typ: Any) -> Plan:
+        sdk = self._sdk
+        typ = sdk["_resolve_type_alias"](typ)
+        origin: Any = typing_extensions.get_origin(typ)
+        args: tuple[Any, ...] = typing_extensions.get_args(typ)
+        if sdk["_is_annotated_type"](origin):
+            return self._plan(args[0])
+        if sdk["is_union"](origin):
+            return self._union(args)
+        if sdk["_is_list_type"](typ):
+            return self._list(args[0] if args else Any)
+        if sdk["_is_mapping_type"](typ):
+            return self._mapping(args[1] if len(args) > 1 else Any)
+        return self._record(typ) if sdk["_is_pydantic_model_type"](typ) else None
+
+    def _union(self, args: tuple[Any, ...]) -> Plan:
+        plans = [plan for plan in map(self._plan, args) if plan is not None]
+
+        def coerce(data: Any) -> Any:
+            for plan in plans:
+                coerced = plan(data)
+                if coerced is not data:
+                    return coerced
+            return data
+
+        return coerce if plans else None
+
+    def _list(self, item: Any) -> Coerce:
+        def coerce(data: Any) -> Any:
+            if isinstance(data, _NO_LISTS) or not isinstance(data, _ITERABLE):
+                return data
+            return [self(part, item) for part in data]
+
+        return coerce
+
+    def _mapping(self, value: Any) -> Coerce:
+        def coerce(data: Any) -> Any:
+            if not isinstance(data, _MAPPING):
+                return data
+            return {key: self(part, value) for key, part in data.items()}
+
+        return coerce
+
+    def _record(self, cls: Any) -> Coerce:
+        fields: Any = None
+        keys: list[tuple[str, Coerce]] = []
+
+        def coerce(data: Any) -> Any:
+            nonlocal fields, keys
+            if data.__class__ is not dict or not cls.__pydantic_complete__:
+                return self._original(data, cls)
+            if fields is not cls.__pydantic_fields__:  # new, or the model has been rebuilt
+                keys, fields = self._keys(cls.__pydantic_fields__), cls.__pydantic_fields__
+            return self._coerced(data, keys)
+
+        return coerce
+
+    def _keys(self, fields: dict[str, Any]) -> list[tuple[str, Coerce]]:
+        """Return the keys under which a record may hold something to coerce, in order."""
+        return [
+            (key, plan)
+            for name, field in fields.items()
+            if (plan := self._plan(field.annotation)) is not None
+            for key in (name, field.alias)
+            if key is not None
+        ]
+
+    def _coerced(self, data: dict[Any, Any], keys: list[tuple[str, Coerce]]) -> dict[Any, Any]:
+        coerced = data
+        for key, plan in keys:
+            if key not in data:
+                continue
+            value = coerced[key]
+            part = value if self._is_left_alone(value) else plan(value)
+            if part is not value:
+                coerced = dict(data) if coerced is data else coerced
+                coerced[key] = part
+        return coerced

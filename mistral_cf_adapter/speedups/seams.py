@@ -1,0 +1,170 @@
+"""Where a speed-up goes in, and how it knows that the place is what it was written for."""
+
+import functools
+import hashlib
+import importlib
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from types import FunctionType, ModuleType
+from typing import Any, NamedTuple
+
+logger = logging.getLogger("mistral_cf_adapter")
+
+Sources = Mapping[str, frozenset[str]]
+
+_ABSENT = object()
+
+
+class ChangedError(Exception):
+    """The SDK is not what a speed-up was written for."""
+
+
+class Found(NamedTuple):
+    """A place as it was found: what a speed-up is built from."""
+
+    module: ModuleType
+    original: Any
+    digests: Mapping[str, str]
+
+
+class Seam(NamedTuple):
+    """One attribute of an SDK module, or of a class in it, and what takes its place.
+
+    `sources` holds, for each generation of the SDK, the functions that call the attribute or
+    are it, with the digests of every text that has been proven; any other text, and the speed-up
+    steps aside. A function in another module is named `utils.logger:get_body_content`.
+    """
+
+    name: str
+    module: str
+    attribute: str
+    build: Callable[[Found], Any]
+    sources: tuple[Sources, ...] = ({},)
+    owner: str | None = None
+
+
+class Applied(NamedTuple):
+    """A speed-up in place."""
+
+    seam: Seam
+    target: Any
+    before: Any
+    after: Any
+
+    def undo(self) -> None:
+        """Restore what was there, unless somebody has replaced it since."""
+        if _members(self.target).get(self.seam.attribute, _ABSENT) is not self.after:
+            logger.debug(
+                "speed-up %s stays: %s.%s has been replaced by somebody else",
+                self.seam.name,
+                self.target.__name__,
+                self.seam.attribute,
+            )
+        elif self.before is _ABSENT:
+            delattr(self.target, self.seam.attribute)
+        else:
+            setattr(self.target, self.seam.attribute, self.before)
+
+
+def apply_all(seams: Iterable[Seam], root: str) -> list[Applied]:
+    """Put every speed-up in place that fits; the others say why not, at DEBUG."""
+    try:
+        return [applied for seam in seams if (applied := apply(seam, root)) is not None]
+    finally:
+        _source.cache_clear()
+
+
+def apply(seam: Seam, root: str) -> Applied | None:
+    """Put one speed-up in place below the SDK's root package; None if it had to step aside."""
+    try:
+        return _apply(seam, root)
+    except Exception as why:  # noqa: BLE001 (a client without a speed-up is better than none)
+        logger.debug("speed-up %s steps aside: %s", seam.name, why)
+        return None
+
+
+def _apply(seam: Seam, root: str) -> Applied:
+    module = importlib.import_module(f"{root}.{seam.module}")
+    target = module if seam.owner is None else _members(module).get(seam.owner)
+    if target is None:
+        msg = f"{module.__name__} has no {seam.owner}"
+        raise ChangedError(msg)
+    before = _members(target).get(seam.attribute, _ABSENT)
+    original = getattr(target, seam.attribute, None)
+    if original is None:
+        msg = f"{target.__name__} has no {seam.attribute}"
+        raise ChangedError(msg)
+    after = seam.build(Found(module, original, _digests(seam, module, root)))
+    setattr(target, seam.attribute, after)
+    return Applied(seam, target, before, after)
+
+
+def _members(owner: object) -> Mapping[str, Any]:
+    return vars(owner)
+
+
+def _digests(seam: Seam, module: ModuleType, root: str) -> dict[str, str]:
+    """Return the digests of the first generation whose sources are all known."""
+    doubts: list[str] = []
+    for sources in seam.sources:
+        try:
+            return {name: _known(module, root, name, sources[name]) for name in sources}
+        except (ChangedError, ImportError) as doubt:
+            doubts.append(str(doubt))
+    raise ChangedError("; ".join(dict.fromkeys(doubts)))
+
+
+def _known(module: ModuleType, root: str, name: str, known: frozenset[str]) -> str:
+    elsewhere, _, function = name.rpartition(":")
+    if elsewhere:
+        module = importlib.import_module(f"{root}.{elsewhere}")
+    found = digest(module, function)
+    if found not in known:
+        msg = f"the source of {module.__name__}.{function} is new (digest {found})"
+        raise ChangedError(msg)
+    return found
+
+
+def digest(module: ModuleType, name: str) -> str:
+    """Return the digest of a function's source text: the same on every version of Python.
+
+    Raises:
+        ChangedError: it is not a plain function of that module, or there is no source.
+    """
+    function: Any = module
+    for part in name.split("."):
+        function = _members(function).get(part)
+        if function is None:
+            msg = f"{module.__name__} has no {name}"
+            raise ChangedError(msg)
+    if not isinstance(function, FunctionType) or function.__globals__ is not vars(module):
+        msg = f"{module.__name__}.{name} is not the SDK's own"
+        raise ChangedError(msg)
+    text = _block(_source(module), function.__code__.co_firstlineno - 1)
+    if f"def {function.__name__}(" not in text:
+        msg = f"the source of {module.__name__}.{name} cannot be found"
+        raise ChangedError(msg)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _block(lines: list[str], first: int) -> str:
+    """Return a definition: its first line and all that is indented more than that."""
+    head = lines[first] if first < len(lines) else ""
+    margin = head[: len(head) - len(head.lstrip())]
+    # The parenthesis that closes a long signature stands at the margin, too.
+    inside = (f"{margin} ", f"{margin}\t", f"{margin})")
+    last = first + 1
+    while last < len(lines) and (not lines[last] or lines[last].startswith(inside)):
+        last += 1
+    return "\n".join(lines[first:last]).rstrip()
+
+
+@functools.lru_cache(maxsize=16)
+def _source(module: ModuleType) -> list[str]:
+    # inspect.getsource() would tokenize: ten times slower.
+    loader: Any = getattr(module.__spec__, "loader", None)
+    try:
+        text: str = loader.get_source(module.__name__) or ""
+    except (AttributeError, ImportError, OSError):
+        return []
+    return text.splitlines()

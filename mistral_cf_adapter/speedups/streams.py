@@ -1,0 +1,155 @@
+"""The generators that cut a stream into events, with a search in place of a loop over bytes.
+
+They differ in what they do at the end: 1.x reads on after the sentinel and closes nothing, 2.1
+closes at the sentinel, 2.10 closes in any case.
+"""
+
+import functools
+from collections.abc import AsyncGenerator, Callable, Generator
+from typing import Any, Literal
+
+from .boundaries import any_blank_line, blocks, same_blank_line
+from .seams import Found
+
+Generation = Literal["1.x", "2.1", "2.10"]
+Decoder = Callable[[str], Any]
+Names = dict[str, Any]
+
+GENERATIONS: dict[str, Generation] = {
+    "8c6d8edb153da122": "1.x",
+    "9f893127db3b7001": "2.1",
+    "314b8ab7ec01787d": "2.10",
+}
+GENERATIONS_ASYNC: dict[str, Generation] = {
+    "316903955ded04ae": "1.x",
+    "77ce8ddc88cfcd54": "2.1",
+    "bd92df881f7489bf": "2.10",
+}
+
+_BOM = b"\xef\xbb\xbf"
+
+
+def stream_events(found: Found) -> Callable[..., Generator[Any, None, None]]:
+    """Return the replacement for `eventstreaming.stream_events`."""
+    generation = GENERATIONS[found.digests["stream_events"]]
+    if generation == "1.x":
+        return _sync_1(vars(found.module))
+    return _sync_2(vars(found.module), always_close=generation == "2.10")
+
+
+def stream_events_async(found: Found) -> Callable[..., AsyncGenerator[Any, None]]:
+    """Return the replacement for `eventstreaming.stream_events_async`."""
+    generation = GENERATIONS_ASYNC[found.digests["stream_events_async"]]
+    if generation == "1.x":
+        return _async_1(vars(found.module))
+    return _async_2(vars(found.module), always_close=generation == "2.10")
+
+
+def _body(buffer: bytearray, chunk: bytes) -> bytes:
+    return chunk[len(_BOM) :] if not buffer and chunk.startswith(_BOM) else chunk
+
+
+def _sync_2(names: Names, *, always_close: bool) -> Callable[..., Generator[Any, None, None]]:
+    def stream_events(
+        response: Any,
+        decoder: Decoder,
+        sentinel: str | None = None,
+        data_required: bool = True,  # noqa: FBT001, FBT002
+    ) -> Generator[Any, None, None]:
+        parse = functools.partial(
+            names["_parse_event"], decoder=decoder, sentinel=sentinel, data_required=data_required
+        )
+        closing = always_close
+        try:
+            buffer = bytearray()
+            event_id: str | None = None
+            for chunk in response.iter_bytes():
+                for block in blocks(buffer, _body(buffer, chunk), any_blank_line):
+                    event, discard, event_id = parse(raw=block, event_id=event_id)
+                    if event is not None:
+                        yield event
+                    if discard:
+                        closing = True
+                        return
+            event, _, _ = parse(raw=buffer, event_id=event_id)
+            if event is not None:
+                yield event
+        finally:
+            if closing:
+                response.close()
+
+    return stream_events
+
+
+def _async_2(names: Names, *, always_close: bool) -> Callable[..., AsyncGenerator[Any, None]]:
+    async def stream_events_async(
+        response: Any,
+        decoder: Decoder,
+        sentinel: str | None = None,
+        data_required: bool = True,  # noqa: FBT001, FBT002
+    ) -> AsyncGenerator[Any, None]:
+        parse = functools.partial(
+            names["_parse_event"], decoder=decoder, sentinel=sentinel, data_required=data_required
+        )
+        closing = always_close
+        try:
+            buffer = bytearray()
+            event_id: str | None = None
+            async for chunk in response.aiter_bytes():
+                for block in blocks(buffer, _body(buffer, chunk), any_blank_line):
+                    event, discard, event_id = parse(raw=block, event_id=event_id)
+                    if event is not None:
+                        yield event
+                    if discard:
+                        closing = True
+                        return
+            event, _, _ = parse(raw=buffer, event_id=event_id)
+            if event is not None:
+                yield event
+        finally:
+            if closing:
+                await response.aclose()
+
+    return stream_events_async
+
+
+def _sync_1(names: Names) -> Callable[..., Generator[Any, None, None]]:
+    def stream_events(
+        response: Any, decoder: Decoder, sentinel: str | None = None
+    ) -> Generator[Any, None, None]:
+        parse = names["_parse_event"]
+        buffer = bytearray()
+        discard = False
+        for chunk in response.iter_bytes():
+            if discard:
+                continue
+            for block in blocks(buffer, chunk, same_blank_line):
+                event, discard = parse(block, decoder, sentinel)
+                if event is not None:
+                    yield event
+        event, _ = parse(buffer, decoder, sentinel)
+        if event is not None:
+            yield event
+
+    return stream_events
+
+
+def _async_1(names: Names) -> Callable[..., AsyncGenerator[Any, None]]:
+    async def stream_events_async(
+        response: Any, decoder: Decoder, sentinel: str | None = None
+    ) -> AsyncGenerator[Any, None]:
+        parse = names["_parse_event"]
+        buffer = bytearray()
+        discard = False
+        async for chunk in response.aiter_bytes():
+            if discard:
+                continue
+            for block in blocks(buffer, chunk, same_blank_line):
+                event, discard = parse(block, decoder, sentinel)
+                if event is not None:
+                    yield event
+        event, _ = parse(buffer, decoder, sentinel)
+        if event is not None:
+            yield event
+
+    return stream_events_async

@@ -1,0 +1,226 @@
+"""LocalGateway: an AI Gateway with a small Mistral behind it, on 127.0.0.1."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from mistral_cf_adapter.testing.app import GatewayApp
+from mistral_cf_adapter.testing.controls import Controls
+from mistral_cf_adapter.testing.mistral import Mistral
+from mistral_cf_adapter.testing.routing import PROVIDER, Target
+from mistral_cf_adapter.testing.server import HOST, ThreadedServer
+from mistral_cf_adapter.testing.state import State
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from types import TracebackType
+    from typing import Self
+
+    from mistral_cf_adapter.settings import GatewaySettings
+    from mistral_cf_adapter.testing.answers import Answer
+    from mistral_cf_adapter.testing.records import LogRecord, ReceivedRequest
+    from mistral_cf_adapter.testing.server import Paths
+
+
+class LocalGateway(Controls):
+    """An AI Gateway on this machine, for tests and first steps; a context manager.
+
+    It listens on 127.0.0.1 between `with` and the end of the block, needs no account, and
+    answers from a small Mistral that says the same thing every time:
+
+        with LocalGateway() as gateway:
+            client = make_client(gateway.settings())
+            gateway.reply("Bonjour!")
+            assert client.chat.complete(...).choices[0].message.content == "Bonjour!"
+            gateway.assert_all_used()
+
+    How far it can be trusted
+    -------------------------
+    Documented by Cloudflare: the paths; a token in `cf-aig-authorization`, and on `/compat`
+    also in `Authorization`; a stored key counts only without `Authorization`; 400 without any
+    credentials under `cf-aig-no-wholesale`; cache key, lifetimes and `cf-aig-cache-status`;
+    five entries of metadata, `cf.` names stripped; the log headers; ids and the echoed event
+    id; attempts, delay, backoff and timeout, the last retry without a timeout; a guarded
+    stream answered in one piece; the body of a policy's refusal; `dynamic/` routes.
+
+    Measured by others on live gateways: the body of all other refusals and the codes 2001,
+    2003, 2005, 2008, 2009, 2019, 2040; a missing provider key ends in the provider's own 401;
+    one null in the metadata loses all of it; an unknown alias matters only if some key is
+    stored; no `retry-after` on 429.
+
+    Our assumptions, where nothing was found: an unknown account looks like an unknown gateway;
+    paths under `/compat` other than `chat/completions` give 2008; an unknown route gives 2005;
+    failures that are retried are 429, 5xx and no answer; a timeout ends in 400/2005; lifetimes
+    out of range are brought into range; streams, errors and methods other than POST are not
+    cached; skipped requests are not stored and carry no cache status; no log id without a log;
+    2001, 2008, 2009 and 2019 carry no ids. Logs are written when an answer starts, which is
+    earlier than in reality. Providers other than `mistral` and `custom_providers` are unknown.
+
+    Args:
+        token: the gateway token it accepts.
+        account_id: the account in its path.
+        gateway_ids: the gateways that exist; `url` names the first.
+        stored_keys: alias -> provider key kept by the gateway; none by default.
+        mistral_api_key: the key the embedded Mistral accepts, besides the stored ones.
+        upstream: the origin of a real provider, such as "https://api.mistral.ai"; by default
+            the embedded one answers.
+        custom_providers: slug -> origin of a provider called `custom-<slug>`, None for the
+            embedded one.
+        routes: name -> model of dynamic routes, called as `dynamic/<name>` on `/compat`.
+        rate_limit: requests admitted per minute; unlimited by default.
+        cache_ttl: the gateway's own cache lifetime in seconds; off by default.
+        authenticated: whether a token is required.
+        tls: paths of certificate and key, for https.
+        port: 0 takes a free one.
+
+    Raises:
+        OSError: on entering, when the port is taken.
+    """
+
+    def __init__(  # noqa: PLR0913  # each is a setting by keyword
+        self,
+        *,
+        token: str = "cf-test-token",  # noqa: S107
+        account_id: str = "acc",
+        gateway_ids: Sequence[str] = ("default",),
+        stored_keys: Mapping[str, str] | None = None,
+        mistral_api_key: str = "mistral-test-key",
+        upstream: str | None = None,
+        custom_providers: Mapping[str, str | None] | None = None,
+        routes: Mapping[str, str] | None = None,
+        rate_limit: int | None = None,
+        cache_ttl: int | None = None,
+        authenticated: bool = True,
+        tls: Paths | None = None,
+        port: int = 0,
+    ) -> None:
+        self._state = State(
+            token=token,
+            account_id=account_id,
+            gateway_ids=tuple(gateway_ids),
+            mistral_api_key=mistral_api_key,
+            stored_keys=dict(stored_keys or {}),
+            custom_providers=dict(custom_providers or {}),
+            routes=dict(routes or {}),
+            upstream=upstream,
+            rate_limit=rate_limit,
+            authenticated=authenticated,
+            cache_ttl=cache_ttl,
+        )
+        self._mistral = Mistral(self._state)
+        self._scheme = "http" if tls is None else "https"
+        app = GatewayApp(self._state, self._ask)
+        self._server = ThreadedServer(app, port=port, tls=tls)
+        app.transports = self._server.transports
+
+    def __repr__(self) -> str:
+        return f"<LocalGateway {self.url}>"
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Listen. `with` does it; call `stop` after it otherwise."""
+        self._server.start()
+        self._state.origin = self.origin
+
+    def stop(self) -> None:
+        """Drop every connection, open streams too, and end. Harmless when ended."""
+        self._server.stop()
+
+    @property
+    def origin(self) -> str:
+        """Scheme, host and port, without a path."""
+        return f"{self._scheme}://{HOST}:{self._server.port}"
+
+    @property
+    def url(self) -> str:
+        """The base URL: everything before `/mistral` and `/compat`."""
+        return f"{self.origin}/v1/{self._state.account_id}/{self._state.gateway_ids[0]}"
+
+    @property
+    def token(self) -> str:
+        """The gateway token it accepts."""
+        return self._state.token
+
+    @property
+    def mistral_api_key(self) -> str:
+        """The key the embedded Mistral accepts."""
+        return self._state.mistral_api_key
+
+    @property
+    def stored_keys(self) -> dict[str, str]:
+        """Alias -> stored provider key; change it at any time."""
+        return self._state.stored_keys
+
+    @property
+    def requests(self) -> list[ReceivedRequest]:
+        """Every request that arrived, oldest first, also those refused or hit by a fault."""
+        return self._state.requests
+
+    @property
+    def upstream_requests(self) -> list[ReceivedRequest]:
+        """Every request the provider was sent, one per attempt."""
+        return self._state.upstream_requests
+
+    @property
+    def logs(self) -> list[LogRecord]:
+        """What the gateway's dashboard would list, oldest first."""
+        return self._state.logs
+
+    @property
+    def guardrails(self) -> bool:
+        """Whether guardrails are on: a streamed request gets one plain JSON answer."""
+        return self._state.guardrails
+
+    @guardrails.setter
+    def guardrails(self, value: bool) -> None:
+        self._state.guardrails = value
+
+    @property
+    def dlp(self) -> Mapping[str, Any] | None:
+        """What the header `cf-aig-dlp` of each answer says; None for no header."""
+        return self._state.dlp
+
+    @dlp.setter
+    def dlp(self, value: Mapping[str, Any] | None) -> None:
+        self._state.dlp = value
+
+    def settings(self, **overrides: Any) -> GatewaySettings:
+        """Return the adapter's settings for this gateway, with changes of your own."""
+        from mistral_cf_adapter.settings import GatewaySettings
+
+        values: dict[str, Any] = {
+            "base_url": self.url,
+            "token": self.token,
+            "mistral_api_key": self.mistral_api_key,
+        }
+        return GatewaySettings(**{**values, **overrides})
+
+    def env(self) -> dict[str, str]:
+        """Return the environment variables that point an application here."""
+        return {
+            "CF_AIG_BASE_URL": self.url,
+            "CF_AIG_TOKEN": self.token,
+            "MISTRAL_API_KEY": self.mistral_api_key,
+        }
+
+    async def _ask(self, request: ReceivedRequest, target: Target) -> Answer:
+        base = self._state.upstream
+        if target.provider != PROVIDER:
+            slug = target.provider.removeprefix("custom-")
+            base = self._state.custom_providers[slug]
+        if base is None:
+            return await self._mistral.answer(request)
+        from mistral_cf_adapter.testing.forward import forward
+
+        return await forward(request, base)

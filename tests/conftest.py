@@ -1,0 +1,123 @@
+"""What all tests share: a clean environment, servers that record, and the ways of calling."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from calling import MODES, Mode
+from recording import KEY, TOKEN, RecordingServer
+
+from mistral_cf_adapter import GatewaySettings, _sdk, make_client
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+OURS = ("CF_", "CLOUDFLARE_", "MISTRAL_")
+PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR")
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch):
+    """Nothing of the developer's own environment decides where a test goes."""
+    for name in list(os.environ):
+        if name.upper().startswith(OURS) or name.upper() in PROXIES:
+            monkeypatch.delenv(name)
+
+
+def _serving() -> Iterator[RecordingServer]:
+    with RecordingServer() as server:
+        yield server
+
+
+_gateway = pytest.fixture(scope="session", name="gateway_server")(_serving)
+_elsewhere = pytest.fixture(scope="session", name="other_server")(_serving)
+
+
+@pytest.fixture
+def gateway(gateway_server):
+    """A server that records, in the gateway's place."""
+    gateway_server.reset()
+    return gateway_server
+
+
+@pytest.fixture
+def elsewhere(other_server):
+    """A server that records, at another origin than the gateway."""
+    other_server.reset()
+    return other_server
+
+
+@pytest.fixture
+def make_settings(gateway):
+    """Build settings for the recording gateway; keywords add to them or replace them."""
+
+    def build(**values: Any) -> GatewaySettings:
+        given = {"base_url": gateway.base_url, "token": TOKEN, "mistral_api_key": KEY, **values}
+        return GatewaySettings(**{name: value for name, value in given.items() if value})
+
+    return build
+
+
+@pytest.fixture
+def settings(make_settings):
+    return make_settings()
+
+
+@pytest.fixture
+def client(settings):
+    return make_client(settings)
+
+
+@pytest.fixture(scope="session")
+def ssl_context():
+    """Loading the certificates is what makes a client dear: once for all tests."""
+    return _sdk.httpx.create_ssl_context()
+
+
+@pytest.fixture
+def async_http(ssl_context):
+    """An async HTTP client that can be used in one event loop after the other."""
+    return _ClientPerRequest(ssl_context)
+
+
+@pytest.fixture
+def bare(gateway, ssl_context, async_http):
+    """The SDK without the adapter, pointed at the same server."""
+    with _sdk.httpx.Client(verify=ssl_context) as http:
+        yield _sdk.Mistral(
+            api_key=KEY,
+            server_url=f"{gateway.base_url}/mistral",
+            client=http,
+            async_client=async_http,
+        )
+
+
+class _ClientPerRequest:
+    """An async client for `asyncio.run()`: opens for each request, as no loop lasts."""
+
+    def __init__(self, ssl_context: Any) -> None:
+        self._options = {"verify": ssl_context}
+
+    def build_request(self, *args: Any, **kwargs: Any) -> Any:
+        return _sdk.httpx.AsyncClient(**self._options).build_request(*args, **kwargs)
+
+    async def send(self, request: Any, *, stream: bool = False, **kwargs: Any) -> Any:
+        async with _sdk.httpx.AsyncClient(**self._options) as http:
+            return await http.send(request, **kwargs)
+
+    async def aclose(self) -> None:
+        """Nothing is open between requests."""
+
+
+@pytest.fixture(params=MODES, ids=lambda mode: mode.name)
+def mode(request) -> Mode:
+    """Write a promise once, keep it in all four ways of calling."""
+    return request.param
+
+
+@pytest.fixture(params=MODES[:2], ids=lambda mode: mode.name)
+def plain_mode(request) -> Mode:
+    """Like `mode`, for what has no stream."""
+    return request.param

@@ -1,0 +1,197 @@
+"""The command line as a whole: its help, its flags, its mistakes, and how quickly it starts."""
+
+import os
+import subprocess
+import sys
+import urllib.request
+
+import pytest
+
+from mistral_cf_adapter import GatewaySettings, __version__
+from mistral_cf_adapter.cli import main
+from mistral_cf_adapter.cli.commands import parse, split
+from mistral_cf_adapter.settings import variables
+
+MODULE = [sys.executable, "-m", "mistral_cf_adapter"]
+SECRET = "cf-secret-0123456789"
+
+
+def start(*command, **kwargs):
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=60, check=False, **kwargs
+    )
+
+
+def test_the_version_is_told_without_loading_the_sdk_or_pydantic():
+    code = (
+        "import sys; from mistral_cf_adapter.cli import main; main(['--version']); "
+        "print({'mistralai', 'pydantic', 'httpx', 'httpx2'} & set(sys.modules))"
+    )
+    done = start(sys.executable, "-c", code)
+    assert done.stdout == f"mistral-cf-adapter {__version__}\nset()\n"
+
+
+@pytest.mark.parametrize("arguments", [["--version"], ["-V"], ["--version", "--version"]])
+def test_every_spelling_of_version_works(arguments, capsys):
+    assert main(arguments) == 0
+    assert capsys.readouterr().out == f"mistral-cf-adapter {__version__}\n"
+
+
+@pytest.mark.parametrize("command", [[], ["doctor"], ["run"], ["env"], ["serve"]])
+def test_every_command_has_help_on_standard_output(command, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main([*command, "--help"])
+    assert ended.value.code == 0
+    out, err = capsys.readouterr()
+    assert out.startswith(" ".join(["usage: mistral-cf-adapter", *command]))
+    assert err == ""
+
+
+@pytest.mark.parametrize("command", ["doctor", "run", "env"])
+@pytest.mark.parametrize("name", GatewaySettings.model_fields)
+def test_every_setting_is_a_flag_with_its_own_help_text(command, name, capsys):
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    described = " ".join((GatewaySettings.model_fields[name].description or "").split())
+    assert f" --{name.replace('_', '-')}" in text
+    # argparse breaks lines at hyphens too.
+    assert described.replace(" ", "") in text.replace(" ", "")
+    assert variables(name)[0] in text
+
+
+def test_flags_for_secrets_say_that_the_environment_is_safer(capsys):
+    with pytest.raises(SystemExit):
+        main(["doctor", "--help"])
+    assert capsys.readouterr().out.count("Safer in the") == 2
+
+
+GIVEN = {
+    "account_id": "acc",
+    "gateway_id": "gw",
+    "token": SECRET,
+    "base_url": "https://ai.example.com",
+    "providers": '{"api.eu.mistral.ai": "custom-eu"}',
+    "cache_ttl": "60",
+    "keepalive_expiry": "1.5",
+    "metadata": '{"team": "a,b"}',
+    "custom_cost": '{"per_token_in": 1e-8}',
+    "backoff": "linear",
+}
+
+
+def test_a_flag_means_what_the_keyword_means():
+    flags = [f"--{name.replace('_', '-')}={text}" for name, text in GIVEN.items()]
+    settings = parse(["doctor", *flags, "--skip-cache", "--no-speedups"]).settings()
+    keywords = {**GIVEN, "providers": {"api.eu.mistral.ai": "custom-eu"}}
+    assert settings == GatewaySettings(**keywords, skip_cache=True, speedups=False)
+
+
+def test_a_flag_wins_over_the_environment(monkeypatch):
+    monkeypatch.setenv("CLOUDFLARE_ACCOUNT_ID", "of-the-environment")
+    assert parse(["env", "--account-id", "of-the-flag"]).settings().account_id == "of-the-flag"
+
+
+def test_a_variable_named_like_a_command_is_no_command(monkeypatch):
+    for name in ("run", "RUN", "env", "doctor", "version"):
+        monkeypatch.setenv(name, "1")
+    assert main([]) == 2
+
+
+@pytest.mark.parametrize(
+    ("typed", "ours", "theirs"),
+    [
+        ("run app.py --token x -m y", "run app.py", "--token x -m y"),
+        ("run --cache-ttl 60 app.py -h", "run --cache-ttl 60 app.py", "-h"),
+        ("run --cache-ttl=60 app.py", "run --cache-ttl=60 app.py", ""),
+        ("run --byok app.py run", "run --byok app.py", "run"),
+        ("run --no-speedups app.py", "run --no-speedups app.py", ""),
+        ("run --metadata {} app.py x", "run --metadata {} app.py", "x"),
+        ("run -m pkg.mod -m x", "run -m pkg.mod", "-m x"),
+        ("run -mpkg.mod x", "run -mpkg.mod", "x"),
+        ("run --module=pkg x", "run --module=pkg", "x"),
+        ("run - x", "run -", "x"),
+        ("run -- app.py -- x", "run app.py", "-- x"),
+        ("run", "run", ""),
+        ("doctor app.py --x", "doctor app.py --x", ""),
+    ],
+)
+def test_what_follows_the_program_belongs_to_it(typed, ours, theirs):
+    assert split(typed.split()) == (ours.split(), theirs.split())
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["doctor", "--tokn", SECRET],
+        ["doctor", f"--tokn={SECRET}"],
+        ["doctor", SECRET],
+        ["--token", SECRET, "doctor"],
+        ["env", "--for", SECRET],
+        ["env", "--timeout", SECRET],
+        ["doctor", "--timeout", SECRET],
+        ["env", "--token", f"Bearer: {SECRET}", "--account-id", "acc"],
+        ["env", "--account-id", f"{SECRET}/x"],
+        ["env", "--base-url", f"https://me:{SECRET}@ai.example.com"],
+        ["env", "--providers", SECRET, "--account-id", "acc"],
+        ["env", "--backoff", SECRET, "--account-id", "acc"],
+        ["serve", "--port", SECRET],
+        ["run", "--token", SECRET],
+        ["nothing-of-the-kind"],
+        [],
+    ],
+)
+def test_a_mistake_is_one_message_and_never_quotes_what_may_be_a_secret(arguments, capsys):
+    assert main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("mistral-cf-adapter: ")
+    assert SECRET not in err
+
+
+def test_a_warning_about_the_settings_is_one_line():
+    names = {"CLOUDFLARE_ACCOUNT_ID": "one", "CF_ACCOUNT_ID": "two", "CF_AIG_TOKEN": SECRET}
+    done = start(*MODULE, "env", env={**os.environ, **names})
+    assert done.returncode == 0
+    assert done.stderr == (
+        "mistral-cf-adapter: warning: CLOUDFLARE_ACCOUNT_ID and CF_ACCOUNT_ID differ; "
+        "CLOUDFLARE_ACCOUNT_ID is used. Unset the other.\n"
+    )
+
+
+def test_serve_runs_a_gateway_until_it_is_interrupted():
+    with subprocess.Popen(
+        [*MODULE, "serve", "--port", "0"], stdout=subprocess.PIPE, text=True
+    ) as served:
+        try:
+            url = served.stdout.readline().split()[-1]
+            request = urllib.request.Request(
+                f"{url}/mistral/v1/models",
+                headers={
+                    "cf-aig-authorization": "Bearer cf-test-token",
+                    "authorization": "Bearer mistral-test-key",
+                },
+            )
+            opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+            with opener.open(request, timeout=30) as answer:
+                assert answer.status == 200
+        finally:
+            served.terminate()
+
+
+def test_serve_on_a_port_that_is_taken_says_so(capsys):
+    from mistral_cf_adapter.testing import LocalGateway
+
+    with LocalGateway() as gateway:
+        port = gateway.origin.rpartition(":")[2]
+        assert main(["serve", "--port", port]) == 1
+    assert capsys.readouterr().err.startswith(f"mistral-cf-adapter: port {port}: ")
+
+
+def test_serve_without_its_extra_says_how_to_install_it(tmp_path):
+    (tmp_path / "uvicorn.py").write_text("raise ModuleNotFoundError('no', name='uvicorn')")
+    inherited = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = start(*MODULE, "serve", "--port", "0", env=inherited)
+    assert done.returncode == 2
+    assert "pip install 'mistral-cf-adapter[testing]'" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,187 @@
+"""Faults on demand put on the socket what their names say."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+
+import httpx
+import pytest
+
+from mistral_cf_adapter.testing import LocalGateway
+
+HELLO = {"model": "mistral-small-latest", "messages": [{"role": "user", "content": "Hello"}]}
+STREAM = {**HELLO, "stream": True}
+HEADERS = {
+    "cf-aig-authorization": "Bearer cf-test-token",
+    "authorization": "Bearer mistral-test-key",
+}
+
+
+@pytest.fixture
+def gateway():
+    with LocalGateway() as gateway:
+        yield gateway
+
+
+@pytest.fixture(scope="module")
+def http():
+    with httpx.Client(trust_env=False, headers=HEADERS) as client:
+        yield client
+
+
+def chat(http, gateway, json=HELLO, **options):
+    return http.post(gateway.url + "/mistral/v1/chat/completions", json=json, **options)
+
+
+def raw_answer(gateway):
+    """Send one request by hand and return every byte that comes back."""
+    port = int(gateway.origin.rpartition(":")[2])
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        received = b""
+        while piece := connection.recv(65536):
+            received += piece
+    return received
+
+
+def test_refuse_closes_the_listener_until_it_is_ended(gateway, http):
+    assert chat(http, gateway).status_code == 200
+    with gateway.fault("refuse"):
+        for _ in range(2):
+            with pytest.raises(httpx.ConnectError):
+                chat(http, gateway)
+    assert chat(http, gateway).status_code == 200
+    gateway.fault("refuse")
+    gateway.reset()
+    assert chat(http, gateway).status_code == 200
+
+
+def test_a_gateway_that_refuses_can_still_be_stopped():
+    with LocalGateway() as gateway:
+        gateway.fault("refuse")
+    with pytest.raises(ConnectionRefusedError):
+        raw_answer(gateway)
+
+
+def test_reset_is_a_tcp_reset(gateway):
+    gateway.fault("reset")
+    with pytest.raises(ConnectionResetError):
+        raw_answer(gateway)
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_fault_lasts_for_its_number_of_requests(gateway, http, times):
+    fault = gateway.fault("reset", times=times)
+    for _ in range(times):
+        with pytest.raises(httpx.HTTPError):
+            chat(http, gateway)
+    assert chat(http, gateway).status_code == 200
+    assert fault.fired == times
+    assert len(gateway.requests) == times + 1
+
+
+def test_an_endless_fault_ends_with_its_block(gateway, http):
+    with gateway.fault("status", times=None, status=529) as fault:
+        assert [chat(http, gateway).status_code for _ in range(3)] == [529] * 3
+    assert fault.fired == 3
+    assert chat(http, gateway).status_code == 200
+
+
+def test_a_fault_can_wait_for_a_path(gateway, http):
+    gateway.fault("status", path="v1/embeddings", status=500)
+    assert chat(http, gateway).status_code == 200
+    url = gateway.url + "/mistral/v1/embeddings"
+    assert http.post(url, json={"model": "m", "input": "x"}).status_code == 500
+
+
+def test_stall_sends_nothing(gateway, http):
+    gateway.fault("stall")
+    with pytest.raises(httpx.ReadTimeout):
+        chat(http, gateway, timeout=0.05)
+    assert chat(http, gateway).status_code == 200
+
+
+@pytest.mark.parametrize("keep", [None, 0, 7])
+def test_a_cut_body_is_shorter_than_it_promised(gateway, http, keep):
+    gateway.fault("cut_body", **({} if keep is None else {"keep": keep}))
+    url = gateway.url + "/mistral/v1/chat/completions"
+    received = []
+    with http.stream("POST", url, json=HELLO) as answer:
+        assert answer.status_code == 200
+        assert int(answer.headers["content-length"]) > 100
+        with pytest.raises(httpx.RemoteProtocolError):
+            received.extend(answer.iter_raw())
+    assert keep is None or len(b"".join(received)) == keep
+
+
+def test_a_cut_stream_ends_without_its_end_mark(gateway, http):
+    gateway.fault("cut_stream", keep=2)
+    url = gateway.url + "/mistral/v1/chat/completions"
+    received = []
+    with (
+        pytest.raises(httpx.RemoteProtocolError),
+        http.stream("POST", url, json=STREAM) as answer,
+    ):
+        received.extend(answer.iter_raw())
+    assert b"".join(received).count(b"data:") == 2
+
+
+def test_garbage_is_no_http(gateway, http):
+    gateway.fault("garbage", data=b"\xff\xfe\r\n\r\n")
+    assert raw_answer(gateway) == b"\xff\xfe\r\n\r\n"
+    gateway.fault("garbage")
+    with pytest.raises(httpx.RemoteProtocolError):
+        chat(http, gateway)
+
+
+def test_status_comes_with_any_body(gateway, http):
+    gateway.fault(
+        "status", status=502, body=b"<html>", content_type="text/html", headers={"retry-after": "1"}
+    )
+    answer = chat(http, gateway)
+    assert (answer.status_code, answer.content) == (502, b"<html>")
+    assert answer.headers["content-type"] == "text/html"
+    assert answer.headers["retry-after"] == "1"
+
+
+@pytest.mark.parametrize("body", [HELLO, STREAM])
+def test_a_slow_drip_is_whole_in_the_end(gateway, http, body):
+    whole = chat(http, gateway, body).content
+    gateway.fault("slow_drip", delay=0, size=5)
+    assert chat(http, gateway, body).content == whole
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_points_where_it_is_told(gateway, http, status):
+    gateway.fault("redirect", to="http://127.0.0.1:1/else", status=status)
+    answer = chat(http, gateway)
+    assert answer.status_code == status
+    assert answer.headers["location"] == "http://127.0.0.1:1/else"
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "told"),
+    [
+        ("explode", {}, "explode"),
+        ("reset", {"times": 0}, "at least 1"),
+        ("reset", {"keep": 1}, "does not take keep"),
+        ("redirect", {}, "needs to=URL"),
+    ],
+)
+def test_a_fault_that_cannot_be_meant_is_an_error(gateway, kind, options, told):
+    with pytest.raises((TypeError, ValueError), match=told):
+        gateway.fault(kind, **options)
+
+
+async def test_a_caller_that_goes_away_leaves_the_gateway_well(gateway, http):
+    gateway.fault("stall")
+    async with httpx.AsyncClient(trust_env=False, headers=HEADERS) as client:
+        url = gateway.url + "/mistral/v1/chat/completions"
+        task = asyncio.create_task(client.post(url, json=HELLO))
+        while not gateway.requests:  # noqa: ASYNC110  # the gateway runs in another thread
+            await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert chat(http, gateway).status_code == 200

@@ -1,0 +1,253 @@
+# ruff: noqa: UP006, UP007, UP045 (the SDK spells its types the old way)
+"""The smaller speed-ups: hints, copies of Unset, coercion, content types, names and bodies."""
+
+from __future__ import annotations
+
+import copy
+import gc
+import typing
+from typing import Annotated, Any, Dict, List, Literal, Optional, Union  # noqa: UP035
+
+import pydantic
+import pytest
+import typing_extensions
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from speeding import assert_same, model_classes, nobody_holding, outcome, sdk_module
+
+from mistral_cf_adapter import speedups
+from mistral_cf_adapter.speedups.coercion import Coercion
+from mistral_cf_adapter.speedups.hints import HintCache
+
+serializers = sdk_module("utils.serializers")
+basemodel = sdk_module("types.basemodel")
+since_2_10 = pytest.mark.skipif(
+    not hasattr(serializers, "_coerce_iterables_for_type"), reason="the SDK coerces since 2.10"
+)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _bare():
+    with nobody_holding():
+        yield
+
+
+class Colour(pydantic.BaseModel):
+    red: int = 0
+
+
+def test_type_hints_are_those_of_typing_for_every_model():
+    cache = HintCache(typing.get_type_hints)
+    for cls in model_classes():
+        expected = outcome(lambda cls=cls: typing.get_type_hints(cls))
+        assert outcome(lambda cls=cls: cache(cls)) == expected
+        assert outcome(lambda cls=cls: cache(cls)) == expected
+
+
+def test_type_hints_belong_to_the_caller():
+    cache = HintCache(typing.get_type_hints)
+    cache(Colour)["red"] = str
+    assert cache(Colour) == {**typing.get_type_hints(pydantic.BaseModel), "red": int}
+
+
+def test_type_hints_go_with_their_class():
+    cache = HintCache(typing.get_type_hints)
+
+    class Passing(pydantic.BaseModel):
+        red: int
+
+    cache(Passing)
+    del Passing
+    gc.collect()
+    assert len(cache) == 0
+
+
+def parts(value):
+    names = ("__dict__", "__pydantic_extra__", "__pydantic_fields_set__", "__pydantic_private__")
+    return type(value), [getattr(value, name) for name in names]
+
+
+class Subset(basemodel.Unset):
+    pass
+
+
+@pytest.mark.parametrize("make", [basemodel.Unset, Subset, lambda: basemodel.UNSET])
+def test_a_copy_of_unset_is_made_of_the_same_parts(make):
+    value = make()
+    expected = parts(copy.deepcopy(value))
+    with speedups.install():
+        one, two = copy.deepcopy([value, value])
+        assert parts(copy.deepcopy(value)) == parts(one) == expected
+        assert one is two
+        assert one is not value
+        assert one == value
+        assert one.__dict__ is not value.__dict__
+        assert one.__pydantic_fields_set__ is not value.__pydantic_fields_set__
+
+
+def test_a_copy_of_unset_is_noted_for_the_rest_of_the_copy():
+    memo = {}
+    value = basemodel.Unset()
+    with speedups.install():
+        made = value.__deepcopy__(memo)
+    assert [*memo] == [id(value)]
+    assert memo[id(value)] is made
+
+
+def test_a_copy_of_an_unset_that_holds_something_holds_it_too():
+    value = basemodel.Unset()
+    value.__dict__["held"] = [1]
+    value.__pydantic_fields_set__.add("held")
+    with speedups.install():
+        made = copy.deepcopy(value)
+    assert made.__dict__ == {"held": [1]}
+    assert made.__dict__["held"] is not value.__dict__["held"]
+    assert made.__pydantic_fields_set__ == {"held"}
+
+
+scalars = st.none() | st.booleans() | st.integers() | st.text(max_size=3) | st.binary(max_size=3)
+python_values = st.recursive(
+    scalars | st.just(basemodel.UNSET) | st.just(Colour()),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.lists(inner, max_size=3).map(tuple)
+        | st.frozensets(st.integers(), max_size=2)
+        | st.dictionaries(
+            st.sampled_from(["red", "parts", "names", "role", "content", "inside"]), inner
+        )
+    ),
+    max_leaves=6,
+)
+
+
+Texts = typing_extensions.TypeAliasType("Texts", Union[str, List["Texts"]])
+
+
+class Whole(basemodel.BaseModel):
+    parts: Annotated[List[Colour], "note"]
+    names: Optional[Dict[str, List[str]]] = None
+    role: Union[Literal["user"], List[int], None] = None
+    content: Union[List[Whole], Texts, None] = pydantic.Field(default=None, alias="inside")
+
+
+@since_2_10
+@given(
+    value=python_values,
+    typ=st.sampled_from(
+        [
+            *(Whole, List[Whole], Optional[List[Whole]], Dict[str, Whole], Union[str, Whole]),
+            *(
+                int,
+                str,
+                Any,
+                list,
+                dict,
+                Dict,
+                Texts,
+                Union[Dict[str, List[int]], List[str]],
+                Literal["a"],
+                basemodel.Nullable[List[int]],
+            ),
+            *(basemodel.OptionalNullable[List[Whole]], Annotated[List[str], "note"], List[Any]),
+        ]
+    ),
+)
+@settings(max_examples=200, deadline=None)
+def test_any_argument_is_coerced_to_the_same_value(value, typ):
+    assert_same(lambda: serializers._coerce_iterables_for_type(value, typ))
+    assert_same(lambda: serializers.get_pydantic_model(value, typ))
+
+
+@since_2_10
+def test_an_argument_that_is_coerced_stays_what_it_was_for_the_caller():
+    part = {"parts": (1, 2), "names": {"a": ("b",)}}
+    value = [part]
+    with speedups.install():
+        coerced = serializers._coerce_iterables_for_type(value, List[Whole])
+    assert coerced == [{"parts": [1, 2], "names": {"a": ["b"]}}]
+    assert value == [{"parts": (1, 2), "names": {"a": ("b",)}}]
+    assert value[0] is part
+
+
+@since_2_10
+def test_a_model_that_is_rebuilt_is_coerced_by_its_new_fields():
+    class Answer(basemodel.BaseModel):
+        items: int
+
+    coerce = Coercion(serializers, serializers._coerce_iterables_for_type)
+    assert coerce({"items": (1, 2)}, Answer) == {"items": (1, 2)}
+    Answer.__annotations__["items"] = List[int]
+    Answer.model_fields["items"] = pydantic.fields.FieldInfo(annotation=List[int])
+    Answer.__pydantic_fields__ = dict(Answer.model_fields)
+    Answer.model_rebuild(force=True)
+    assert coerce({"items": (1, 2)}, Answer) == {"items": [1, 2]}
+
+
+@since_2_10
+def test_a_mapping_that_is_no_dict_is_coerced_by_the_sdk_itself():
+    class Odd(dict):
+        pass
+
+    value = Odd(parts=(Colour(),))
+    assert_same(lambda: serializers._coerce_iterables_for_type(value, Whole))
+    assert_same(lambda: serializers._coerce_iterables_for_type({"x": iter([1])}, Dict[str, List]))
+
+
+# ---------------------------------------------------------------- content types, names, bodies
+
+CONTENT_TYPES = [
+    *("application/json", "application/json; charset=utf-8", "APPLICATION/JSON", "text/html"),
+    *("", " ", "*", "*/*", "nonsense", "application/", "a/b/c", ";", "text/event-stream;x=1"),
+    *("application/json\n", "\u20ac", "application/problem+json", "x" * 500 + "/json"),
+]
+
+
+@pytest.mark.parametrize("pattern", ["application/json", "*", "text/*", "*/json", "*/*", ""])
+def test_a_content_type_matches_what_it_matched_before(pattern):
+    values = sdk_module("utils.values")
+    for content_type in CONTENT_TYPES:
+        assert_same(
+            lambda content_type=content_type: values.match_content_type(content_type, pattern)
+        )
+
+
+@pytest.mark.parametrize("package", ["utils", "models"])
+def test_every_lazy_name_is_what_it_was(package):
+    module = sdk_module(package)
+    names = [*module._dynamic_imports, "no_such_name", "__path__"]
+    names.remove("match_content_type") if package == "utils" else None  # is replaced itself
+    expected = [outcome(lambda name=name: id(getattr(module, name))) for name in names]
+    with speedups.install():
+        for _ in range(2):
+            found = [outcome(lambda name=name: id(getattr(module, name))) for name in names]
+            assert found == expected
+
+
+def test_a_lazy_name_follows_what_is_replaced_in_its_module(monkeypatch):
+    utils = sdk_module("utils")
+    with speedups.install():
+        assert utils.unmarshal is serializers.unmarshal
+        monkeypatch.setattr(serializers, "unmarshal", outcome)
+        assert utils.unmarshal is outcome
+        monkeypatch.delattr(serializers, "unmarshal")
+        with pytest.raises(AttributeError, match="Failed to get unmarshal from"):
+            _ = utils.unmarshal
+
+
+@pytest.mark.parametrize("silent", [True, False])
+def test_a_body_is_rendered_for_a_logger_that_listens(silent):
+    basesdk = sdk_module("basesdk")
+    request = sdk_module("httpclient").httpx.Request("POST", "http://x", content=b"abc")
+
+    class Listening:
+        def debug(self, *args):
+            pass
+
+    def call():
+        logger = sdk_module("utils.logger").NoOpLogger() if silent else Listening()
+        return basesdk.get_body_content(request), logger
+
+    with speedups.install():
+        assert call()[0] == ("" if silent else "b'abc'")
+        assert basesdk.get_body_content(request) == "b'abc'"
+    assert call()[0] == "b'abc'"

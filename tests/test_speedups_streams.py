@@ -1,0 +1,214 @@
+"""Streams cut into events: the same events at the same moments, with and without the speed-ups."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import itertools
+import json
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from speeding import assert_same, both, nobody_holding, sdk_module
+
+from mistral_cf_adapter import _sdk
+from mistral_cf_adapter.speedups import boundaries
+
+SDK_1 = _sdk.ROOT == "mistralai"
+SENTINEL = "[DONE]"
+
+PIECES = [
+    *(b"\n", b"\r", b"\r\n", b"\n\n", b"\r\r", b"\r\n\r\n", b"\n\r\n", b"\r\n\r", b"\r\r\n"),
+    *(b"data: ", b"data:", b"data", b"data:  x", b"datax: 1", b" data: 1", b"data: [DONE]"),
+    *(b'data: {"a": 1}', b'data: {"a":', b"data: null", b"data: 12", b"data: NaN", b"data: -0"),
+    *(b"data: true", b"data: \xc2\xb2", b'data: "text"', b"data: [1, 2.50, 1e400]"),
+    *(b'data: {"a": 1, "a": 2}', b'data: "\\ud800"', b"data: boom", b"data: none", b"data: 1"),
+    *(b"event: message", b"event", b"event:", b"id: 7", b"id: \x00", b"id", b"id:"),
+    *(b"retry: 10", b"retry: x", b"retry: \xc2\xb2", b"retry", b": comment", b":", b": ", b"x: y"),
+    *(b"\xef\xbb\xbf", b"\xff", b"\xe2\x80\xa8", b"\x00", b" ", b"", b"\xc3\xbc"),
+]
+ENDS = [b"\n\n", b"\r\n\r\n", b"\r\r", b"\r\n", b"\n", b"\r"]
+lines = st.builds(lambda piece, end: piece + end, st.sampled_from(PIECES), st.sampled_from(ENDS))
+streams = st.lists(lines | st.sampled_from(PIECES) | st.binary(max_size=3), max_size=14).map(
+    b"".join
+)
+cuts = st.lists(st.integers(min_value=0, max_value=120), max_size=12)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _bare():
+    with nobody_holding():
+        yield
+
+
+class Response:
+    """A response which notes when it is read and when it is closed."""
+
+    def __init__(self, chunks, trace):
+        self.chunks, self.trace = chunks, trace
+
+    def iter_bytes(self):
+        for chunk in self.chunks:
+            self.trace.append(("read", chunk))
+            yield chunk
+        self.trace.append("end")
+
+    async def aiter_bytes(self):
+        for chunk in self.iter_bytes():
+            yield chunk
+
+    def close(self):
+        self.trace.append("closed")
+
+    async def aclose(self):
+        self.close()
+
+
+def chunked(stream, places):
+    edges = [0, *sorted(min(place, len(stream)) for place in places), len(stream)]
+    return [stream[start:end] for start, end in itertools.pairwise(edges)]
+
+
+def decoder(trace):
+    def decode(raw):
+        trace.append(("decoded", raw))
+        if "boom" in raw:
+            msg = "boom"
+            raise ValueError(msg)
+        return None if "none" in raw else raw
+
+    return decode
+
+
+def keywords(data_required):
+    known = inspect.signature(sdk_module("utils.eventstreaming").EventStream.__init__).parameters
+    return {"data_required": data_required} if "data_required" in known else {}
+
+
+def follow(chunks, *, sentinel=SENTINEL, data_required=True, stop=None):
+    """Return all that happens in a stream, in order."""
+    trace = []
+    stream = sdk_module("utils.eventstreaming").EventStream(
+        Response(chunks, trace), decoder(trace), sentinel, **keywords(data_required)
+    )
+    try:
+        for event in itertools.islice(stream, stop):
+            trace.append(("event", event))  # noqa: PERF401 (what comes before an error counts)
+        stream.generator.close()
+    except Exception as error:
+        trace.append((type(error), str(error)))
+    return trace
+
+
+def follow_async(chunks, *, sentinel=SENTINEL, data_required=True, stop=None):
+    trace = []
+
+    async def run():
+        stream = sdk_module("utils.eventstreaming").EventStreamAsync(
+            Response(chunks, trace), decoder(trace), sentinel, **keywords(data_required)
+        )
+        left = stop
+        try:
+            async for event in stream:
+                trace.append(("event", event))
+                left = None if left is None else left - 1
+                if left == 0:
+                    break
+            await stream.generator.aclose()
+        except Exception as error:
+            trace.append((type(error), str(error)))
+
+    asyncio.run(run())
+    return trace
+
+
+@given(
+    stream=streams,
+    places=cuts,
+    sentinel=st.sampled_from([None, SENTINEL, "", "1"]),
+    data_required=st.booleans(),
+    stop=st.sampled_from([None, 1, 2]),
+)
+@example(b"\xef\xbb\xbfdata: 1\r\n\r\ndata: 2\r\r\n", [1, 2, 12, 13], None, True, None)
+@example(b"data: 1\xef\xbb\xbf\n\n", [7], None, True, None)
+@example(b"data: [DONE]\n\ndata: 1\n\n", [], SENTINEL, True, None)
+@example(b"id: 7\ndata: 1\n\n\n\ndata: 2\n\nevent: x\n\n", [3, 16], SENTINEL, False, None)
+@settings(max_examples=300, deadline=None)
+def test_any_stream_gives_the_same_events_at_the_same_moments(
+    stream, places, sentinel, data_required, stop
+):
+    chunks = chunked(stream, places)
+    how = {"sentinel": sentinel, "data_required": data_required, "stop": stop}
+    assert_same(lambda: follow(chunks, **how))
+
+
+@given(stream=streams, places=cuts, data_required=st.booleans(), stop=st.sampled_from([None, 1]))
+@settings(max_examples=100, deadline=None)
+def test_any_async_stream_gives_the_same_events_at_the_same_moments(
+    stream, places, data_required, stop
+):
+    chunks = chunked(stream, places)
+    assert_same(lambda: follow_async(chunks, data_required=data_required, stop=stop))
+
+
+@given(stream=st.text("\r\nx", max_size=24).map(str.encode), places=cuts)
+@settings(max_examples=300, deadline=None)
+def test_boundaries_are_found_wherever_they_are_cut(stream, places):
+    chunks = chunked(b"data: 1" + stream + b"data: 2" + stream, places)
+    assert_same(lambda: follow(chunks, data_required=False))
+
+
+@pytest.mark.parametrize("boundary", [b"\n\n", b"\r\n\r\n", b"\r\r", b"\n\r\n", b"\r\n\n"])
+def test_a_stream_may_arrive_byte_by_byte(boundary):
+    stream = boundary.join([b"id: 1\ndata: 1", b"data: 2\ndata: 3", b"data: [DONE]", b""])
+    bare, fast = both(lambda: follow([bytes([byte]) for byte in stream]))
+    assert fast == [bare, bare]
+    assert "decoded" in str(bare)
+
+
+@given(
+    value=st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    ),
+    ascii_only=st.booleans(),
+)
+@settings(max_examples=150, deadline=None)
+def test_any_json_reaches_the_decoder_as_the_same_text(value, ascii_only):
+    try:
+        data = json.dumps(value, ensure_ascii=ascii_only).encode()
+    except UnicodeEncodeError:
+        return
+    assert_same(lambda: follow([b"data: " + data + b"\n\n"]))
+
+
+@pytest.mark.parametrize("depth", [50, 150, 250, 600, 5000])
+def test_json_nested_too_deep_is_refused_in_the_same_way(depth):
+    decode = sdk_module("utils.serializers").unmarshal_json
+
+    def follow_deep():
+        chunks = [b"data: " + b"[" * depth + b"]" * depth + b"\n\n"]
+        stream = sdk_module("utils.eventstreaming").EventStream(
+            Response(chunks, []), lambda raw: decode(raw, dict), SENTINEL
+        )
+        return list(stream)
+
+    bare, fast = both(follow_deep)
+    # What a recursion error says depends on how deep the stack was to begin with.
+    assert [kind for kind, *_ in fast] == [bare[0]] * 2
+
+
+def test_a_long_event_in_many_chunks_is_searched_once():
+    searched = []
+
+    class Spy(bytearray):
+        def find(self, *args):
+            searched.append(len(self) - args[1])
+            return super().find(*args)
+
+    buffer = Spy()
+    for _ in range(100):
+        assert not list(boundaries.blocks(buffer, b"x" * 100, boundaries.any_blank_line))
+    assert len(buffer) == 10_000
+    assert sum(searched) < 3 * len(buffer)
