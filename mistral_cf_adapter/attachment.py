@@ -11,7 +11,7 @@ import sys
 import threading
 import warnings
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 from ._sdk import MISTRAL_URL, Security, check_seams
@@ -59,7 +59,13 @@ class _State:
         self.security: Any = configuration.security
         self.attachments: list[Attachment] = []
         self.shells: dict[str, Any] = {}
+        self.applied_url = self.server_url
         self.warned = False
+
+    def original_server(self) -> str:
+        """Return the address the configuration had."""
+        before = SimpleNamespace(server_url=self.server_url, server=self.configuration.server)
+        return str(self.kind.get_server_details(before)[0])  # type: ignore[attr-defined]
 
     def apply(self) -> None:
         """Bring the configuration in line with the attachments."""
@@ -67,15 +73,17 @@ class _State:
         self.shells = {}
         if not self.attachments:
             configuration.__class__ = self.kind
-            configuration.server_url = self.server_url
+            if configuration.server_url == self.applied_url:  # else its owner has set another
+                configuration.server_url = self.server_url
             configuration.security = self.security
             configuration.__dict__.pop(_STATE, None)
             return
         self.current = self.attachments[-1]
         configuration.__dict__[_STATE] = self
         configuration.__class__ = _routed(self.kind)
-        configuration.server_url = self.current.route.provider_url
-        configuration.security = self.security or self.current.security
+        configuration.server_url = self.applied_url = self.current.route.provider_url
+        if _is_empty(self.security):
+            configuration.security = self.current.security or self.security
 
 
 def attach(sdk: Any, settings: GatewaySettings, route: Route) -> Attachment:
@@ -98,22 +106,26 @@ def original_server(sdk: Any) -> str:
     """Return the address an SDK object has, or had before anything was attached to it."""
     configuration = sdk.sdk_configuration
     state: _State | None = configuration.__dict__.get(_STATE)
-    if state is None:
-        return str(configuration.get_server_details()[0])
-    before = SimpleNamespace(server_url=state.server_url, server=configuration.server)
-    return str(state.kind.get_server_details(before)[0])  # type: ignore[attr-defined]
+    return (state or _State(configuration)).original_server()
 
 
 def _security(settings: GatewaySettings) -> Any:
-    """Return the settings' key for the SDK, unless it finds the same one by itself.
+    """Return the settings' key for the SDK, for what it sends by itself too.
 
-    Left to itself, the SDK ranks its other sources (a service account's token) as it always
-    does; a key that is only in the settings must win over all of them.
+    A service account's token ranks above the environment's key in the SDK, and stays there;
+    a key that is only in the settings wins over both.
     """
     if settings.stored_key or settings.mistral_api_key is None:
         return None
     key = settings.mistral_api_key.get_secret_value()
-    return None if key == os.environ.get("MISTRAL_API_KEY") else Security(api_key=key)
+    if os.environ.get("MISTRAL_SA_TOKEN_PATH") and key == os.environ.get("MISTRAL_API_KEY"):
+        return None
+    return Security(api_key=key)
+
+
+def _is_empty(security: Any) -> bool:
+    """Tell whether a client was built without a key; 1.x keeps an empty Security then."""
+    return not callable(security) and getattr(security, "api_key", None) is None
 
 
 def _routed(kind: type) -> type:
@@ -147,11 +159,12 @@ def _handed_out(name: str, shell_class: type[GatewayClient] | type[AsyncGatewayC
 
 
 def _get_server_details(self: Any) -> tuple[str, dict[str, str]]:
-    state: _State = self.__dict__[_STATE]
+    state: _State | None = self.__dict__.get(_STATE)
     asking: str = sys._getframe(1).f_globals.get("__name__", "")  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
-    if asking.startswith(_OWN_CONNECTIONS):
+    if state is not None and asking.startswith(_OWN_CONNECTIONS):
         return _server_for_own_connections(asking, state), {}
-    return state.current.route.provider_url, {}
+    kind: type = cast("type[object]", type(self)) if state is None else state.kind
+    return cast("tuple[str, dict[str, str]]", kind.get_server_details(self))  # type: ignore[attr-defined]
 
 
 def _server_for_own_connections(asking: str, state: _State) -> str:
@@ -171,9 +184,9 @@ def _server_for_own_connections(asking: str, state: _State) -> str:
 
 
 def _mistral_server(state: _State) -> str | None:
-    """Return the client's own server before patch(), if it is one of Mistral's."""
-    host = urlsplit(state.server_url or "").hostname or ""
-    return state.server_url if host.endswith(".mistral.ai") else None
+    """Return the server the client had before patch(), if it is one of Mistral's."""
+    own = state.original_server()
+    return own if (urlsplit(own).hostname or "").endswith(".mistral.ai") else None
 
 
 def _repr(self: Any) -> str:

@@ -72,20 +72,29 @@ def capture() -> Generator[list[GatewayCall], None, None]:
         []
     """
     calls: list[GatewayCall] = []
-    token = _sinks.set((*_sinks.get(), calls))
+    _sinks.set((*_sinks.get(), calls))
     try:
         yield calls
     finally:
-        _sinks.reset(token)
+        # No reset(token): a block may end in another context than it began in.
+        _sinks.set(tuple(sink for sink in _sinks.get() if sink is not calls))
 
 
-def report(headers: Mapping[str, str], **facts: Any) -> None:
-    """Tell whoever listens of an exchange: capture() blocks, the logger, the current span."""
+def report(response: Any, facts: Mapping[str, Any], elapsed: float) -> None:
+    """Tell whoever listens of an exchange: capture() blocks, the logger, the current span.
+
+    Args:
+        response: What arrived, `None` if nothing did.
+        facts: Fields of `GatewayCall` that the response does not tell.
+        elapsed: Seconds.
+    """
     sinks = _sinks.get()
     span = _recording_span()
     if not sinks and span is None and not logger.isEnabledFor(logging.DEBUG):
         return
-    call = GatewayCall(**facts, **_from_headers(headers))
+    status_code = None if response is None else response.status_code
+    headers: Mapping[str, str] = {} if response is None else response.headers
+    call = GatewayCall(**facts, **_from_headers(headers), elapsed=elapsed, status_code=status_code)
     for sink in sinks:
         sink.append(call)
     told = _told(call)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
+from . import speedups
 from ._sdk import Mistral
 from .attachment import attach
 from .options import GatewayConfigError
@@ -59,6 +60,10 @@ def make_client(
     give_clients(settings, keywords)
     sdk = Mistral(**keywords)
     attach(sdk, settings, route)
+    for name in mistral_kwargs.keys() & {"client", "async_client"}:
+        getattr(sdk.sdk_configuration, name)  # says now what cannot work about the user's client
+    if settings.speedups:
+        speedups.install()
     return sdk
 
 

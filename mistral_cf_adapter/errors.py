@@ -162,7 +162,7 @@ class GatewayScannerError(GatewayError):
 class GatewayUnavailableError(GatewayError):
     """Cloudflare's edge answered in place of the gateway."""
 
-    advice = "See https://www.cloudflarestatus.com, or set CF_AIG_FALLBACK=direct."
+    advice = "See https://www.cloudflarestatus.com; it passes by itself."
 
 
 class GatewayStreamError(GatewayError):

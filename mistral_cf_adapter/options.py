@@ -192,7 +192,7 @@ def merged(outer: Mapping[str, Any], inner: Mapping[str, Any]) -> dict[str, Any]
         GatewayConfigError: the merged metadata has more entries than the gateway keeps.
     """
     result = {**outer, **inner}
-    if inner.get("metadata") and outer.get("metadata"):
+    if inner.get("metadata") is not None and outer.get("metadata") is not None:
         result["metadata"] = _merged_metadata(outer["metadata"], inner["metadata"])
     return result
 

@@ -8,8 +8,9 @@ import warnings
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
-from weakref import WeakKeyDictionary
+from weakref import ref
 
+from . import speedups
 from ._sdk import Mistral, check_seams, servers
 from .attachment import Attachment, attach, original_server
 from .client import give_clients
@@ -32,7 +33,9 @@ class Patch:
 
     def __init__(self, settings: GatewaySettings) -> None:
         self.settings = settings
-        self._attachments: WeakKeyDictionary[Any, Attachment] = WeakKeyDictionary()
+        # By identity, as a subclass of Mistral need not be hashable.
+        self._attachments: dict[int, tuple[ref[Any], Attachment]] = {}
+        self._speedups = speedups.install() if settings.speedups else None
         self._warned: set[str] = set()
 
     def undo(self) -> None:
@@ -40,22 +43,27 @@ class Patch:
         with _lock:
             if self in _in_force:
                 _in_force.remove(self)
-            if not _in_force:
-                _seam.close()
-            for attachment in list(self._attachments.values()):
+            for _, attachment in list(self._attachments.values()):
                 attachment.detach()
             self._attachments.clear()
+            if self._speedups is not None:
+                self._speedups.undo()
+            if not _in_force:
+                _seam.close()
 
     def redirect(self, sdk: Any) -> bool:
         """Redirect one SDK object if it points at Mistral; tell whether this patch has it now."""
         with _lock:
-            if sdk in self._attachments:
+            known = id(sdk)
+            if known in self._attachments:
                 return True
             provider = self.provider_for(original_server(sdk))
             if provider is None:
                 return False
             route = route_of(self.settings, provider)
-            self._attachments[sdk] = attach(sdk, self.settings, route)
+            attachment = attach(sdk, self.settings, route)
+            gone = ref(sdk, lambda _: self._attachments.pop(known, None))
+            self._attachments[known] = gone, attachment
             return True
 
     def provider_for(self, server: str) -> str | None:
@@ -74,6 +82,7 @@ class Patch:
                 f"`mistral` is {MISTRAL_HOST}. To take them along, create a custom provider for "
                 f'the host and set CF_AIG_PROVIDERS=\'{{"{host}": "custom-<slug>"}}\''
             )
+            # Whoever asks is called by patch() or by Mistral(): the line behind those is meant.
             warnings.warn(msg, stacklevel=4)
         return None
 
@@ -96,7 +105,11 @@ def patch(client: Mistral | None = None, /, settings: GatewaySettings | None = N
     subclass or framework, as long as they point at `https://api.mistral.ai`. Clients for other
     servers are left alone; those for Mistral's other hosts with a warning, unless
     `settings.providers` names a provider for them. Clients of `make_client()` keep their own
-    settings. A patch on top of another wins until it is undone.
+    settings. A patch on top of another wins until it is undone. The SDK's speed-ups are in
+    place while it lasts, unless `settings.speedups` is off.
+
+    Clients that are alive are found through `gc`: call this before `gc.freeze()`, which hides
+    them, as servers do that fork their workers.
 
     With stored keys (`byok`) the keys of redirected clients are not sent.
 
@@ -117,33 +130,42 @@ def patch(client: Mistral | None = None, /, settings: GatewaySettings | None = N
     """
     check_seams()
     made = Patch(settings if settings is not None else from_environment())
-    if client is not None:
-        _redirect_one(made, client)
-        return made
-    with _lock:
-        if _in_force and _in_force[-1].settings != made.settings:
-            msg = (
-                f"patch(): clients go to {made.settings.provider_url} until this patch is undone, "
-                f"no longer to {_in_force[-1].settings.provider_url}"
-            )
-            warnings.warn(msg, stacklevel=2)
-        _in_force.append(made)
-        _seam.open()
-        for sdk in _alive():
-            made.redirect(sdk)
+    try:
+        if client is not None:
+            _check_client(client)
+            _check_redirected(client, redirected=made.redirect(client))
+            return made
+        with _lock:
+            if _in_force and _in_force[-1].settings != made.settings:
+                msg = (
+                    f"patch(): clients go to {made.settings.provider_url} until this patch is "
+                    f"undone, no longer to {_in_force[-1].settings.provider_url}"
+                )
+                warnings.warn(msg, stacklevel=2)
+            _in_force.append(made)
+            _seam.open()
+            for sdk in _alive():
+                made.redirect(sdk)
+    except BaseException:
+        made.undo()
+        raise
     return made
 
 
-def _redirect_one(made: Patch, client: Mistral) -> None:
+def _check_client(client: Mistral) -> None:
     if not hasattr(client, "sdk_configuration"):
         msg = f"patch() takes a mistralai.Mistral, not {type(client).__name__}"
         raise GatewayConfigError(msg)
-    if not made.redirect(client):
-        msg = (
-            f"patch(client): the client points at {original_server(client)}, not at "
-            f"https://{MISTRAL_HOST}, and stays as it is"
-        )
-        raise GatewayConfigError(msg)
+
+
+def _check_redirected(client: Mistral, *, redirected: bool) -> None:
+    if redirected:
+        return
+    msg = (
+        f"patch(client): the client points at {original_server(client)}, not at "
+        f"https://{MISTRAL_HOST}, and stays as it is"
+    )
+    raise GatewayConfigError(msg)
 
 
 def _alive() -> list[Any]:
@@ -171,10 +193,12 @@ class _Seam:
     def __init__(self) -> None:
         self._original: Any = None
         self._wrapper: Any = None
+        self._buried = False  # below another library's wrapper there is an earlier one of ours
 
     def open(self) -> None:
         if Mistral.__init__ is self._wrapper:
             return
+        self._buried = self._wrapper is not None
         self._original = Mistral.__init__
         self._wrapper = _redirecting(self._original)
         Mistral.__init__ = self._wrapper  # type: ignore[method-assign]
@@ -182,15 +206,17 @@ class _Seam:
     def close(self) -> None:
         if self._wrapper is None:
             return
+        left = self._buried or Mistral.__init__ is not self._wrapper
         if Mistral.__init__ is self._wrapper:
             Mistral.__init__ = self._original  # type: ignore[method-assign]
-        else:
+        self._original = self._wrapper = None
+        self._buried = False
+        if left:
             msg = (
                 "patch().undo(): another library wrapped Mistral.__init__ after patch(); its "
                 "wrapper is left in place, and ours inside of it does nothing any more"
             )
             warnings.warn(msg, stacklevel=3)
-        self._original = self._wrapper = None
 
 
 _seam = _Seam()
@@ -207,14 +233,16 @@ def _redirecting(original: Any) -> Any:
             original(self, *args, **kwargs)
             return
         given = signature.bind(self, *args, **kwargs)
-        if patches[-1].provider_for(_server(given.arguments)) is not None:
-            give_clients(patches[-1].settings, given.arguments)
+        _spare_clients(patches[-1], given.arguments)
         original(*given.args, **given.kwargs)
-        for made in patches:
-            made.redirect(self)
+        with _lock:  # a patch that was undone meanwhile takes no client any more
+            for made in _in_force:
+                made.redirect(self)
 
     return __init__
 
 
-def _server(arguments: dict[str, Any]) -> str:
-    return arguments.get("server_url") or servers().get(arguments.get("server") or "", "")
+def _spare_clients(made: Patch, arguments: dict[str, Any]) -> None:
+    server = arguments.get("server_url") or servers().get(arguments.get("server") or "", "")
+    if made.provider_for(server) is not None:
+        give_clients(made.settings, arguments)

@@ -9,13 +9,14 @@ from time import perf_counter
 from typing import Any, Literal, NamedTuple, NoReturn, cast
 from urllib.parse import urlsplit
 
-from . import calls, errors
+from . import calls, errors, streams
 from .options import PREFIX, GatewayConfigError, Layer, current_layer, merged, rendered
 from .options import with_metadata_below as metadata_below
 from .settings import GatewaySettings
 
 AUTHORIZATION = "cf-aig-authorization"
 METADATA = "cf-aig-metadata"
+BYOK_ALIAS = "cf-aig-byok-alias"
 MISTRAL_HOST = "api.mistral.ai"
 
 _CHAT = "/v1/chat/completions"
@@ -31,6 +32,7 @@ class Route:
 
     origin: tuple[str, str, int]
     prefix: bytes
+    provider: str
     provider_path: str
     provider_url: str
     compat_url: str
@@ -49,6 +51,7 @@ class Route:
         return cls(
             origin=(root.scheme, root.hostname or "", root.port or _PORTS[root.scheme]),
             prefix=f"{root.path}/".encode(),
+            provider=provider,
             provider_path=f"{root.path}/{provider}",
             provider_url=f"{settings.root_url}/{provider}",
             compat_url=settings.compat_url,
@@ -85,6 +88,8 @@ class Step(NamedTuple):
 
     do: Literal["send", "read", "close"]
     what: Any
+    foreign: bool = False
+    """The request goes to another host than the first one: no credentials of the client's own."""
 
 
 Flow = Generator[Step, Any, Any]
@@ -105,44 +110,69 @@ def exchange(route: Route, request: Any, *, max_redirects: int) -> Flow:
     covered = route.covers(request.url)
     outgoing = outbound(route, request, current_layer()) if covered else uncovered(request)
     request.extensions[_ATTEMPT] = attempt = request.extensions.get(_ATTEMPT, 0) + 1
-    facts = {"method": request.method, "path": _path(route, request), "attempt": attempt}
+    facts: dict[str, Any] = {
+        "method": request.method,
+        "path": _path(route, request),
+        "attempt": attempt,
+    }
     started = perf_counter()
+    response: Any = None
     try:
-        response = yield from _follow(route, outgoing, max_redirects)
+        response = yield from _follow(route, request, outgoing, max_redirects)
+        if covered and _is_to_be_read(request, response):
+            yield Step("read", response)
     except Exception as error:
         _hide_request(error, request)
         if covered:
-            calls.report({}, **facts, elapsed=perf_counter() - started, status_code=None)
+            calls.report(response, facts, perf_counter() - started)
         raise
-    response.request = request
     if not covered:
         return response
-    if response.status_code >= 400:
-        yield Step("read", response)
-    elapsed = perf_counter() - started
-    calls.report(response.headers, **facts, elapsed=elapsed, status_code=response.status_code)
-    return inbound(response)
+    answer, facts["buffered"] = _streamed(route, request, response)
+    calls.report(response, facts, perf_counter() - started)
+    return inbound(answer)
 
 
-def _follow(route: Route, outgoing: Any, max_redirects: int) -> Flow:
-    """Send, and follow redirects hop by hop, with secrets for the gateway's origin only."""
+def _follow(route: Route, request: Any, outgoing: Any, max_redirects: int) -> Flow:
+    """Send, and follow redirects hop by hop, with secrets for the gateway's origin only.
+
+    The response that comes back names the SDK's own request, which never carries the token.
+    """
+    home = _origin(outgoing.url)
     for _ in range(max_redirects + 1):
-        response = yield Step("send", outgoing)
+        response = yield Step("send", outgoing, foreign=_origin(outgoing.url) != home)
+        following = redirected(route, outgoing, response)
+        response.request, response.next_request = request, None
         if max_redirects == 0 or not response.has_redirect_location:
             return response
-        following = redirected(route, outgoing, response)
         yield Step("close", response)
         if following is None:
             message = f"HTTP {response.status_code} redirects to an address that cannot be followed"
             raise errors.of_kind(errors.GatewayRedirectError, message, response)
         outgoing = following
-    _too_many_redirects(outgoing)
-
-
-def _too_many_redirects(request: Any) -> NoReturn:
     library = sys.modules[type(request).__module__.partition(".")[0]]
     msg = "Exceeded maximum allowed redirects."
     raise library.TooManyRedirects(msg, request=request)
+
+
+def _is_to_be_read(request: Any, response: Any) -> bool:
+    """Tell whether an answer must be whole before the SDK sees it: errors, and no-streams."""
+    if response.status_code >= 400:
+        return True
+    return streams.wanted(request) and not streams.is_event_stream(response)
+
+
+def _streamed(route: Route, request: Any, response: Any) -> tuple[Any, bool]:
+    """Guard a streamed answer, or make one of an answer that came in one piece."""
+    if response.status_code != 200 or not streams.wanted(request):
+        return response, False
+    if not streams.is_marked(_path(route, request)):
+        return response, False
+    if streams.is_event_stream(response):
+        streams.watch(response)
+        return response, False
+    events = streams.in_events(response)
+    return (response, False) if events is None else (events, True)
 
 
 def _hide_request(error: Exception, request: Any) -> None:
@@ -169,7 +199,8 @@ def outbound(route: Route, request: Any, layer: Layer | None) -> Any:
         own[METADATA] = metadata_below(own[METADATA], options["metadata"])
     for name, value in {**_trace(headers), **defaults, **own}.items():
         headers[name] = value
-    _authorize(route, headers)
+    stored_key = route.stored_key or bool(options.get("byok_alias")) or BYOK_ALIAS in own
+    _authorize(route, headers, stored_key=stored_key)
     if route.token is not None and AUTHORIZATION not in own:
         headers[AUTHORIZATION] = f"Bearer {route.token}"
     if options.get("endpoint") == "compat" and request.url.path == route.provider_path + _CHAT:
@@ -213,8 +244,8 @@ def _trace(headers: Any) -> dict[str, str]:
     }
 
 
-def _authorize(route: Route, headers: Any) -> None:
-    if route.stored_key:
+def _authorize(route: Route, headers: Any, *, stored_key: bool) -> None:
+    if stored_key:
         headers.pop("authorization", None)
         headers.pop("x-api-key", None)
         return
@@ -222,6 +253,8 @@ def _authorize(route: Route, headers: Any) -> None:
     if len(authorization) > 1:
         # The SDK sends both where a call spells the header in another case; the call's is last.
         headers["authorization"] = authorization[-1]
+    if authorization:
+        _check_key(authorization[-1])
     if authorization or "x-api-key" in headers:
         return
     if route.mistral_api_key is None:
@@ -231,6 +264,14 @@ def _authorize(route: Route, headers: Any) -> None:
         )
         raise GatewayConfigError(msg)
     headers["Authorization"] = f"Bearer {route.mistral_api_key}"
+
+
+def _check_key(authorization: str) -> None:
+    """Refuse what the HTTP library would refuse with a message that quotes the key."""
+    key = authorization.lower().removeprefix("bearer").strip()
+    if not key or not authorization.isprintable():
+        msg = "api_key is empty, or has a line break or a control character in it"
+        raise GatewayConfigError(msg)
 
 
 def _copy(request: Any, headers: Any, url: Any = None) -> Any:
@@ -249,7 +290,7 @@ def _compat(route: Route, request: Any, headers: Any) -> Any:
     """Turn a chat request into one for the OpenAI-compatible endpoint."""
     body = json.loads(request.content)
     if "/" not in str(body.get("model", "")):
-        body["model"] = f"mistral/{body['model']}"
+        body["model"] = f"{route.provider}/{body['model']}"
     content = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
     for name in ("host", "content-length"):
         headers.pop(name, None)
@@ -268,7 +309,9 @@ def redirected(route: Route, sent: Any, response: Any) -> Any:
     if following is None:
         return None
     url = following.url
-    if sent.url.scheme == "https" and url.scheme != "https":
+    if url.scheme not in (("https",) if sent.url.scheme == "https" else ("https", "http")):
+        return None
+    if not 0 < (url.port or 443) < 65536:
         return None
     if _origin(url) == ("https", MISTRAL_HOST, 443) and route.is_origin_of(sent.url):
         return _back_through(route, sent, following)

@@ -1,11 +1,13 @@
 """`GatewaySettings`: environment -> checked values -> URLs."""
 
 import difflib
+import json
 import os
 import re
 import warnings
+from collections.abc import Mapping
 from functools import cached_property
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Annotated, Any, Literal, NoReturn, Self
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -16,7 +18,7 @@ from pydantic import (
     SecretStr,
     ValidationError,
 )
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from .baseurl import checked_base_url
 from .options import GatewayConfigError, GatewayOptions, explain
@@ -71,6 +73,10 @@ def _provider(value: str) -> str:
         msg = "must be `mistral` or `custom-<slug>`, the name of a custom provider of the gateway"
         raise ValueError(msg)
     return value
+
+
+def _parsed(value: object) -> object:
+    return json.loads(value) if isinstance(value, str) else value
 
 
 def _providers(value: dict[str, str]) -> dict[str, str]:
@@ -138,7 +144,9 @@ class GatewaySettings(GatewayOptions, BaseSettings):
     """Everything before `/{provider}`, for custom domains: `https://ai.example.com`."""
     provider: Annotated[str, AfterValidator(_provider)] = "mistral"
     """`mistral`, or `custom-<slug>` for a custom provider such as Mistral's EU host."""
-    providers: Annotated[dict[str, str], AfterValidator(_providers)] = {}
+    providers: Annotated[
+        dict[str, str], NoDecode, BeforeValidator(_parsed), AfterValidator(_providers)
+    ] = {}
     """For patch(): which `custom-<slug>` serves which other Mistral host, as JSON."""
     byok: bool = False
     """True: the gateway holds the Mistral key; no Authorization is sent."""
@@ -154,6 +162,7 @@ class GatewaySettings(GatewayOptions, BaseSettings):
     """Seconds an idle connection is kept for the next call."""
 
     def __init__(self, **values: Any) -> None:
+        values = _by_field(values)
         _reject_unknown(values, type(self))
         if "CF_AIG_ENV_FILE" in os.environ:
             values.setdefault("_env_file", os.environ["CF_AIG_ENV_FILE"])
@@ -209,8 +218,26 @@ class GatewaySettings(GatewayOptions, BaseSettings):
     @cached_property
     def options(self) -> dict[str, Any]:
         """The default gateway options that are set."""
-        names = GatewayOptions.model_fields.keys() & self.model_fields_set
-        return {name: getattr(self, name) for name in GatewayOptions.model_fields if name in names}
+        values = {name: getattr(self, name) for name in GatewayOptions.model_fields}
+        return {name: value for name, value in values.items() if value is not None}
+
+    def model_copy(
+        self,
+        *,
+        update: Mapping[str, Any] | None = None,
+        deep: bool = False,  # noqa: ARG002 - every copy is built anew
+    ) -> Self:
+        """Return a copy with some values changed, and checked as those of new settings are.
+
+        Raises:
+            GatewayConfigError: a changed value cannot work.
+        """
+        changed = _by_field(update or {})
+        values = {name: getattr(self, name) for name in type(self).model_fields} | changed
+        if "mistral_api_key" not in changed and (values["byok"] or values["byok_alias"]):
+            # Beside a stored key only the environment may have one, so it is asked again.
+            del values["mistral_api_key"]
+        return type(self)(**values)
 
     def __reduce__(self) -> NoReturn:
         msg = (
@@ -225,7 +252,7 @@ def variables(name: str) -> tuple[str, ...]:
     return ALIASES.get(name, (f"CF_AIG_{name.upper()}",))
 
 
-_from_environment: tuple[tuple[str | None, ...], GatewaySettings] | None = None
+_from_environment: tuple[dict[str, str | None], GatewaySettings] | None = None
 
 
 def from_environment() -> GatewaySettings:
@@ -233,7 +260,8 @@ def from_environment() -> GatewaySettings:
     global _from_environment  # noqa: PLW0603 - one environment a process, one memory of it
     if "CF_AIG_ENV_FILE" in os.environ:
         return GatewaySettings()
-    now = tuple(map(os.environ.get, _VARIABLES))
+    # In any case, as pydantic-settings looks for them.
+    now = {name: os.environ.get(name) for name in os.environ if name.lower() in _VARIABLES}
     known = _from_environment
     if known is not None and known[0] == now:
         return known[1]
@@ -242,13 +270,20 @@ def from_environment() -> GatewaySettings:
     return settings
 
 
-_VARIABLES = tuple(name for field in GatewaySettings.model_fields for name in variables(field))
+_VARIABLES = frozenset(
+    name.lower() for field in GatewaySettings.model_fields for name in variables(field)
+)
+_FIELDS = {alias: name for name, aliases in ALIASES.items() for alias in aliases}
+
+
+def _by_field(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return keywords under their fields' names, whichever of a field's names was used."""
+    return {_FIELDS.get(name, name): value for name, value in values.items()}
 
 
 def _reject_unknown(values: dict[str, Any], settings: type[GatewaySettings]) -> None:
-    known = set(settings.model_fields).union(*ALIASES.values())
     for name in values:
-        if name in known or name.startswith("_"):
+        if name in settings.model_fields or name.startswith("_"):
             continue
         near = difflib.get_close_matches(name, settings.model_fields, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
@@ -271,7 +306,7 @@ def _explained(error: ValidationError, values: dict[str, Any]) -> str:
 
     def naming(location: str) -> str:
         name = next((field for field in fields if location in variables(field)), location)
-        if name in values or location in values:
+        if name in values:
             return name
         return next((v for v in variables(name) if os.environ.get(v)), variables(name)[0])
 

@@ -8,6 +8,7 @@ import inspect
 from typing import Any
 
 from . import pools
+from .options import GatewayConfigError
 from .pools import PoolConfig
 from .routing import Flow, Route, Step, exchange
 
@@ -63,14 +64,31 @@ class _Shell:
         follows = getattr(inner, "follow_redirects", True)
         self._max_redirects: int = getattr(inner, "max_redirects", 20) if follows else 0
         # Redirects are followed here, hop by hop; a client of another make may not take the word.
-        self._asked: dict[str, Any] = (
-            {"follow_redirects": False} if _takes_follow_redirects(inner) else {}
-        )
+        self._asked: dict[str, Any] = {}
+        if _takes_follow_redirects(inner):
+            self._asked["follow_redirects"] = False
+        elif getattr(inner, "follow_redirects", False):
+            msg = (
+                f"{type(inner).__name__}.send() takes no follow_redirects=, so the client would "
+                "follow redirects by itself and take the gateway's token along: let send() take "
+                "it, or build the client with follow_redirects=False"
+            )
+            raise GatewayConfigError(msg)
         if route.stored_key and getattr(inner, "auth", None) is not None:
             self._asked["auth"] = None
 
     def build_request(self, *args: Any, **kwargs: Any) -> Any:
-        return self.inner.build_request(*args, **kwargs)
+        try:
+            return self.inner.build_request(*args, **kwargs)
+        except UnicodeEncodeError:
+            msg = "a header is not ASCII: look at api_key (or MISTRAL_API_KEY) and http_headers"
+        raise GatewayConfigError(msg)
+
+    def _withheld(self, step: Step, asked: dict[str, Any]) -> dict[str, Any]:
+        """Withhold the inner client's own credentials from hosts a redirect leads to."""
+        if not step.foreign or getattr(self.inner, "auth", None) is None:
+            return asked
+        return {**asked, "auth": None}
 
     def _exchange(self, request: Any, asked: dict[str, Any]) -> Flow:
         follow = asked.pop("follow_redirects", None)
@@ -106,7 +124,7 @@ class GatewayClient(_Shell):
 
     def _do(self, step: Step, stream: bool, asked: dict[str, Any]) -> Any:  # noqa: FBT001
         if step.do == "send":
-            return self.inner.send(step.what, stream=stream, **asked)
+            return self.inner.send(step.what, stream=stream, **self._withheld(step, asked))
         if step.do == "read":
             return step.what.read()
         return step.what.close()
@@ -134,7 +152,7 @@ class AsyncGatewayClient(_Shell):
 
     async def _do(self, step: Step, stream: bool, asked: dict[str, Any]) -> Any:  # noqa: FBT001
         if step.do == "send":
-            return await self.inner.send(step.what, stream=stream, **asked)
+            return await self.inner.send(step.what, stream=stream, **self._withheld(step, asked))
         if step.do == "read":
             return await step.what.aread()
         return await step.what.aclose()

@@ -93,7 +93,6 @@ def test_an_alias_of_a_block_or_call_chooses_among_stored_keys(gateway, stored, 
     assert sent == ["block", "call"]
 
 
-@pytest.mark.xfail(strict=True, reason="Authorization goes along, and the gateway drops the alias")
 @pytest.mark.parametrize("place", ["block", "call"])
 def test_an_alias_is_of_use_only_without_authorization(gateway, client, mode, place):
     if place == "block":

@@ -265,7 +265,6 @@ async def test_a_task_started_in_the_block_reports_to_it(client):
     assert len(calls) == 2
 
 
-@pytest.mark.xfail(strict=True, reason="ContextVar.reset() refuses a token of another context")
 def test_a_block_left_in_another_context_raises_nothing():
     block = capture()
     contextvars.copy_context().run(block.__enter__)

@@ -115,7 +115,6 @@ def test_an_answer_in_openais_shape_parses(gateway, compat, plain_mode):
     assert plain_mode.chat(compat) == TEXT
 
 
-@pytest.mark.xfail(strict=True, reason="it becomes `mistral/`, which is another host and region")
 def test_a_custom_provider_keeps_its_prefix_off_the_compat_endpoint(gateway, make_settings, mode):
     client = make_client(make_settings(endpoint="compat", provider="custom-eu"))
     mode.chat(client)

@@ -395,18 +395,13 @@ def test_an_answer_cut_in_its_middle_is_the_http_librarys_own_error(gateway, cli
         assert isinstance(error, errors.GatewayStreamError)
 
 
-BROKEN_WHILE_READ = pytest.mark.xfail(
-    strict=True, reason="an error answer that breaks off while it is read is not reported"
-)
-
-
 @pytest.mark.parametrize(
     "mode",
     [
         SYNC,
         ASYNC,
-        pytest.param(STREAM, marks=BROKEN_WHILE_READ),
-        pytest.param(ASYNC_STREAM, marks=BROKEN_WHILE_READ),
+        STREAM,
+        ASYNC_STREAM,
     ],
     ids=lambda mode: mode.name,
 )

@@ -264,13 +264,7 @@ def test_a_sixth_metadata_entry_is_refused_wherever_it_comes_from(
     assert gateway.requests == []
 
 
-EMPTIED = pytest.mark.xfail(strict=True, reason="empty metadata of a block replaces the outer one")
-
-
-@pytest.mark.parametrize(
-    "place",
-    [pytest.param("outer", marks=EMPTIED), pytest.param("inner", marks=EMPTIED), "call"],
-)
+@pytest.mark.parametrize("place", ["outer", "inner", "call"])
 def test_empty_metadata_adds_nothing_and_takes_nothing_away(
     gateway, make_settings, plain_mode, place
 ):

@@ -103,12 +103,6 @@ def test_direct_connects_to_mistral_with_one_warning_and_no_gateway_header(
     assert [request.gateway for request in mistral.requests] == [{}] * len(mistral.requests)
 
 
-NO_KEY_IN_1X = pytest.mark.xfail(
-    RELEASE < (2, 0), strict=True, reason="1.x has an empty Security, which hides the settings' key"
-)
-
-
-@NO_KEY_IN_1X
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.filterwarnings("ignore:.*connects to Mistral directly")
 def test_direct_connections_carry_the_settings_key(mistral, direct, way):
@@ -116,7 +110,6 @@ def test_direct_connections_carry_the_settings_key(mistral, direct, way):
     assert mistral.last.header("authorization") == f"Bearer {KEY}"
 
 
-@NO_KEY_IN_1X
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.filterwarnings("ignore:.*connects to Mistral directly")
 def test_direct_connections_carry_the_environments_key(mistral, make_settings, monkeypatch, way):
@@ -159,14 +152,11 @@ def test_a_patched_client_connects_to_the_server_it_had(
     assert mistral.requests
 
 
-MOVED = pytest.mark.xfail(strict=True, reason="a server by name is not looked at: it goes global")
-
-
 @pytest.mark.skipif(RELEASE < (2, 7), reason="before 2.7, `eu` was the only server")
 @pytest.mark.filterwarnings("ignore:.*connects to Mistral directly")
 @pytest.mark.parametrize(
     "given",
-    [pytest.param({"server": "eu"}, marks=MOVED), {"server_url": "https://api.eu.mistral.ai"}],
+    [{"server": "eu"}, {"server_url": "https://api.eu.mistral.ai"}],
 )
 def test_a_direct_connection_stays_in_the_clients_region(make_settings, given):
     settings = make_settings(

@@ -1,0 +1,214 @@
+"""Streamed answers: none that broke off is taken for whole, none in one piece is lost.
+
+The SDK ends a stream that breaks off as if it were complete, and fails on an answer that the
+gateway made in one piece (it does so when guardrails or response DLP are on).
+"""
+
+import json
+import sys
+import zlib
+from collections.abc import AsyncGenerator, Generator, Mapping
+from functools import cache
+from typing import Any, cast
+
+from . import errors
+
+# Streams of these end with `data: [DONE]`; the others have no such mark.
+_MARKED = frozenset({"/v1/chat/completions", "/v1/fim/completions", "/v1/agents/completions"})
+_EVENT_STREAM = "text/event-stream"
+_CODINGS = frozenset({"", "identity", "gzip", "x-gzip", "deflate"})
+
+
+def wanted(request: Any) -> bool:
+    """Tell whether the SDK asked for an event stream."""
+    return bool(request.headers.get("accept") == _EVENT_STREAM)
+
+
+def is_marked(path: str) -> bool:
+    """Tell whether an operation's stream ends with `data: [DONE]`."""
+    return path in _MARKED
+
+
+def is_event_stream(response: Any) -> bool:
+    """Tell whether a response is what the SDK's stream methods accept."""
+    content_type: str = response.headers.get("content-type", "")
+    return content_type.partition(";")[0].strip().lower() == _EVENT_STREAM
+
+
+def watch(response: Any) -> None:
+    """Have the response's stream raise where it breaks off or carries an error.
+
+    What arrived before stays with the caller. A reader that stops early sees no error.
+    """
+    if response.headers.get("content-encoding", "").lower() in _CODINGS:
+        library = sys.modules[type(response).__module__.partition(".")[0]]
+        response.stream = _watched_class(library)(response)
+
+
+def in_events(response: Any) -> Any:
+    """Return an event stream of one chunk that says what a whole chat answer says, if it is one."""
+    try:
+        answer = json.loads(response.content)
+        choices = [_as_delta(choice) for choice in answer["choices"]]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
+    chunk = {**answer, "object": "chat.completion.chunk", "choices": choices}
+    headers = response.headers.copy()
+    for name in ("content-length", "content-encoding", "transfer-encoding"):
+        headers.pop(name, None)
+    headers["content-type"] = _EVENT_STREAM
+    return type(response)(
+        response.status_code,
+        headers=headers,
+        content=f"data: {json.dumps(chunk)}\n\ndata: [DONE]\n\n".encode(),
+        request=response.request,
+        extensions=response.extensions,
+    )
+
+
+def _as_delta(choice: dict[str, Any]) -> dict[str, Any]:
+    delta = {name: value for name, value in choice["message"].items() if name != "prefix"}
+    others = {name: value for name, value in choice.items() if name != "message"}
+    return {**others, "delta": delta}
+
+
+class Watch:
+    """Reads along, line by line, for the end mark and for an error in place of an event."""
+
+    def __init__(self, response: Any) -> None:
+        self._response = response
+        self.broken = False
+        self._done = False
+        self._line: list[bytes] = []
+        coding = response.headers.get("content-encoding", "").lower()
+        self._decoder = None if coding in ("", "identity") else zlib.decompressobj(47)
+
+    def read(self, chunk: bytes) -> None:
+        """Look at a chunk.
+
+        Raises:
+            GatewayStreamError: the chunk ends a line that is an error, not an event.
+        """
+        if self._done:
+            return
+        if self._decoder is not None:
+            chunk = self._decoded(self._decoder, chunk)
+        *ended, rest = chunk.replace(b"\r", b"\n").split(b"\n")
+        if ended:
+            self._look(b"".join((*self._line, ended[0])))
+            for line in ended[1:]:
+                self._look(line)
+            self._line.clear()
+        self._line.append(rest)
+
+    def end(self) -> None:
+        """Look at the end of the stream.
+
+        Raises:
+            GatewayStreamError: the stream ended without its mark.
+        """
+        if not self._done:
+            self._look(b"".join(self._line))
+        if not self._done:
+            msg = "the stream ended before `data: [DONE]`"
+            raise self._error(msg)
+
+    def _decoded(self, decoder: Any, chunk: bytes) -> bytes:
+        try:
+            return bytes(decoder.decompress(chunk))
+        except zlib.error:
+            self.broken = True  # the reader's own decoder finds the same, and says so
+            return b""
+
+    def _look(self, line: bytes) -> None:
+        if not line.isascii():
+            self._check_text(line)
+        if line.startswith(b"data:"):
+            payload = line[5:].strip()
+            if payload == b"[DONE]":
+                self._done = True
+            elif b'"choices"' not in payload:
+                self._look_for_error(payload)
+        elif line.startswith(b"{"):
+            self._look_for_error(line)
+
+    def _check_text(self, line: bytes) -> None:
+        try:
+            line.decode()
+        except UnicodeDecodeError:
+            broken = self._error("the stream is not UTF-8")
+        else:
+            return
+        raise broken
+
+    def _look_for_error(self, payload: bytes) -> None:
+        try:
+            found = json.loads(payload)
+        except ValueError:
+            return
+        except RecursionError:
+            found = {"error": "an event is nested too deep"}
+        if isinstance(found, dict) and (message := _error_in(cast("dict[str, Any]", found))):
+            msg = f"the stream carries an error: {message}"
+            raise self._error(msg)
+
+    def _error(self, message: str) -> errors.GatewayError:
+        return errors.of_kind(errors.GatewayStreamError, message, self._response)
+
+
+def _error_in(found: Mapping[str, Any]) -> str | None:
+    """Return the message if an object is an error of the gateway's or of Mistral's."""
+    is_error = found.get("object") == "error" or found.get("success") is False
+    if not is_error and "error" not in found:
+        return None
+    detail: Any = found.get("error")
+    if isinstance(detail, list):
+        detail = next((entry for entry in cast("list[object]", detail)), None)
+    if isinstance(detail, Mapping):
+        detail = cast("Mapping[str, Any]", detail).get("message")
+    return str(detail or found.get("message") or "no message")[:500]
+
+
+@cache
+def _watched_class(library: Any) -> type[Any]:
+    """Return the stream class for a library: its own kind of stream, sync and async."""
+
+    class WatchedStream(library.SyncByteStream, library.AsyncByteStream):  # type: ignore[misc]
+        """A response's stream with a `Watch` on it."""
+
+        def __init__(self, response: Any) -> None:
+            self._inner = response.stream
+            self._response = response
+            self._watch = Watch(response)
+
+        def __iter__(self) -> Generator[bytes, None, None]:
+            try:
+                for chunk in self._inner:
+                    self._watch.read(chunk)
+                    if self._watch.broken:
+                        self._response.close()
+                    yield chunk
+                self._watch.end()
+            except errors.GatewayError:
+                self._response.close()
+                raise
+
+        async def __aiter__(self) -> AsyncGenerator[bytes, None]:
+            try:
+                async for chunk in self._inner:
+                    self._watch.read(chunk)
+                    if self._watch.broken:
+                        await self._response.aclose()
+                    yield chunk
+                self._watch.end()
+            except errors.GatewayError:
+                await self._response.aclose()
+                raise
+
+        def close(self) -> None:
+            self._inner.close()
+
+        async def aclose(self) -> None:
+            await self._inner.aclose()
+
+    return WatchedStream
