@@ -150,8 +150,6 @@ class GatewaySettings(GatewayOptions, BaseSettings):
     """For patch(): which `custom-<slug>` serves which other Mistral host, as JSON."""
     byok: bool = False
     """True: the gateway holds the Mistral key; no Authorization is sent."""
-    fallback: Literal["none", "direct"] = "none"
-    """`direct`: call Mistral itself while the gateway cannot be reached."""
     unsupported: Literal["error", "direct"] = "error"
     """What to do with SDK paths the gateway does not carry (realtime, connectors)."""
     speedups: bool = True
@@ -186,12 +184,6 @@ class GatewaySettings(GatewayOptions, BaseSettings):
             msg = (
                 "byok and mistral_api_key contradict each other: any key that is sent is used in "
                 "place of the stored one. Drop one of them"
-            )
-            raise GatewayConfigError(msg)
-        if self.fallback == "direct" and (self.stored_key or self.mistral_api_key is None):
-            msg = (
-                "CF_AIG_FALLBACK=direct needs a Mistral key of your own (MISTRAL_API_KEY, and no "
-                "byok): a stored key is of no use outside the gateway"
             )
             raise GatewayConfigError(msg)
 

@@ -16,7 +16,8 @@ from . import errors
 # Streams of these end with `data: [DONE]`; the others have no such mark.
 _MARKED = frozenset({"/v1/chat/completions", "/v1/fim/completions", "/v1/agents/completions"})
 _EVENT_STREAM = "text/event-stream"
-_CODINGS = frozenset({"", "identity", "gzip", "x-gzip", "deflate"})
+_UNREADABLE = frozenset({"br", "zstd"})  # no decoder for these in Python's own library
+_ZIPPED = frozenset({"gzip", "deflate"})
 
 
 def wanted(request: Any) -> bool:
@@ -40,9 +41,14 @@ def watch(response: Any) -> None:
 
     What arrived before stays with the caller. A reader that stops early sees no error.
     """
-    if response.headers.get("content-encoding", "").lower() in _CODINGS:
+    if _coding(response) not in _UNREADABLE:
         library = sys.modules[type(response).__module__.partition(".")[0]]
         response.stream = _watched_class(library)(response)
+
+
+def _coding(response: Any) -> str:
+    coding: str = response.headers.get("content-encoding", "")
+    return coding.strip().lower()
 
 
 def in_events(response: Any) -> Any:
@@ -78,10 +84,13 @@ class Watch:
     def __init__(self, response: Any) -> None:
         self._response = response
         self.broken = False
+        """What arrived cannot be decoded."""
+        self.sound = 0
+        """How much of the chunk that holds an error came before it, in bytes."""
         self._done = False
+        self._named_error = False
         self._line: list[bytes] = []
-        coding = response.headers.get("content-encoding", "").lower()
-        self._decoder = None if coding in ("", "identity") else zlib.decompressobj(47)
+        self._decoder = zlib.decompressobj(47) if _coding(response) in _ZIPPED else None
 
     def read(self, chunk: bytes) -> None:
         """Look at a chunk.
@@ -94,12 +103,14 @@ class Watch:
         if self._decoder is not None:
             chunk = self._decoded(self._decoder, chunk)
         *ended, rest = chunk.replace(b"\r", b"\n").split(b"\n")
-        if ended:
-            self._look(b"".join((*self._line, ended[0])))
-            for line in ended[1:]:
-                self._look(line)
+        start = 0
+        for line in ended:
+            self.sound = 0 if self._decoder else start
+            self._look(b"".join((*self._line, line)) if self._line else line)
             self._line.clear()
-        self._line.append(rest)
+            start += len(line) + 1
+        if rest:
+            self._line.append(rest)
 
     def end(self) -> None:
         """Look at the end of the stream.
@@ -127,8 +138,10 @@ class Watch:
             payload = line[5:].strip()
             if payload == b"[DONE]":
                 self._done = True
-            elif b'"choices"' not in payload:
+            elif self._named_error or b'"choices"' not in payload:
                 self._look_for_error(payload)
+        elif line.startswith(b"event:"):
+            self._named_error = line[6:].strip() == b"error"
         elif line.startswith(b"{"):
             self._look_for_error(line)
 
@@ -148,6 +161,8 @@ class Watch:
             return
         except RecursionError:
             found = {"error": "an event is nested too deep"}
+        if self._named_error:
+            found = {"error": found}
         if isinstance(found, dict) and (message := _error_in(cast("dict[str, Any]", found))):
             msg = f"the stream carries an error: {message}"
             raise self._error(msg)
@@ -181,13 +196,22 @@ def _watched_class(library: Any) -> type[Any]:
             self._response = response
             self._watch = Watch(response)
 
+        def _read(self, chunk: bytes) -> tuple[bytes, errors.GatewayError | None]:
+            try:
+                self._watch.read(chunk)
+            except errors.GatewayError as error:
+                return chunk[: self._watch.sound], error
+            return chunk, None
+
         def __iter__(self) -> Generator[bytes, None, None]:
             try:
                 for chunk in self._inner:
-                    self._watch.read(chunk)
+                    sound, error = self._read(chunk)
                     if self._watch.broken:
                         self._response.close()
-                    yield chunk
+                    yield sound
+                    if error is not None:
+                        raise error
                 self._watch.end()
             except errors.GatewayError:
                 self._response.close()
@@ -196,10 +220,12 @@ def _watched_class(library: Any) -> type[Any]:
         async def __aiter__(self) -> AsyncGenerator[bytes, None]:
             try:
                 async for chunk in self._inner:
-                    self._watch.read(chunk)
+                    sound, error = self._read(chunk)
                     if self._watch.broken:
                         await self._response.aclose()
-                    yield chunk
+                    yield sound
+                    if error is not None:
+                        raise error
                 self._watch.end()
             except errors.GatewayError:
                 await self._response.aclose()

@@ -543,23 +543,23 @@ def test_the_warning_of_a_built_client_points_at_the_callers_own_line(settings, 
 
 
 def test_the_warning_of_patch_points_at_the_callers_own_line(settings, build):
-    build(server_url=REGIONAL[0])
+    client = build(server_url=REGIONAL[0])
     with pytest.warns(UserWarning, match=r"custom-<slug>") as told:
         patch(settings=settings).undo()
     assert told[0].filename == __file__
+    assert server(client) == REGIONAL[0]
 
 
 def test_a_patch_that_fails_leaves_nothing_behind(settings, build):
     before, held = Mistral.__init__, speedups.active()
-    build(server_url=REGIONAL[0])
-    client = build()
+    client, regional = build(), build(server_url=REGIONAL[0])
     # Here it is a warning that has been made an error; any other failure is the same.
     with warnings.catch_warnings(action="error"), pytest.raises(UserWarning):
         patch(settings=settings)
     assert patching._in_force == []
     assert speedups.active() == held
     assert Mistral.__init__ is before
-    assert server(client) == "https://api.mistral.ai"
+    assert [server(client), server(regional)] == ["https://api.mistral.ai", REGIONAL[0]]
 
 
 # ---------------------------------------------------------------- what the owner does later

@@ -28,7 +28,6 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
 
 # Reserved for a later release: they can be set, and change nothing yet.
-RESERVED = {"fallback", "direct"}
 # Variables that are not settings: where a file is, the SDK's own, and the ones never read.
 OTHER_VARIABLES = {
     "CF_AIG_ENV_FILE",
@@ -206,7 +205,7 @@ def test_every_variable_is_one_that_is_read_or_said_not_to_be():
 
 def test_the_settings_are_those_of_the_code_with_their_variables_in_order():
     rows = table("Settings")
-    own = GatewaySettings.model_fields.keys() - GatewayOptions.model_fields.keys() - RESERVED
+    own = GatewaySettings.model_fields.keys() - GatewayOptions.model_fields.keys()
     assert rows.keys() == own
     assert {name: tuple(quoted(row[0])) for name, row in rows.items()} == {
         name: variables(name) for name in rows
@@ -284,7 +283,7 @@ def test_the_costs_are_those_that_are_accepted():
 
 
 def test_the_facts_of_a_call_are_those_of_the_code():
-    assert table("What happened").keys() == {fact.name for fact in fields(GatewayCall)} - RESERVED
+    assert table("What happened").keys() == {fact.name for fact in fields(GatewayCall)}
 
 
 def error_rows():

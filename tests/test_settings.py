@@ -220,7 +220,6 @@ BAD = [
     ("provider", "openai", "custom-<slug>"),
     ("provider", "custom-../x", "custom-<slug>"),
     ("provider", "mistral/v1", "custom-<slug>"),
-    ("fallback", "sometimes", "none"),
     ("unsupported", "ignore", "error"),
     ("endpoint", "both", "native"),
     ("max_connections", "0", "1"),
@@ -306,11 +305,6 @@ def test_stored_keys_and_a_key_by_keyword_contradict_each_other(switch, name):
 def test_stored_keys_and_a_key_of_the_environment_get_along(monkeypatch):
     monkeypatch.setenv("MISTRAL_API_KEY", SECRET)
     assert GatewaySettings(account_id="acc1", byok=True).stored_key
-
-
-@pytest.mark.parametrize("more", [{}, {"mistral_api_key": SECRET, "byok": True}])
-def test_falling_back_to_mistral_needs_a_key_of_ones_own(more):
-    assert refusal(account_id="acc1", fallback="direct", **more)
 
 
 # ---------------------------------------------------------------- what it is afterwards

@@ -205,7 +205,6 @@ def _call(report: Report, settings: GatewaySettings, timeout: float) -> None:
         "seconds": round(last.elapsed, 3),
         "log_id": last.log_id,
         "cache_status": last.cache_status,
-        "direct": last.direct,
         "models": models,
     }
     _judge(report)
@@ -213,17 +212,9 @@ def _call(report: Report, settings: GatewaySettings, timeout: float) -> None:
 
 def _judge(report: Report) -> None:
     """Doubt a call that worked: it may not have been the gateway's work."""
-    from .diagnosis import Problem
-
     if report.call is None or report.problem is not None:
         return
-    if report.call["direct"]:
-        report.problem = Problem(
-            "bypassed",
-            "The gateway could not be reached, and Mistral was called directly (fallback).",
-            "Run again with `--fallback none` to see what is wrong with the gateway.",
-        )
-    elif report.call["log_id"] is None:
+    if report.call["log_id"] is None:
         report.notes.append(
             "The answer has no cf-aig-log-id: logs are off for this gateway, or the address is "
             "not a gateway."
