@@ -10,32 +10,36 @@ import asyncio
 import os
 import sys
 
-from mistral_cf_adapter import GatewayConfigError, GatewayError, capture, make_client
+from mistral_cf_adapter import (
+    GatewayConfigError,
+    GatewayError,
+    capture,
+    gateway_options,
+    make_client,
+)
 from mistral_cf_adapter.testing import LocalGateway
 
 YOUR_GATEWAY = ("CLOUDFLARE_ACCOUNT_ID", "CF_AIG_BASE_URL")
 
 
 def ask(question):
-    return {
-        "model": "mistral-small-latest",
-        "messages": [{"role": "user", "content": question}],
-        "max_tokens": 60,
-    }
+    messages = [{"role": "user", "content": question}]
+    return {"model": "mistral-small-latest", "messages": messages, "max_tokens": 60}
 
 
 def tour(client):
     print("Chat")
-    with capture() as calls:
+    with capture() as calls, gateway_options(cache_ttl=60):
         answer = client.chat.complete(**ask("What is the mistral wind?"))
         print(f"  {answer.choices[0].message.content}\n\nStream\n  ", end="")
 
         for event in client.chat.stream(**ask("Tell me about Provence")):
             print(event.data.choices[0].delta.content or "", end="", flush=True)
 
-        answer = asyncio.run(client.chat.complete_async(**ask("Say hello")))
-        print(f"\n\nAsync\n  {answer.choices[0].message.content}\n\nEmbedding")
+        answer = asyncio.run(client.chat.complete_async(**ask("What is the mistral wind?")))
+        print(f"\n\nAsync, the first question again\n  {answer.choices[0].message.content}\n")
 
+        print("Embedding")
         vectors = client.embeddings.create(model="mistral-embed", inputs=["sea", "sky"])
         for text, item in zip(("sea", "sky"), vectors.data, strict=True):
             start = ", ".join(f"{value:+.3f}" for value in item.embedding[:3])
