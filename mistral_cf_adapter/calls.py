@@ -48,8 +48,6 @@ class GatewayCall:
     """`cf-aig-dlp`: findings and action of data loss prevention."""
     buffered: bool = False
     """The gateway answered a streamed request in one piece (guardrails, response DLP)."""
-    direct: bool = False
-    """The gateway could not be reached and Mistral was called directly."""
 
 
 _sinks: ContextVar[tuple[list[GatewayCall], ...]] = ContextVar(
