@@ -120,7 +120,7 @@ def exchange(route: Route, request: Any, *, max_redirects: int) -> Flow:
     try:
         response = yield from _follow(route, request, outgoing, max_redirects)
         if covered and _is_to_be_read(request, response):
-            yield Step("read", response)
+            yield from _read(response)
     except Exception as error:
         _hide_request(error, request)
         if covered:
@@ -153,6 +153,14 @@ def _follow(route: Route, request: Any, outgoing: Any, max_redirects: int) -> Fl
     library = sys.modules[type(request).__module__.partition(".")[0]]
     msg = "Exceeded maximum allowed redirects."
     raise library.TooManyRedirects(msg, request=request)
+
+
+def _read(response: Any) -> Flow:
+    try:
+        yield Step("read", response)
+    except Exception:
+        yield Step("close", response)  # what cannot be decoded would keep its connection
+        raise
 
 
 def _is_to_be_read(request: Any, response: Any) -> bool:

@@ -87,7 +87,8 @@ class Watch:
         """What arrived cannot be decoded."""
         self.sound = 0
         """How much of the chunk that holds an error came before it, in bytes."""
-        self._done = False
+        self.done = False
+        """The end mark is read: nothing after it matters."""
         self._named_error = False
         self._line: list[bytes] = []
         self._decoder = zlib.decompressobj(47) if _coding(response) in _ZIPPED else None
@@ -98,7 +99,7 @@ class Watch:
         Raises:
             GatewayStreamError: the chunk ends a line that is an error, not an event.
         """
-        if self._done:
+        if self.done:
             return
         if self._decoder is not None:
             chunk = self._decoded(self._decoder, chunk)
@@ -118,9 +119,8 @@ class Watch:
         Raises:
             GatewayStreamError: the stream ended without its mark.
         """
-        if not self._done:
-            self._look(b"".join(self._line))
-        if not self._done:
+        self._look(b"".join(self._line))
+        if not self.done:
             msg = "the stream ended before `data: [DONE]`"
             raise self._error(msg)
 
@@ -132,12 +132,14 @@ class Watch:
             return b""
 
     def _look(self, line: bytes) -> None:
+        if self.done:
+            return
         if not line.isascii():
             self._check_text(line)
         if line.startswith(b"data:"):
             payload = line[5:].strip()
             if payload == b"[DONE]":
-                self._done = True
+                self.done = True
             elif self._named_error or b'"choices"' not in payload:
                 self._look_for_error(payload)
         elif line.startswith(b"event:"):
@@ -213,9 +215,10 @@ def _watched_class(library: Any) -> type[Any]:
                     if error is not None:
                         raise error
                 self._watch.end()
-            except errors.GatewayError:
+            except Exception:
                 self._response.close()
-                raise
+                if not self._watch.done:
+                    raise
 
         async def __aiter__(self) -> AsyncGenerator[bytes, None]:
             try:
@@ -227,9 +230,10 @@ def _watched_class(library: Any) -> type[Any]:
                     if error is not None:
                         raise error
                 self._watch.end()
-            except errors.GatewayError:
+            except Exception:
                 await self._response.aclose()
-                raise
+                if not self._watch.done:
+                    raise
 
         def close(self) -> None:
             self._inner.close()
