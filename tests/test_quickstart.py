@@ -2,21 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
-QUICKSTART = Path(__file__).resolve().parents[1] / "examples" / "quickstart.py"
-NOISE = ("CF_", "CLOUDFLARE_", "MISTRAL_")
+import exemplary
 
 
 def run(**variables):
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(NOISE)}
-    command = [sys.executable, "-X", "utf8", str(QUICKSTART)]
-    return subprocess.run(
-        command, env={**kept, **variables}, capture_output=True, text=True, check=False
-    )
+    return exemplary.run("quickstart.py", **variables)
 
 
 def test_without_an_account_it_starts_a_local_gateway_and_says_so():
