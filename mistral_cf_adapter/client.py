@@ -1,5 +1,6 @@
 """`make_client()`: a Mistral SDK object that goes through the gateway."""
 
+import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
@@ -13,8 +14,7 @@ from .settings import GatewaySettings, from_environment
 from .transport import AsyncSharedClient, SharedClient
 
 if TYPE_CHECKING:
-    from mistralai.client.httpclient import AsyncHttpClient, HttpClient
-    from mistralai.client.utils import RetryConfig
+    from ._typed import AsyncHttp, RetryConfig, SyncHttp
 
 
 class MistralKeywords(TypedDict, total=False):
@@ -24,8 +24,8 @@ class MistralKeywords(TypedDict, total=False):
     server: str | None
     server_url: str | None
     url_params: dict[str, str] | None
-    client: "HttpClient | None"
-    async_client: "AsyncHttpClient | None"
+    client: "SyncHttp | None"
+    async_client: "AsyncHttp | None"
     retry_config: "RetryConfig | None"
     timeout_ms: int | None
     debug_logger: Any
@@ -91,3 +91,15 @@ def _check(settings: GatewaySettings, keywords: MistralKeywords) -> None:
             "the one stored in the gateway. Drop api_key, or CF_AIG_BYOK and CF_AIG_BYOK_ALIAS"
         )
         raise GatewayConfigError(msg)
+    if settings.fallback == "direct" and not _has_key(settings, keywords):
+        msg = (
+            "fallback=direct needs a Mistral key of your own: set MISTRAL_API_KEY or pass "
+            "api_key=..., or drop CF_AIG_FALLBACK"
+        )
+        raise GatewayConfigError(msg)
+
+
+def _has_key(settings: GatewaySettings, keywords: MistralKeywords) -> bool:
+    if settings.mistral_api_key is not None or keywords.get("api_key") is not None:
+        return True
+    return "MISTRAL_SA_TOKEN_PATH" in os.environ  # the SDK reads the key from there

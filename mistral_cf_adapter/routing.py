@@ -2,15 +2,13 @@
 
 import json
 import re
-import sys
-from collections.abc import Generator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from time import perf_counter
-from typing import Any, Literal, NamedTuple, NoReturn, cast
+from typing import Any, NoReturn, cast
 from urllib.parse import urlsplit
 
-from . import calls, errors, streams
-from .options import PREFIX, GatewayConfigError, Layer, current_layer, merged, rendered
+from . import errors
+from .options import PREFIX, GatewayConfigError, Layer, merged, rendered
 from .options import with_metadata_below as metadata_below
 from .settings import GatewaySettings
 
@@ -22,8 +20,8 @@ MISTRAL_HOST = "api.mistral.ai"
 _CHAT = "/v1/chat/completions"
 _PORTS = {"https": 443, "http": 80}
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}")
-_ROUTED = "mistral_cf_adapter.routed"
-_ATTEMPT = "mistral_cf_adapter.attempt"
+ROUTED = "mistral_cf_adapter.routed"
+ATTEMPT = "mistral_cf_adapter.attempt"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +36,8 @@ class Route:
     compat_url: str
     options: Mapping[str, Any]
     stored_key: bool
+    fallback: bool
+    cool_down: float
     token: str | None = field(repr=False)
     mistral_api_key: str | None = field(repr=False)
     headers: Mapping[str, str] = field(repr=False)
@@ -57,6 +57,8 @@ class Route:
             compat_url=settings.compat_url,
             options=settings.options,
             stored_key=settings.stored_key,
+            fallback=settings.fallback == "direct" and provider == "mistral",
+            cool_down=settings.fallback_cooldown,
             token=None if token is None else token.get_secret_value(),
             mistral_api_key=None if key is None else key.get_secret_value(),
             headers=rendered(settings.options),
@@ -64,15 +66,22 @@ class Route:
 
     def is_origin_of(self, url: Any) -> bool:
         """Tell whether a URL lies on the gateway's own host."""
-        return _origin(url) == self.origin
+        return origin_of(url) == self.origin
 
     def covers(self, url: Any) -> bool:
         """Tell whether a URL lies below this account's gateway."""
         return self.is_origin_of(url) and bytes(url.raw_path).startswith(self.prefix)
 
 
-def _origin(url: Any) -> tuple[str, str, int]:
+def origin_of(url: Any) -> tuple[str, str, int]:
+    """Return scheme, host and port, the default one if the URL names none."""
     return url.scheme, url.host, url.port or _PORTS.get(url.scheme, 0)
+
+
+def path_below(route: Route, request: Any) -> str:
+    """Return a request's path below the provider."""
+    path: str = request.url.path
+    return path.removeprefix(route.provider_path)
 
 
 def route_of(settings: GatewaySettings, provider: str | None = None) -> Route:
@@ -83,117 +92,6 @@ def route_of(settings: GatewaySettings, provider: str | None = None) -> Route:
     return routes[provider]
 
 
-class Step(NamedTuple):
-    """One thing for the transport to do: send a request, or read or close a response."""
-
-    do: Literal["send", "read", "close"]
-    what: Any
-    foreign: bool = False
-    """The request goes to another host than the first one: no credentials of the client's own."""
-
-
-Flow = Generator[Step, Any, Any]
-
-
-def exchange(route: Route, request: Any, *, max_redirects: int) -> Flow:
-    """Decide one exchange step by step; the transport does the steps, sync or async.
-
-    Returns:
-        The response for the SDK, whose request is the SDK's own, without the gateway's token.
-
-    Raises:
-        GatewayConfigError: the request cannot work; nothing was sent.
-        GatewayError: the gateway itself answered that it cannot.
-    """
-    if _ROUTED in request.extensions:
-        return (yield Step("send", request))
-    covered = route.covers(request.url)
-    outgoing = outbound(route, request, current_layer()) if covered else uncovered(request)
-    request.extensions[_ATTEMPT] = attempt = request.extensions.get(_ATTEMPT, 0) + 1
-    facts: dict[str, Any] = {
-        "method": request.method,
-        "path": _path(route, request),
-        "attempt": attempt,
-    }
-    started = perf_counter()
-    response: Any = None
-    try:
-        response = yield from _follow(route, request, outgoing, max_redirects)
-        if covered and _is_to_be_read(request, response):
-            yield from _read(response)
-    except Exception as error:
-        _hide_request(error, request)
-        if covered:
-            calls.report(response, facts, perf_counter() - started)
-        raise
-    if not covered:
-        return response
-    answer, facts["buffered"] = _streamed(route, request, response)
-    calls.report(response, facts, perf_counter() - started)
-    return inbound(answer)
-
-
-def _follow(route: Route, request: Any, outgoing: Any, max_redirects: int) -> Flow:
-    """Send, and follow redirects hop by hop, with secrets for the gateway's origin only.
-
-    The response that comes back names the SDK's own request, which never carries the token.
-    """
-    home = _origin(outgoing.url)
-    for _ in range(max_redirects + 1):
-        response = yield Step("send", outgoing, foreign=_origin(outgoing.url) != home)
-        following = redirected(route, outgoing, response)
-        response.request, response.next_request = request, None
-        if max_redirects == 0 or not response.has_redirect_location:
-            return response
-        yield Step("close", response)
-        if following is None:
-            message = f"HTTP {response.status_code} redirects to an address that cannot be followed"
-            raise errors.of_kind(errors.GatewayRedirectError, message, response)
-        outgoing = following
-    library = sys.modules[type(request).__module__.partition(".")[0]]
-    msg = "Exceeded maximum allowed redirects."
-    raise library.TooManyRedirects(msg, request=request)
-
-
-def _read(response: Any) -> Flow:
-    try:
-        yield Step("read", response)
-    except Exception:
-        yield Step("close", response)  # what cannot be decoded would keep its connection
-        raise
-
-
-def _is_to_be_read(request: Any, response: Any) -> bool:
-    """Tell whether an answer must be whole before the SDK sees it: errors, and no-streams."""
-    if response.status_code >= 400:
-        return True
-    return streams.wanted(request) and not streams.is_event_stream(response)
-
-
-def _streamed(route: Route, request: Any, response: Any) -> tuple[Any, bool]:
-    """Guard a streamed answer, or make one of an answer that came in one piece."""
-    if response.status_code != 200 or not streams.wanted(request):
-        return response, False
-    if not streams.is_marked(_path(route, request)):
-        return response, False
-    if streams.is_event_stream(response):
-        streams.watch(response)
-        return response, False
-    events = streams.in_events(response)
-    return (response, False) if events is None else (events, True)
-
-
-def _hide_request(error: Exception, request: Any) -> None:
-    """Have a transport error name the SDK's request, which never carries the token."""
-    if getattr(error, "_request", None) is not None:
-        error.request = request  # type: ignore[attr-defined]
-
-
-def _path(route: Route, request: Any) -> str:
-    path: str = request.url.path
-    return path.removeprefix(route.provider_path)
-
-
 def outbound(route: Route, request: Any, layer: Layer | None) -> Any:
     """Return a copy of the request with the gateway's headers and the right credentials.
 
@@ -202,7 +100,7 @@ def outbound(route: Route, request: Any, layer: Layer | None) -> Any:
     """
     options, defaults = _laid_over(route, layer)
     headers = request.headers.copy()
-    own = _own_headers(headers)
+    own = own_headers(headers)
     if METADATA in own and options.get("metadata"):
         own[METADATA] = metadata_below(own[METADATA], options["metadata"])
     for name, value in {**_trace(headers), **defaults, **own}.items():
@@ -213,15 +111,15 @@ def outbound(route: Route, request: Any, layer: Layer | None) -> Any:
         headers[AUTHORIZATION] = f"Bearer {route.token}"
     if options.get("endpoint") == "compat" and request.url.path == route.provider_path + _CHAT:
         return _compat(route, request, headers)
-    return _copy(request, headers)
+    return copied(request, headers)
 
 
 def uncovered(request: Any) -> Any:
     """Return a copy for a host that is not the gateway: nothing of the gateway's goes there."""
     headers = request.headers.copy()
-    for name in _own_headers(headers):
+    for name in own_headers(headers):
         del headers[name]
-    return _copy(request, headers)
+    return copied(request, headers)
 
 
 def _laid_over(route: Route, layer: Layer | None) -> tuple[Mapping[str, Any], Mapping[str, str]]:
@@ -235,7 +133,7 @@ def _laid_over(route: Route, layer: Layer | None) -> tuple[Mapping[str, Any], Ma
     return known[1], known[2]
 
 
-def _own_headers(headers: Any) -> dict[str, str]:
+def own_headers(headers: Any) -> dict[str, str]:
     """Return the `cf-aig-*` headers a call brings itself, the last one where it doubles them."""
     return {
         name.lower(): value for name, value in headers.multi_items() if name[:7].lower() == PREFIX
@@ -282,12 +180,12 @@ def _check_key(authorization: str) -> None:
         raise GatewayConfigError(msg)
 
 
-def _copy(request: Any, headers: Any, url: Any = None) -> Any:
+def copied(request: Any, headers: Any, url: Any = None) -> Any:
     """Copy a request with its stream and loaded body; the SDK sends its own again on a retry."""
     copy: Any = object.__new__(cast("type[object]", type(request)))
     copy.__dict__ = dict(request.__dict__)
     copy.headers = headers
-    copy.extensions = {**request.extensions, _ROUTED: True}
+    copy.extensions = {**request.extensions, ROUTED: True}
     if url is not None:
         copy.url = url
         headers["host"] = url.netloc.decode("ascii")
@@ -307,36 +205,8 @@ def _compat(route: Route, request: Any, headers: Any) -> Any:
         f"{route.compat_url}/chat/completions",
         headers=headers,
         content=content,
-        extensions={**request.extensions, _ROUTED: True},
+        extensions={**request.extensions, ROUTED: True},
     )
-
-
-def redirected(route: Route, sent: Any, response: Any) -> Any:
-    """Return the request for the next hop, `None` where it must not or cannot be followed."""
-    following = response.next_request
-    if following is None:
-        return None
-    url = following.url
-    if url.scheme not in (("https",) if sent.url.scheme == "https" else ("https", "http")):
-        return None
-    if not 0 < (url.port or 443) < 65536:
-        return None
-    if _origin(url) == ("https", MISTRAL_HOST, 443) and route.is_origin_of(sent.url):
-        return _back_through(route, sent, following)
-    if _origin(url) != _origin(sent.url):
-        for name in ("authorization", "x-api-key", *_own_headers(following.headers)):
-            following.headers.pop(name, None)
-    return following
-
-
-def _back_through(route: Route, sent: Any, following: Any) -> Any:
-    """Send a hop to Mistral's own host through the gateway again."""
-    path = bytes(following.url.raw_path).decode("ascii")
-    url = type(following.url)(f"{route.provider_url}{path}")
-    headers = following.headers
-    if "authorization" in sent.headers:
-        headers["Authorization"] = sent.headers["authorization"]
-    return _copy(following, headers, url)
 
 
 def inbound(response: Any) -> Any:

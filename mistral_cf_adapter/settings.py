@@ -152,6 +152,10 @@ class GatewaySettings(GatewayOptions, BaseSettings):
     """True: the gateway holds the Mistral key; no Authorization is sent."""
     unsupported: Literal["error", "direct"] = "error"
     """What to do with SDK paths the gateway does not carry (realtime, connectors)."""
+    fallback: Literal["none", "direct"] = "none"
+    """`direct`: while the gateway is down, requests go to Mistral with mistral_api_key."""
+    fallback_cooldown: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 30.0
+    """Seconds after a failure in which the gateway is not tried first again."""
     speedups: bool = True
     """False leaves the SDK's own code untouched."""
     max_connections: Annotated[int, Field(ge=1)] = 1000
@@ -184,6 +188,18 @@ class GatewaySettings(GatewayOptions, BaseSettings):
             msg = (
                 "byok and mistral_api_key contradict each other: any key that is sent is used in "
                 "place of the stored one. Drop one of them"
+            )
+            raise GatewayConfigError(msg)
+        if self.fallback == "direct" and self.stored_key:
+            msg = (
+                "fallback=direct needs a Mistral key of your own, and byok says that the gateway "
+                "holds it. Drop CF_AIG_FALLBACK or the stored key"
+            )
+            raise GatewayConfigError(msg)
+        if self.fallback == "direct" and self.provider != "mistral":
+            msg = (
+                "fallback=direct goes to api.mistral.ai, which does not stand in for provider "
+                f"{self.provider}. Drop CF_AIG_FALLBACK or CF_AIG_PROVIDER"
             )
             raise GatewayConfigError(msg)
 

@@ -1,4 +1,4 @@
-"""`GatewayClient` and `AsyncGatewayClient`: two thin shells around `routing.exchange()`.
+"""`GatewayClient` and `AsyncGatewayClient`: two thin shells around `exchange()`.
 
 They are what the SDK knows as its HTTP client. Each holds another client, the user's own or
 the front of a shared pool, and does with it what `exchange()` decides.
@@ -8,9 +8,10 @@ import inspect
 from typing import Any
 
 from . import pools
+from .exchange import Flow, Step, exchange
 from .options import GatewayConfigError
 from .pools import PoolConfig
-from .routing import Flow, Route, Step, exchange
+from .routing import Route
 
 
 class SharedClient:

@@ -153,9 +153,17 @@ class _Handler(BaseHTTPRequestHandler):
         with contextlib.suppress(OSError):
             super().finish()
 
+    def body(self) -> bytes:
+        if self.headers.get("transfer-encoding") != "chunked":
+            return self.rfile.read(int(self.headers.get("content-length", 0)))
+        chunks = []
+        while size := int(self.rfile.readline(), 16):
+            chunks.append(self.rfile.read(size + 2)[:-2])
+        self.rfile.readline()
+        return b"".join(chunks)
+
     def answer(self) -> None:
-        body = self.rfile.read(int(self.headers.get("content-length", 0)))
-        request = Recorded(self.command, self.path, self.headers.items(), body)
+        request = Recorded(self.command, self.path, self.headers.items(), self.body())
         self.server.owner.requests.append(request)
         reply = self.server.owner.reply(request)
         self.send_response_only(reply.status)

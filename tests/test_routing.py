@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from recording import KEY, TOKEN
 
 from mistral_cf_adapter import GatewayConfigError, GatewayError, GatewaySettings, routing
+from mistral_cf_adapter.exchange import exchange
 from mistral_cf_adapter.options import Layer
-from mistral_cf_adapter.routing import Route, exchange, inbound, outbound, route_of, uncovered
+from mistral_cf_adapter.routing import Route, inbound, outbound, route_of, uncovered
 
 LIBRARIES = pytest.mark.parametrize(
     "library", [httpx, httpx2], ids=lambda library: library.__name__

@@ -1,0 +1,221 @@
+"""One exchange with the gateway, step by step; the transport does the steps, sync or async."""
+
+import sys
+from collections.abc import Generator
+from time import perf_counter
+from typing import Any, Literal, NamedTuple
+
+from . import calls, errors, fallback, streams
+from .options import current_layer
+from .routing import (
+    ATTEMPT,
+    MISTRAL_HOST,
+    ROUTED,
+    Route,
+    copied,
+    inbound,
+    origin_of,
+    outbound,
+    own_headers,
+    path_below,
+    uncovered,
+)
+
+
+class Step(NamedTuple):
+    """One thing for the transport to do: send a request, or read or close a response."""
+
+    do: Literal["send", "read", "close"]
+    what: Any
+    foreign: bool = False
+    """The request goes to another host than the first one: no credentials of the client's own."""
+
+
+Flow = Generator[Step, Any, Any]
+
+
+def exchange(route: Route, request: Any, *, max_redirects: int) -> Flow:
+    """Decide one exchange step by step.
+
+    Returns:
+        The response for the SDK, whose request is the SDK's own, without the gateway's token.
+
+    Raises:
+        GatewayConfigError: the request cannot work; nothing was sent.
+        GatewayError: the gateway itself answered that it cannot.
+    """
+    if ROUTED in request.extensions:
+        return (yield Step("send", request))
+    return (yield from _Exchange(route, request, max_redirects).run())
+
+
+class _Exchange:
+    """One request of the SDK's, and what is known of its answer so far."""
+
+    __slots__ = ("direct", "foreign", "home", "max_redirects", "request", "response", "route")
+
+    def __init__(self, route: Route, request: Any, max_redirects: int) -> None:
+        self.route = route
+        self.request = request
+        self.max_redirects = max_redirects
+        self.home = origin_of(request.url)
+        self.response: Any = None
+        self.foreign = False
+        self.direct = False
+
+    def run(self) -> Flow:
+        if not self.route.covers(self.request.url):
+            return (yield from self._elsewhere())
+        outgoing = outbound(self.route, self.request, current_layer())
+        facts = {
+            "method": self.request.method,
+            "path": path_below(self.route, self.request),
+            "attempt": _counted(self.request),
+        }
+        started = perf_counter()
+        try:
+            yield from self._reach(outgoing)
+        except Exception as error:
+            self._hide_request(error)
+            facts["direct"] = self.direct
+            calls.report(self.response, facts, perf_counter() - started)
+            raise
+        answer, buffered = self._streamed()
+        facts |= {"direct": self.direct, "buffered": buffered}
+        calls.report(self.response, facts, perf_counter() - started)
+        return answer if self.direct else inbound(answer)
+
+    def _elsewhere(self) -> Flow:
+        """Send what a call addressed to another host: nothing of the gateway's goes there."""
+        try:
+            yield from self._follow(uncovered(self.request))
+        except Exception as error:
+            self._hide_request(error)
+            raise
+        return self.response
+
+    def _reach(self, outgoing: Any) -> Flow:
+        """Reach the gateway or, while that is down and a fallback is wanted, Mistral itself."""
+        direct = fallback.direct_request(self.route, self.request, outgoing)
+        if direct is None:
+            yield from self._answer(outgoing)
+            return
+        outage = yield from self._outage(outgoing)
+        if outage is None:
+            return
+        path = path_below(self.route, self.request)
+        if self.response is not None and not fallback.is_replayable(self.request):
+            fallback.warn_of_stream(outage, self.request.method, path)
+            return
+        fallback.warn(outage, self.request.method, path)
+        self.direct, self.response = True, None
+        yield from self._answer(direct)
+
+    def _outage(self, outgoing: Any) -> Generator[Step, Any, str | None]:
+        """Reach the gateway, or return why it cannot be reached."""
+        if fallback.is_down(self.route):
+            return "it was down a moment ago"
+        try:
+            yield from self._answer(fallback.bounded(outgoing))
+        except Exception as error:
+            outage = None if self.foreign else fallback.unreachable(error)
+            if outage is None:
+                raise
+        else:
+            outage = None if self.foreign else fallback.edge_failure(self.response)
+        fallback.mark(self.route, down=outage is not None)
+        return outage
+
+    def _answer(self, outgoing: Any) -> Flow:
+        yield from self._follow(outgoing)
+        if self._is_to_be_read():
+            yield from self._read()
+
+    def _follow(self, outgoing: Any) -> Flow:
+        """Send, and follow redirects hop by hop, with secrets for the first origin only.
+
+        The response names the SDK's own request, which never carries the token.
+        """
+        for _ in range(self.max_redirects + 1):
+            self.foreign = origin_of(outgoing.url) != self.home
+            response = self.response = yield Step("send", outgoing, foreign=self.foreign)
+            following = redirected(self.route, outgoing, response)
+            response.request, response.next_request = self.request, None
+            if self.max_redirects == 0 or not response.has_redirect_location:
+                return
+            yield Step("close", response)
+            if following is None:
+                message = (
+                    f"HTTP {response.status_code} redirects to an address that cannot be followed"
+                )
+                raise errors.of_kind(errors.GatewayRedirectError, message, response)
+            outgoing = following
+        library = sys.modules[type(self.request).__module__.partition(".")[0]]
+        msg = "Exceeded maximum allowed redirects."
+        raise library.TooManyRedirects(msg, request=self.request)
+
+    def _is_to_be_read(self) -> bool:
+        """Tell whether an answer must be whole before the SDK sees it: errors, and no-streams."""
+        if self.response.status_code >= 400:
+            return True
+        return streams.wanted(self.request) and not streams.is_event_stream(self.response)
+
+    def _read(self) -> Flow:
+        try:
+            yield Step("read", self.response)
+        except Exception:
+            yield Step("close", self.response)  # what cannot be decoded would keep its connection
+            raise
+
+    def _streamed(self) -> tuple[Any, bool]:
+        """Guard a streamed answer, or make one of an answer that came in one piece."""
+        response = self.response
+        if response.status_code != 200 or not streams.wanted(self.request):
+            return response, False
+        if not streams.is_marked(path_below(self.route, self.request)):
+            return response, False
+        if streams.is_event_stream(response):
+            streams.watch(response)
+            return response, False
+        events = streams.in_events(response)
+        return (response, False) if events is None else (events, True)
+
+    def _hide_request(self, error: Exception) -> None:
+        """Have a transport error name the SDK's request, which never carries the token."""
+        if getattr(error, "_request", None) is not None:
+            error.request = self.request  # type: ignore[attr-defined]
+
+
+def _counted(request: Any) -> int:
+    """Count the attempts of an SDK call: its retries send the same request again."""
+    attempt: int = request.extensions.get(ATTEMPT, 0) + 1
+    request.extensions[ATTEMPT] = attempt
+    return attempt
+
+
+def redirected(route: Route, sent: Any, response: Any) -> Any:
+    """Return the request for the next hop, `None` where it must not or cannot be followed."""
+    following = response.next_request
+    if following is None:
+        return None
+    url = following.url
+    if url.scheme not in (("https",) if sent.url.scheme == "https" else ("https", "http")):
+        return None
+    if not 0 < (url.port or 443) < 65536:
+        return None
+    if origin_of(url) == ("https", MISTRAL_HOST, 443) and route.is_origin_of(sent.url):
+        return _back_through(route, sent, following)
+    if origin_of(url) != origin_of(sent.url):
+        for name in ("authorization", "x-api-key", *own_headers(following.headers)):
+            following.headers.pop(name, None)
+    return following
+
+
+def _back_through(route: Route, sent: Any, following: Any) -> Any:
+    """Send a hop to Mistral's own host through the gateway again."""
+    path = bytes(following.url.raw_path).decode("ascii")
+    url = type(following.url)(f"{route.provider_url}{path}")
+    headers = following.headers
+    if "authorization" in sent.headers:
+        headers["Authorization"] = sent.headers["authorization"]
+    return copied(following, headers, url)

@@ -1,0 +1,135 @@
+"""Direct fallback: Mistral itself, while the gateway is down and only where it was asked for.
+
+An outage is a gateway that cannot be reached, or an answer of Cloudflare's edge in its place.
+What the gateway itself answers is none: a limit or a guardrail stays one.
+"""
+
+import json
+import logging
+from time import monotonic
+from typing import Any
+
+from . import errors
+from ._sdk import MISTRAL_URL
+from .routing import Route, copied, uncovered
+
+CONNECT_TIMEOUT = 5.0  # seconds
+
+_CREDENTIALS = ("authorization", "x-api-key")
+_UNREACHABLE = frozenset({"ConnectError", "ConnectTimeout"})  # of httpx and of httpx2
+_EDGE = frozenset({502, 503, 504, *range(520, 531)})
+
+logger = logging.getLogger("mistral_cf_adapter")
+_down_until: dict[tuple[str, str, int], float] = {}
+
+
+def direct_request(route: Route, request: Any, outgoing: Any) -> Any:
+    """Return the same request for Mistral itself, `None` where it must not go there.
+
+    It goes there with the key that the gateway would have got, so never in place of a stored
+    one, and never for a model of somebody else's.
+    """
+    if not route.fallback or not request.url.path.startswith(f"{route.provider_path}/"):
+        return None
+    keys = {name: outgoing.headers[name] for name in _CREDENTIALS if name in outgoing.headers}
+    if not keys:
+        return None
+    direct = uncovered(request)
+    direct.headers.update(keys)
+    path = bytes(request.url.raw_path).decode("ascii").removeprefix(route.provider_path)
+    direct = copied(direct, direct.headers, type(request.url)(f"{MISTRAL_URL}{path}"))
+    if outgoing.url.path == request.url.path:
+        return direct
+    return _from_compat(direct, json.loads(outgoing.content))
+
+
+def _from_compat(direct: Any, body: dict[str, Any]) -> Any:
+    """Take the provider off the model's name; `None` for a dynamic route or another's model."""
+    provider, _, model = str(body["model"]).partition("/")
+    if provider != "mistral":
+        return None
+    headers = direct.headers.copy()
+    headers.pop("content-length", None)
+    return type(direct)(
+        direct.method,
+        direct.url,
+        headers=headers,
+        content=json.dumps({**body, "model": model}, ensure_ascii=False).encode(),
+        extensions=direct.extensions,
+    )
+
+
+def bounded(outgoing: Any) -> Any:
+    """Have a request give up connecting after seconds, whatever its own timeout."""
+    timeout: dict[str, float | None] = outgoing.extensions.get("timeout") or {}
+    connect = min(timeout.get("connect") or CONNECT_TIMEOUT, CONNECT_TIMEOUT)
+    outgoing.extensions["timeout"] = {**timeout, "connect": connect}
+    return outgoing
+
+
+def unreachable(error: Exception) -> str | None:
+    """Return the name of an error that says that no connection could be made."""
+    names = (kind.__name__ for kind in type(error).__mro__)
+    return next((name for name in names if name in _UNREACHABLE), None)
+
+
+def edge_failure(response: Any) -> str | None:
+    """Return the status of an answer of Cloudflare's edge, which the gateway had no part in."""
+    if response.status_code not in _EDGE:
+        return None
+    if any(name.lower().startswith("cf-aig-") for name in response.headers):
+        return None
+    if not isinstance(errors.from_response(response), errors.GatewayUnavailableError):
+        return None
+    return f"HTTP {response.status_code}"
+
+
+def is_replayable(request: Any) -> bool:
+    """Tell whether a body that was sent can be sent again, whole."""
+    if hasattr(request, "_content"):
+        return True
+    parts = getattr(request.stream, "fields", None)
+    return parts is not None and all(map(_is_rewindable, parts))
+
+
+def _is_rewindable(part: Any) -> bool:
+    file = getattr(part, "file", b"")
+    return isinstance(file, str | bytes) or (hasattr(file, "seekable") and file.seekable())
+
+
+def is_down(route: Route) -> bool:
+    """Tell whether the gateway failed so lately that it is not tried first.
+
+    After the cool-down one request tries it, while others still go to Mistral.
+    """
+    until = _down_until.get(route.origin)
+    if until is None:
+        return False
+    now = monotonic()
+    if now < until:
+        return True
+    _down_until[route.origin] = now + CONNECT_TIMEOUT
+    return False
+
+
+def mark(route: Route, *, down: bool) -> None:
+    """Remember what was found of the gateway, for all clients of the process."""
+    if down:
+        _down_until[route.origin] = monotonic() + route.cool_down
+    else:
+        _down_until.pop(route.origin, None)
+
+
+def warn(outage: str, method: str, path: str) -> None:
+    """Say that a request bypasses the gateway."""
+    message = "AI Gateway is down (%s): %s %s goes to Mistral directly"
+    logger.warning(message, outage, method, path)
+
+
+def warn_of_stream(outage: str, method: str, path: str) -> None:
+    """Say that a request would have bypassed the gateway, and cannot."""
+    message = (
+        "AI Gateway is down (%s), and %s %s cannot go to Mistral directly: its body is a stream "
+        "that can be sent only once"
+    )
+    logger.warning(message, outage, method, path)
