@@ -111,7 +111,7 @@ def test_a_call_does_not_change():
 # ---------------------------------------------------------------- which calls
 
 
-def retries(elapsed=1000):
+def retries(elapsed=60_000):
     utils = import_module(f"{ROOT}.utils")
     return utils.RetryConfig("backoff", utils.BackoffStrategy(1, 2, 1, elapsed), True)
 

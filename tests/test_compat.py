@@ -130,7 +130,7 @@ def test_stored_keys_work_on_the_compat_endpoint(gateway, make_settings, mode):
 def test_a_retry_on_the_compat_endpoint_sends_the_same_again(gateway, compat, mode):
     utils = import_module(f"{ROOT}.utils")
     gateway.replies.append(Reply(503, {}))
-    retry = utils.RetryConfig("backoff", utils.BackoffStrategy(1, 2, 1, 1000), False)
+    retry = utils.RetryConfig("backoff", utils.BackoffStrategy(1, 2, 1, 60_000), False)
     assert mode.chat(compat, retries=retry) == TEXT
     assert gateway.requests[0].body == gateway.requests[1].body
     assert gateway.requests[0].path == gateway.requests[1].path == COMPAT

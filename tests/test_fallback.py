@@ -302,7 +302,7 @@ def test_a_client_with_credentials_of_its_own_keeps_them_from_mistral(
 
 def test_the_sdks_retries_go_direct_too(cut_off, mistral):
     utils = import_module(f"{_sdk.ROOT}.utils")
-    retries = utils.RetryConfig("backoff", utils.BackoffStrategy(1, 2, 1, 1000), False)
+    retries = utils.RetryConfig("backoff", utils.BackoffStrategy(1, 2, 1, 60_000), False)
     mistral.replies.extend([Reply(503, {}), completion()])
     with capture() as calls:
         assert SYNC.chat(cut_off, retries=retries) == TEXT

@@ -47,7 +47,6 @@ class ThreadedServer:
             ws="none",
             lifespan="off",
             log_config=None,
-            access_log=False,
             proxy_headers=False,
             timeout_keep_alive=KEEP_ALIVE,
             ssl_certfile=None if tls is None else tls[0],
@@ -158,6 +157,8 @@ class _Connection(H11Protocol):
         transports: dict[tuple[str, int], asyncio.Transport],
     ) -> None:
         super().__init__(config, state, {}, asyncio.get_running_loop())
+        # uvicorn's own switch would silence every other uvicorn server of the process as well.
+        self.access_log = False
         self._transports = transports
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
