@@ -9,15 +9,18 @@ import sys
 import zlib
 from collections.abc import AsyncGenerator, Generator, Mapping
 from functools import cache
+from itertools import zip_longest
 from typing import Any, cast
 
 from . import errors
+from .drains import adrain, drain
 
 # Streams of these end with `data: [DONE]`; the others have no such mark.
 _MARKED = frozenset({"/v1/chat/completions", "/v1/fim/completions", "/v1/agents/completions"})
 _EVENT_STREAM = "text/event-stream"
 _UNREADABLE = frozenset({"br", "zstd"})  # no decoder for these in Python's own library
 _ZIPPED = frozenset({"gzip", "deflate"})
+_MESSAGES = frozenset({"message", "messages"})
 
 
 def wanted(request: Any) -> bool:
@@ -52,30 +55,59 @@ def _coding(response: Any) -> str:
 
 
 def in_events(response: Any) -> Any:
-    """Return an event stream of one chunk that says what a whole chat answer says, if it is one."""
+    """Return an event stream that says what a whole chat answer says, if it is one."""
     try:
         answer = json.loads(response.content)
-        choices = [_as_delta(choice) for choice in answer["choices"]]
-    except (ValueError, TypeError, KeyError, RecursionError):
+        chunks = _as_chunks(answer)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
-    chunk = {**answer, "object": "chat.completion.chunk", "choices": choices}
     headers = response.headers.copy()
     for name in ("content-length", "content-encoding", "transfer-encoding"):
         headers.pop(name, None)
     headers["content-type"] = _EVENT_STREAM
+    events = [*map(json.dumps, chunks), "[DONE]"]
+    library = sys.modules[type(response).__module__.partition(".")[0]]
     return type(response)(
         response.status_code,
         headers=headers,
-        content=f"data: {json.dumps(chunk)}\n\ndata: [DONE]\n\n".encode(),
+        # Unread, as a stream is when it arrives: the SDK's tracing goes by that.
+        stream=library.ByteStream("".join(f"data: {event}\n\n" for event in events).encode()),
         request=response.request,
         extensions=response.extensions,
     )
 
 
-def _as_delta(choice: dict[str, Any]) -> dict[str, Any]:
-    delta = {name: value for name, value in choice["message"].items() if name != "prefix"}
-    others = {name: value for name, value in choice.items() if name != "message"}
-    return {**others, "delta": delta}
+def _as_chunks(answer: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return one chunk, or one for each message where a choice has several."""
+    deltas = [_as_deltas(choice) for choice in answer["choices"]]
+    chunks = [
+        {**answer, "object": "chat.completion.chunk", "choices": [*filter(None, choices)]}
+        for choices in zip_longest(*deltas)
+    ]
+    for chunk in chunks[:-1]:
+        chunk.pop("usage", None)
+    return chunks or [{**answer, "object": "chat.completion.chunk"}]
+
+
+def _as_deltas(choice: dict[str, Any]) -> list[dict[str, Any]]:
+    others = {name: value for name, value in choice.items() if name not in _MESSAGES}
+    if choice.get("message") is not None:
+        return [{**others, "delta": _as_delta(choice["message"])}]
+    deltas = [
+        {**others, "finish_reason": None, "delta": {**_as_delta(message), "index": index}}
+        for index, message in enumerate(choice["messages"])
+    ]
+    deltas[-1:] = [{**delta, **others} for delta in deltas[-1:]]
+    return deltas
+
+
+def _as_delta(message: dict[str, Any]) -> dict[str, Any]:
+    delta = {name: value for name, value in message.items() if name != "prefix"}
+    calls: list[dict[str, Any]] = message.get("tool_calls") or []
+    if len({call.get("index") for call in calls} - {None}) < len(calls):
+        # A reader puts the pieces of a call together by its index; whole answers may have none.
+        delta["tool_calls"] = [{**call, "index": index} for index, call in enumerate(calls)]
+    return delta
 
 
 class Watch:
@@ -197,6 +229,7 @@ def _watched_class(library: Any) -> type[Any]:
             self._inner = response.stream
             self._response = response
             self._watch = Watch(response)
+            self._rest: Any = None
 
         def _read(self, chunk: bytes) -> tuple[bytes, errors.GatewayError | None]:
             try:
@@ -206,39 +239,58 @@ def _watched_class(library: Any) -> type[Any]:
             return chunk, None
 
         def __iter__(self) -> Generator[bytes, None, None]:
+            rest = self._rest = iter(self._inner)
             try:
-                for chunk in self._inner:
+                for chunk in rest:
                     sound, error = self._read(chunk)
                     if self._watch.broken:
                         self._response.close()
                     yield sound
                     if error is not None:
-                        raise error
+                        raise error  # noqa: TRY301 - what came before it goes out first
+                self._rest = None
                 self._watch.end()
             except Exception:
+                self._rest = None
                 self._response.close()
                 if not self._watch.done:
                     raise
 
         async def __aiter__(self) -> AsyncGenerator[bytes, None]:
+            rest = self._rest = aiter(self._inner)
             try:
-                async for chunk in self._inner:
+                async for chunk in rest:
                     sound, error = self._read(chunk)
                     if self._watch.broken:
                         await self._response.aclose()
                     yield sound
                     if error is not None:
-                        raise error
+                        raise error  # noqa: TRY301 - what came before it goes out first
+                self._rest = None
                 self._watch.end()
             except Exception:
+                self._rest = None
                 await self._response.aclose()
                 if not self._watch.done:
                     raise
 
         def close(self) -> None:
-            self._inner.close()
+            try:
+                if (rest := self._left()) is not None:
+                    drain(rest, self._response)
+            finally:
+                self._inner.close()
 
         async def aclose(self) -> None:
-            await self._inner.aclose()
+            try:
+                if (rest := self._left()) is not None:
+                    await adrain(rest)
+            finally:
+                await self._inner.aclose()
+
+        def _left(self) -> Any:
+            """Return what there is to read after the end mark, once."""
+            rest, self._rest = self._rest, None
+            return rest if self._watch.done else None
 
     return WatchedStream

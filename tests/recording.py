@@ -29,6 +29,8 @@ class Recorded:
     path: str
     headers: list[tuple[str, str]]
     body: bytes
+    peer: int = 0
+    """The caller's port: the same for requests on one connection."""
 
     def all(self, name: str) -> list[str]:
         """Return every value of a header, whatever its case."""
@@ -163,7 +165,8 @@ class _Handler(BaseHTTPRequestHandler):
         return b"".join(chunks)
 
     def answer(self) -> None:
-        request = Recorded(self.command, self.path, self.headers.items(), self.body())
+        peer = self.client_address[1]
+        request = Recorded(self.command, self.path, self.headers.items(), self.body(), peer)
         self.server.owner.requests.append(request)
         reply = self.server.owner.reply(request)
         self.send_response_only(reply.status)
