@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from starlette.datastructures import Headers
 
-from mistral_cf_adapter.testing import faults, wishes
+from mistral_cf_adapter.testing import faults, logs_api, wishes
 from mistral_cf_adapter.testing.answers import Answer, gateway_error
 from mistral_cf_adapter.testing.cache import MAX_REQUEST, default_key
 from mistral_cf_adapter.testing.records import LogRecord, ReceivedRequest, uuid7
@@ -16,6 +18,7 @@ from mistral_cf_adapter.testing.routing import (
     Refused,
     Target,
     find_target,
+    gateway_of,
     upstream_request,
     without_stream,
 )
@@ -69,7 +72,9 @@ class GatewayApp:
         await faults.apply(fault, wire, answer)
 
     async def answer(self, request: ReceivedRequest) -> Answer:
-        """Answer a request as the gateway would."""
+        """Answer a request as the gateway would, or the API that has its logs."""
+        if logs_api.is_for_api(request):
+            return logs_api.answer(request, self._state)
         try:
             target = find_target(request, self._state)
         except Refused as refused:
@@ -87,6 +92,7 @@ class _Call:
         self._upstream = upstream
         self._request = request
         self._target = target
+        self._started = time.monotonic()
         self._attempts = 0
         self._cache_status: str | None = None
 
@@ -189,6 +195,10 @@ class _Call:
             id=request_id,
             request_id=request_id,
             event_id=event_id,
+            gateway_id=gateway_of(self._request),
+            created_at=datetime.now(UTC),
+            duration=round((time.monotonic() - self._started) * 1000),
+            written_at=self._state.now() + self._state.log_delay,
             provider=target.provider,
             model=target.model,
             path=target.path,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from mistral_cf_adapter.testing import logs_api
 from mistral_cf_adapter.testing.app import GatewayApp
 from mistral_cf_adapter.testing.controls import Controls
 from mistral_cf_adapter.testing.mistral import Mistral
@@ -56,6 +57,8 @@ class LocalGateway(Controls):
     2001, 2008, 2009 and 2019 carry no ids. Logs are written when an answer starts, which is
     earlier than in reality. Providers other than `mistral` and `custom_providers` are unknown.
 
+    The module `logs_api` says the same of Cloudflare's API for logs.
+
     Args:
         token: the gateway token it accepts.
         account_id: the account in its path.
@@ -70,6 +73,8 @@ class LocalGateway(Controls):
         rate_limit: requests admitted per minute; unlimited by default.
         cache_ttl: the gateway's own cache lifetime in seconds; off by default.
         authenticated: whether a token is required.
+        api_token: the token that Cloudflare's API accepts, as `api_url` has it.
+        log_delay: seconds from an answer to its log in that API; `logs` has it at once.
         tls: paths of certificate and key, for https.
         port: 0 takes a free one.
 
@@ -91,6 +96,8 @@ class LocalGateway(Controls):
         rate_limit: int | None = None,
         cache_ttl: int | None = None,
         authenticated: bool = True,
+        api_token: str = "cf-api-test-token",  # noqa: S107
+        log_delay: float = 0.0,
         tls: Paths | None = None,
         port: int = 0,
     ) -> None:
@@ -106,6 +113,8 @@ class LocalGateway(Controls):
             rate_limit=rate_limit,
             authenticated=authenticated,
             cache_ttl=cache_ttl,
+            api_token=api_token,
+            log_delay=log_delay,
         )
         self._mistral = Mistral(self._state)
         self._scheme = "http" if tls is None else "https"
@@ -151,6 +160,16 @@ class LocalGateway(Controls):
     def token(self) -> str:
         """The gateway token it accepts."""
         return self._state.token
+
+    @property
+    def api_url(self) -> str:
+        """The base URL of Cloudflare's API, of which the logs are here: see `logs_api`."""
+        return self.origin + logs_api.ROOT
+
+    @property
+    def api_token(self) -> str:
+        """The token that Cloudflare's API accepts; the gateway's own is none of them."""
+        return self._state.api_token
 
     @property
     def mistral_api_key(self) -> str:
@@ -212,6 +231,14 @@ class LocalGateway(Controls):
             "CF_AIG_BASE_URL": self.url,
             "CF_AIG_TOKEN": self.token,
             "MISTRAL_API_KEY": self.mistral_api_key,
+        }
+
+    def api_env(self) -> dict[str, str]:
+        """Return the environment variables that point Cloudflare's own packages here."""
+        return {
+            "CLOUDFLARE_ACCOUNT_ID": self._state.account_id,
+            "CLOUDFLARE_API_TOKEN": self.api_token,
+            "CLOUDFLARE_BASE_URL": self.api_url,
         }
 
     async def _ask(self, request: ReceivedRequest, target: Target) -> Answer:

@@ -37,7 +37,6 @@ REQUIRED = {
 HANDLERS: Mapping[str, Callable[[ReceivedRequest], Answer]] = {
     **dict.fromkeys(mistral_chat.PATHS, mistral_chat.answer),
     "/v1/embeddings": mistral_media.embeddings,
-    "/v1/ocr": mistral_media.ocr,
     "/v1/moderations": mistral_media.moderation,
     "/v1/chat/moderations": mistral_media.moderation,
     "/v1/classifications": mistral_media.classification,
@@ -95,8 +94,17 @@ class Mistral:
         if request.path == "/v1/audio/transcriptions":
             async with form_of(request) as form:
                 return _transcription(form)
+        if request.path == "/v1/ocr":
+            return self._ocr(request)
         handler = HANDLERS.get(request.path)
         return None if handler is None else handler(request)
+
+    def _ocr(self, request: ReceivedRequest) -> Answer | None:
+        file_id = as_dict(request.fields.get("document")).get("file_id")
+        if file_id is None:
+            return mistral_media.ocr(request)
+        name = self.files.name(str(file_id))
+        return None if name is None else mistral_media.ocr(request, name)
 
     async def _files(self, request: ReceivedRequest) -> Answer | None:
         if request.path.rstrip("/") != "/v1/files":

@@ -53,6 +53,11 @@ class Files:
         cards = [card for card, _ in self._files.values()]
         return json_answer({"object": "list", "data": cards, "total": len(cards)})
 
+    def name(self, identity: str) -> str | None:
+        """Return a file's name; None if there is no such file."""
+        entry = self._files.get(identity)
+        return None if entry is None else str(entry[0]["filename"])
+
     def one(self, request: ReceivedRequest, origin: str) -> Answer | None:
         """Serve one file's own paths; None if there is no such file or path."""
         identity, _, view = request.path.removeprefix("/v1/files/").partition("/")

@@ -77,14 +77,12 @@ def models(request: ReceivedRequest) -> Answer | None:
     return json_answer(_model_card(name)) if name in MODELS else None
 
 
-def ocr(request: ReceivedRequest) -> Answer:
-    """Read a document of one page."""
+def ocr(request: ReceivedRequest, file_name: str | None = None) -> Answer:
+    """Read a document of one page, which is an uploaded file if it is named."""
     fields = request.fields
     document = as_dict(fields.get("document"))
-    source = next(
-        (document[key] for key in ("document_url", "image_url", "file_id") if key in document), ""
-    )
-    source = as_dict(source).get("url", source)
+    source = next((document[key] for key in ("document_url", "image_url") if key in document), "")
+    source = file_name or as_dict(source).get("url", source)
     name = "an inline document" if str(source).startswith("data:") else str(source)
     page: dict[str, Any] = {
         "index": 0,

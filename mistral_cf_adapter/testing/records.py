@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import datetime
 
     from starlette.datastructures import Headers
 
@@ -65,6 +66,13 @@ class LogRecord:
     id: str
     request_id: str
     event_id: str
+    gateway_id: str
+    created_at: datetime
+    """In UTC, when the answer started."""
+    duration: int
+    """Milliseconds from the request's arrival to the start of its answer."""
+    written_at: float = field(repr=False)
+    """From when on Cloudflare's API has it, in seconds of the gateway's clock."""
     provider: str
     model: str | None
     path: str
@@ -80,6 +88,10 @@ class LogRecord:
     """The request's body, or None when `cf-aig-collect-log-payload: false` asked for that."""
     response: bytes | None = field(repr=False)
     """The answer's body; None when payloads are off, or for a forwarded stream."""
+    feedback: float | None = None
+    """From -1 to 1, as it was given through Cloudflare's API."""
+    score: float | None = None
+    """From 0 to 100, likewise."""
 
     @property
     def success(self) -> bool:

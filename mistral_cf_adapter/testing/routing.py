@@ -51,7 +51,7 @@ def find_target(request: ReceivedRequest, state: State) -> Target:
         len(parts) >= 5
         and parts[1] == "v1"
         and parts[2] == state.account_id
-        and unquote(parts[3]) in state.gateway_ids
+        and gateway_of(request) in state.gateway_ids
     )
     if not known:
         raise Refused(gateway_error(2001))
@@ -65,6 +65,11 @@ def find_target(request: ReceivedRequest, state: State) -> Target:
         raise Refused(gateway_error(2008))
     model = request.fields.get("model")
     return Target(provider, path, model if isinstance(model, str) else None, request.body)
+
+
+def gateway_of(request: ReceivedRequest) -> str:
+    """Return the gateway that a request's path names; find_target has looked that it does."""
+    return unquote(request.raw_path.split("/", 4)[3])
 
 
 def upstream_request(request: ReceivedRequest, target: Target, state: State) -> ReceivedRequest:

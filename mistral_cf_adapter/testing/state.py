@@ -33,6 +33,8 @@ class State:
     rate_limit: int | None
     authenticated: bool
     cache_ttl: int | None
+    api_token: str
+    log_delay: float
     guardrails: bool = False
     dlp: Mapping[str, Any] | None = None
     origin: str = ""
