@@ -52,7 +52,5 @@ if __name__ == "__main__":
 
     with gateway() as local:
         if local:
-            delta = {"index": 0, "delta": {"content": "Provence is"}, "finish_reason": None}
-            event = {"id": "1", "model": "mistral-small-latest", "choices": [delta]}
-            local.reply_stream([event])  # and no `[DONE]` after it
+            local.fault("end_stream", keep=3)
         main()

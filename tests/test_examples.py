@@ -48,7 +48,7 @@ def yours(**options):
 def test_streaming_tells_a_part_of_an_answer_from_a_whole_one():
     shown = offline("streaming.py", "Say", "hello")
     part, whole = shown.split("\n\n")
-    assert part.startswith("Provence is\n  AI Gateway: the stream ended before `data: [DONE]`.")
+    assert part.startswith("Hello! It\n  AI Gateway: the stream ended before `data: [DONE]`.")
     assert re.search(LOG, part)
     assert re.fullmatch(rf"Hello! .*\n  complete\n  {LOG}\n  tokens: 2 in, \d+ out\n", whole)
 

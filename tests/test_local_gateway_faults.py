@@ -127,6 +127,13 @@ def test_a_cut_stream_ends_without_its_end_mark(gateway, http):
     assert b"".join(received).count(b"data:") == 2
 
 
+def test_an_ended_stream_lacks_its_end_mark_and_nothing_else(gateway, http):
+    gateway.fault("end_stream", keep=2)
+    answer = chat(http, gateway, STREAM)
+    assert answer.text.count("data:") == 2
+    assert "[DONE]" not in answer.text
+
+
 def test_garbage_is_no_http(gateway, http):
     gateway.fault("garbage", data=b"\xff\xfe\r\n\r\n")
     assert raw_answer(gateway) == b"\xff\xfe\r\n\r\n"

@@ -124,7 +124,10 @@ class Controls:
         - "reset": a TCP reset instead of an answer.
         - "stall": no byte of an answer, until the caller or the gateway ends.
         - "cut_body": `keep` bytes (by default half) of the promised body, then the end.
-        - "cut_stream": `keep` events (by default 1), then the end.
+        - "cut_stream": `keep` events (by default 1), then the connection breaks: the HTTP
+          library's own error.
+        - "end_stream": `keep` events (by default 1), then a proper end without `data: [DONE]`:
+          a `GatewayStreamError`.
         - "garbage": `data`, which is no HTTP.
         - "status": `status` (503) with `body`, `content_type`, `headers`.
         - "slow_drip": the answer in bits of `size` bytes (16), `delay` seconds (0.01) apart.

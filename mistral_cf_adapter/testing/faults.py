@@ -23,6 +23,7 @@ Kind = Literal[
     "stall",
     "cut_body",
     "cut_stream",
+    "end_stream",
     "garbage",
     "status",
     "slow_drip",
@@ -35,6 +36,7 @@ DETAILS: Mapping[str, frozenset[str]] = {
     "stall": frozenset(),
     "cut_body": frozenset({"keep"}),
     "cut_stream": frozenset({"keep"}),
+    "end_stream": frozenset({"keep"}),
     "garbage": frozenset({"data"}),
     "status": frozenset({"status", "body", "content_type", "headers"}),
     "slow_drip": frozenset({"delay", "size"}),
@@ -162,8 +164,9 @@ async def apply(fault: Fault, wire: Wire, answer: Callable[[], Awaitable[Answer]
             await wire.deliver(_redirect(details))
         case "cut_body":
             await wire.cut_body(await answer(), details.get("keep"))
-        case "cut_stream":
-            await wire.cut_stream(await answer(), details.get("keep", 1))
+        case "cut_stream" | "end_stream":
+            hang_up = fault.kind == "cut_stream"
+            await wire.cut_stream(await answer(), details.get("keep", 1), hang_up=hang_up)
         case _:
             await wire.drip(
                 await answer(), delay=details.get("delay", 0.01), size=details.get("size", 16)

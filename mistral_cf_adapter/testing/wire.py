@@ -65,8 +65,8 @@ class Wire:
         await self._piece(body[: len(body) // 2 if keep is None else keep])
         await self.hang_up()
 
-    async def cut_stream(self, answer: Answer, keep: int) -> None:
-        """Send `keep` pieces of a stream, then hang up without the end mark."""
+    async def cut_stream(self, answer: Answer, keep: int, *, hang_up: bool) -> None:
+        """Send `keep` pieces of a stream, then hang up or end it, without the end mark."""
         await self._start(answer)
         sent = 0
         async with aclosing(_pieces(answer.body)) as pieces:
@@ -75,7 +75,10 @@ class Wire:
                     break
                 await self._piece(piece)
                 sent += 1
-        await self.hang_up()
+        if hang_up:
+            await self.hang_up()
+        else:
+            await self._piece(b"", more=False)
 
     async def garbage(self, data: bytes) -> None:
         """Send bytes that are no HTTP, then hang up."""
