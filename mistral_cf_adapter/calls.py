@@ -48,11 +48,15 @@ class GatewayCall:
     """`cf-aig-dlp`: findings and action of data loss prevention."""
     buffered: bool = False
     """The gateway answered a streamed request in one piece (guardrails, response DLP)."""
+    direct: bool = False
+    """The gateway was down, and the request went to Mistral directly (`fallback="direct"`)."""
 
 
 _sinks: ContextVar[tuple[list[GatewayCall], ...]] = ContextVar(
     "mistral_cf_adapter.calls", default=()
 )
+sdk_span: ContextVar[Any] = ContextVar("mistral_cf_adapter.sdk_span", default=None)
+"""The SDK's span of the call being made, where the SDK does not make it the current one."""
 
 
 @contextmanager
@@ -140,9 +144,11 @@ def _told(call: GatewayCall) -> dict[str, str | int | float | bool]:
 
 
 def _recording_span() -> Any:
-    """Return OpenTelemetry's current span if somebody records it; never import the package."""
+    """Return the SDK's span or the current one, if recorded; never import OpenTelemetry."""
     trace = sys.modules.get("opentelemetry.trace")
     if trace is None:
         return None
-    span = trace.get_current_span()
+    span = sdk_span.get()
+    if span is None or not span.is_recording():
+        span = trace.get_current_span()
     return span if span.is_recording() else None
