@@ -6,7 +6,6 @@ import sys
 from types import ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from .calls import sdk_span
 from .options import GatewayConfigError
 
 SUPPORTED = "mistralai 1.9.11 and newer, 2.x and 3.x"
@@ -56,31 +55,6 @@ def _http_library() -> ModuleType:
     return sys.modules[name]
 
 
-class _SpanOfCall:
-    """`TracingHook.request_span` of 1.x, kept for each call where all calls of a client share it.
-
-    Left alone, calls made at once end each other's spans, and most spans are never exported.
-    """
-
-    def __get__(self, hook: object, owner: type) -> Any:
-        return sdk_span.get()
-
-    def __set__(self, hook: object, span: Any) -> None:
-        sdk_span.set(span)
-
-
-def _keep_spans_apart() -> None:
-    if ROOT != "mistralai":  # from 2.x on, the span travels with its request and is current
-        return
-    try:
-        hook = importlib.import_module("mistralai._hooks.tracing").TracingHook
-        keeps_one = "request_span" in hook.before_request.__code__.co_names
-    except (ImportError, AttributeError):  # 1.9 makes no spans
-        return
-    if keeps_one:
-        hook.request_span = _SpanOfCall()
-
-
 if not TYPE_CHECKING:
     ROOT = _root()
     Mistral = _load(ROOT, "Mistral")
@@ -92,7 +66,6 @@ if not TYPE_CHECKING:
     )
     httpx = _http_library()
     _SERVERS = _load(f"{ROOT}.sdkconfiguration", "SERVERS")
-    _keep_spans_apart()
 else:
     _SERVERS: dict[str, str]
     ROOT: str = "mistralai.client"

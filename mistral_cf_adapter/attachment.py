@@ -14,6 +14,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 from urllib.parse import urlsplit
 
+from . import spans
 from ._sdk import MISTRAL_URL, Security, check_seams
 from .options import GatewayConfigError
 from .routing import Route
@@ -77,9 +78,11 @@ class _State:
                 configuration.server_url = self.server_url
             configuration.security = self.security
             configuration.__dict__.pop(_STATE, None)
+            spans.keep_together(configuration)
             return
         self.current = self.attachments[-1]
         configuration.__dict__[_STATE] = self
+        spans.keep_apart(configuration)
         configuration.__class__ = _routed(self.kind)
         configuration.server_url = self.applied_url = self.current.route.provider_url
         if _is_empty(self.security):

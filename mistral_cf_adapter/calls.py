@@ -2,12 +2,13 @@
 
 import json
 import logging
-import sys
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, fields
 from typing import Any, cast
+
+from . import spans
 
 logger = logging.getLogger("mistral_cf_adapter")
 
@@ -18,6 +19,13 @@ class GatewayCall:
 
     A header that the gateway did not send is `None`. The headers are documented at
     https://developers.cloudflare.com/ai-gateway/ ; none of them holds a secret.
+    `elapsed` is in seconds, to the answer's headers, or to its end if it is not streamed.
+
+    Example:
+        >>> facts = {"method": "GET", "path": "/v1/models", "attempt": 1, "status_code": 200}
+        >>> call = GatewayCall(**facts, elapsed=0.25)
+        >>> call.log_id is None
+        True
     """
 
     method: str
@@ -55,8 +63,6 @@ class GatewayCall:
 _sinks: ContextVar[tuple[list[GatewayCall], ...]] = ContextVar(
     "mistral_cf_adapter.calls", default=()
 )
-sdk_span: ContextVar[Any] = ContextVar("mistral_cf_adapter.sdk_span", default=None)
-"""The SDK's span of the call being made, where the SDK does not make it the current one."""
 
 
 @contextmanager
@@ -68,10 +74,13 @@ def capture() -> Generator[list[GatewayCall], None, None]:
     to the same list.
 
     Example:
-        >>> with capture() as calls:
-        ...     pass  # client.chat.complete(...)
-        >>> [call.log_id for call in calls]
-        []
+        >>> from mistral_cf_adapter.testing import LocalGateway  # needs no account
+        >>> with LocalGateway() as gateway, capture() as calls:
+        ...     models = make_client(gateway.settings()).models.list()
+        >>> [(call.path, call.status_code) for call in calls]
+        [('/v1/models', 200)]
+        >>> calls[-1].log_id == gateway.logs[-1].id
+        True
     """
     calls: list[GatewayCall] = []
     _sinks.set((*_sinks.get(), calls))
@@ -91,7 +100,7 @@ def report(response: Any, facts: Mapping[str, Any], elapsed: float) -> None:
         elapsed: Seconds.
     """
     sinks = _sinks.get()
-    span = _recording_span()
+    span = spans.recording()
     if not sinks and span is None and not logger.isEnabledFor(logging.DEBUG):
         return
     status_code = None if response is None else response.status_code
@@ -141,14 +150,3 @@ def _told(call: GatewayCall) -> dict[str, str | int | float | bool]:
         for name, value in told.items()
         if value is not None and value is not False and name != "dlp"
     }
-
-
-def _recording_span() -> Any:
-    """Return the SDK's span or the current one, if recorded; never import OpenTelemetry."""
-    trace = sys.modules.get("opentelemetry.trace")
-    if trace is None:
-        return None
-    span = sdk_span.get()
-    if span is None or not span.is_recording():
-        span = trace.get_current_span()
-    return span if span.is_recording() else None

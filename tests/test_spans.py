@@ -214,3 +214,13 @@ def test_no_secret_is_on_a_span(gateway, client, exporter):
     found = str(facts(exporter))
     assert gateway.token not in found
     assert gateway.mistral_api_key not in found
+
+
+def test_the_sdks_own_hook_is_given_back(gateway, exporter):
+    theirs = Mistral(api_key="k")
+    hooks = theirs.sdk_configuration.__dict__["_hooks"].before_request_hooks
+    before = [type(hook) for hook in hooks]
+    with patch(theirs, settings=gateway.settings()):
+        changed = [type(hook) for hook in hooks] != before
+    assert [type(hook) for hook in hooks] == before
+    assert changed is (IS_1 and TRACES)
