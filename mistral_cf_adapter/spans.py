@@ -26,7 +26,7 @@ def recording() -> Any:
 def keep_apart(configuration: Any) -> None:
     """Have a client keep a span for each call."""
     for hook in _hooks(configuration):
-        kind: type[Any] = type(hook)
+        kind = type(hook)
         if kind not in _originals and "request_span" in hook.__dict__:
             hook.__class__ = _apart(kind)
 
@@ -34,11 +34,11 @@ def keep_apart(configuration: Any) -> None:
 def keep_together(configuration: Any) -> None:
     """Give a client back what it had."""
     for hook in _hooks(configuration):
-        kind: type[Any] = type(hook)
+        kind = type(hook)
         hook.__class__ = _originals.get(kind, kind)
 
 
-def _hooks(configuration: Any) -> list[Any]:
+def _hooks(configuration: Any) -> list[object]:
     hooks: Any = configuration.__dict__.get("_hooks")
     return list(getattr(hooks, "before_request_hooks", ()))
 
