@@ -5,8 +5,7 @@ from mistral_cf_adapter import make_client
 client = make_client()  # a mistralai.Mistral, with settings from the environment
 """
 
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False  # importing `typing` for it would take longer than all the rest
 if TYPE_CHECKING:
     from .calls import GatewayCall, capture
     from .client import make_client
@@ -77,7 +76,7 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     """Load a public name on first use: importing the package loads neither SDK nor pydantic."""
     if name not in __all__:
         msg = f"module {__name__!r} has no attribute {name!r}"

@@ -51,6 +51,15 @@ def make_client(
         >>> client = make_client(GatewaySettings(account_id="0123abcd", token="cf-token"))
         >>> client.sdk_configuration.server_url
         'https://gateway.ai.cloudflare.com/v1/0123abcd/default/mistral'
+
+        >>> from mistral_cf_adapter.testing import LocalGateway  # needs no account
+        >>> question = {"role": "user", "content": "Hello"}
+        >>> with LocalGateway() as gateway:
+        ...     gateway.reply("Bonjour!")
+        ...     client = make_client(gateway.settings())
+        ...     answer = client.chat.complete(model="mistral-small-latest", messages=[question])
+        >>> answer.choices[0].message.content
+        'Bonjour!'
     """
     if settings is None:
         settings = from_environment()

@@ -37,7 +37,14 @@ MetadataValue: TypeAlias = (
 
 
 class GatewayConfigError(ValueError):
-    """A setting, an option or a combination of them cannot work; nothing was sent."""
+    """A setting, an option or a combination of them cannot work; nothing was sent.
+
+    Example:
+        >>> gateway_headers(cache_ttl=5)
+        Traceback (most recent call last):
+        ...
+        mistral_cf_adapter.options.GatewayConfigError: cache_ttl: Input should be greater than ...
+    """
 
 
 def _header_text(value: str) -> str:
@@ -131,46 +138,77 @@ class GatewayOptions(BaseModel):
 
     Documented at https://developers.cloudflare.com/ai-gateway/ (features, configuration and
     observability pages); limits are checked here because the gateway drops bad values silently.
+
+    Example:
+        >>> GatewayOptions(cache_ttl=3600).cache_ttl
+        3600
     """
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", hide_input_in_errors=True, use_attribute_docstrings=True
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    cache_ttl: Annotated[int, Field(ge=60, le=MONTH)] | None = Field(
+        default=None,
+        description="Seconds to cache the answer, 60 to 2592000 (30 days); see also skip_cache.",
+    )
+    skip_cache: bool | None = Field(default=None, description="True bypasses the gateway's cache.")
+    cache_key: _Text | None = Field(default=None, description="Replaces the default cache key.")
+    metadata: _Metadata | None = Field(
+        default=None, description="At most 5 flat entries stored with the log, as JSON."
+    )
+    collect_log: bool | None = Field(
+        default=None, description="Overrides the gateway's log setting, either way."
+    )
+    collect_log_payload: bool | None = Field(
+        default=None, description="False keeps prompt and answer out of the log."
+    )
+    request_timeout: Annotated[int, Field(ge=1)] | None = Field(
+        default=None, description="Milliseconds the gateway waits for the provider's first byte."
+    )
+    max_attempts: Annotated[int, Field(ge=1, le=5)] | None = Field(
+        default=None,
+        description="Attempts the gateway makes, 1 to 5; multiplies with the SDK's own retries.",
+    )
+    retry_delay: Annotated[int, Field(ge=0, le=60_000)] | None = Field(
+        default=None, description="Milliseconds between the gateway's attempts, 0 to 60000."
+    )
+    backoff: Literal["constant", "linear", "exponential"] | None = Field(
+        default=None, description="How the delay between the gateway's attempts grows."
+    )
+    custom_cost: _Cost | None = Field(
+        default=None,
+        description="Costs per token, for the log: per_token_in, per_token_out, ...",
+    )
+    event_id: _Text | None = Field(
+        default=None, description="Your own id for the event, echoed back by the gateway."
+    )
+    byok_alias: _Text | None = Field(
+        default=None,
+        description="Alias of the stored key to use; implies byok when it is a setting.",
+    )
+    no_wholesale: bool | None = Field(
+        default=None, description="True never falls back to Cloudflare credits."
+    )
+    otel_trace_id: Annotated[str, _hex(32)] | None = Field(
+        default=None,
+        description="Trace id, 32 hex digits; by default taken from an outgoing traceparent.",
+    )
+    otel_parent_span_id: Annotated[str, _hex(16)] | None = Field(
+        default=None,
+        description="Parent span id, 16 hex digits; by default taken from an outgoing traceparent.",
+    )
+    endpoint: Literal["native", "compat"] | None = Field(
+        default=None,
+        description="Where chat goes: the provider's own path, or /compat (for dynamic routes).",
     )
 
-    cache_ttl: Annotated[int, Field(ge=60, le=MONTH)] | None = None
-    """Seconds to cache the answer, 60 to 2592000 (30 days). Use skip_cache to bypass the cache."""
-    skip_cache: bool | None = None
-    """True bypasses the gateway's cache."""
-    cache_key: _Text | None = None
-    """Replaces the default cache key."""
-    metadata: _Metadata | None = None
-    """At most 5 flat entries stored with the log, as JSON."""
-    collect_log: bool | None = None
-    """Overrides the gateway's log setting, either way."""
-    collect_log_payload: bool | None = None
-    """False keeps prompt and answer out of the log."""
-    request_timeout: Annotated[int, Field(ge=1)] | None = None
-    """Milliseconds the gateway waits for the provider's first byte."""
-    max_attempts: Annotated[int, Field(ge=1, le=5)] | None = None
-    """Attempts the gateway makes, 1 to 5; multiplies with the SDK's own retries."""
-    retry_delay: Annotated[int, Field(ge=0, le=60_000)] | None = None
-    """Milliseconds between the gateway's attempts, 0 to 60000."""
-    backoff: Literal["constant", "linear", "exponential"] | None = None
-    """How the delay between the gateway's attempts grows."""
-    custom_cost: _Cost | None = None
-    """Costs per token for the log: per_token_in, per_token_out, per_cache_read_token, ..."""
-    event_id: _Text | None = None
-    """Your own id for the event, echoed back by the gateway."""
-    byok_alias: _Text | None = None
-    """Alias of the stored key to use; implies byok when it is a setting."""
-    no_wholesale: bool | None = None
-    """True never falls back to Cloudflare credits."""
-    otel_trace_id: Annotated[str, _hex(32)] | None = None
-    """Trace id, 32 hex digits; by default taken from an outgoing traceparent."""
-    otel_parent_span_id: Annotated[str, _hex(16)] | None = None
-    """Parent span id, 16 hex digits; by default taken from an outgoing traceparent."""
-    endpoint: Literal["native", "compat"] | None = None
-    """Where chat completions go: the provider's own path, or /compat (for dynamic routes)."""
+
+def list_fields(model: type[BaseModel]) -> None:
+    """Name the fields in a model's docstring, for `help()`."""
+    fields = [f"    {name}: {field.description}" for name, field in model.model_fields.items()]
+    model.__doc__ = "\n".join([inspect.cleandoc(model.__doc__ or ""), "", "Fields:", *fields])
+
+
+list_fields(GatewayOptions)
 
 
 def header_names() -> dict[str, str]:
@@ -256,7 +294,7 @@ def explain(
         name = naming(str(problem["loc"][0]))
         text = problem["msg"].removeprefix("Value error, ")
         field = fields.get(str(problem["loc"][0]))
-        about = f" ({field.description})" if field is not None else ""
+        about = f" ({field.description})" if field and field.description else ""
         if problem["type"] == "extra_forbidden":
             text = f"is not an option; there are {', '.join(fields)}"
         lines.append(f"{name}: {text}{about}")
@@ -356,14 +394,21 @@ def gateway_options(**options: Any) -> OptionsBlock:
 
     Blocks nest, the inner one wins option by option (`metadata` entry by entry), and each task
     and thread has its own. An option set to `None` takes back what was set further out. Options
-    on the call itself (`http_headers=gateway_headers(...)`) win over the block.
+    on the call itself (`http_headers=gateway_headers(...)`) win over the block. Units and ranges
+    of all options: `help(GatewayOptions)`.
 
     Raises:
         GatewayConfigError: a value is out of range, or merged metadata has over 5 entries.
+        TypeError: on decorating a generator; use `with` inside of it.
 
     Example:
-        >>> with gateway_options(cache_ttl=3600, metadata={"team": "search"}):
-        ...     pass  # client.chat.complete(...)
+        >>> from mistral_cf_adapter.testing import LocalGateway  # needs no account
+        >>> with LocalGateway() as gateway:
+        ...     client = make_client(gateway.settings())
+        ...     with gateway_options(cache_ttl=3600, metadata={"team": "search"}):
+        ...         models = client.models.list()
+        ...     gateway.requests[-1].headers["cf-aig-metadata"]
+        '{"team":"search"}'
     """
     return OptionsBlock(_checked(**options))
 
@@ -371,6 +416,8 @@ def gateway_options(**options: Any) -> OptionsBlock:
 @_takes_options(GatewayOptions)
 def gateway_headers(**options: Any) -> dict[str, str]:
     """Return gateway options as headers, for `http_headers=` of a single call.
+
+    Units and ranges of all options: `help(GatewayOptions)`.
 
     Raises:
         GatewayConfigError: a value is out of range, or `endpoint` is given, which is no header.

@@ -125,8 +125,11 @@ def patch(client: Mistral | None = None, /, settings: GatewaySettings | None = N
             Mistral's, or the installed SDK is not one the adapter knows.
 
     Example:
-        >>> with patch(settings=GatewaySettings(account_id="0123abcd", token="cf-token")):
+        >>> settings = GatewaySettings(account_id="0123abcd", token="cf-token")
+        >>> with patch(settings=settings) as patched:
         ...     pass  # every Mistral() in here goes through the gateway
+        >>> patched.settings.provider_url
+        'https://gateway.ai.cloudflare.com/v1/0123abcd/default/mistral'
     """
     check_seams()
     made = Patch(settings if settings is not None else from_environment())

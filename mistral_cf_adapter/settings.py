@@ -21,7 +21,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from .baseurl import checked_base_url
-from .options import GatewayConfigError, GatewayOptions, explain
+from .options import GatewayConfigError, GatewayOptions, explain, list_fields
 
 GATEWAY_URL = "https://gateway.ai.cloudflare.com/v1"
 
@@ -94,9 +94,10 @@ def _host(value: str) -> str:
 _Secret = Annotated[SecretStr, BeforeValidator(_secret)]
 
 
-def _named(name: str) -> Any:
-    """Return the field's names: its own as a keyword, its aliases in the environment."""
-    return Field(default=None, validation_alias=AliasChoices(*ALIASES[name]))
+def _named(name: str, description: str, default: str | None = None) -> Any:
+    """Return a field that has names of its own in the environment."""
+    aliases = AliasChoices(*ALIASES[name])
+    return Field(default, validation_alias=aliases, description=description)
 
 
 class GatewaySettings(GatewayOptions, BaseSettings):
@@ -127,41 +128,58 @@ class GatewaySettings(GatewayOptions, BaseSettings):
         frozen=True,
         hide_input_in_errors=True,
         populate_by_name=True,
-        use_attribute_docstrings=True,
     )
 
-    account_id: Annotated[str, AfterValidator(_segment)] | None = _named("account_id")
-    """Cloudflare account id, from the dashboard's URL; not needed with base_url."""
-    gateway_id: Annotated[str, Field(max_length=64), AfterValidator(_segment)] = Field(
-        default="default", validation_alias=AliasChoices(*ALIASES["gateway_id"])
+    account_id: Annotated[str, AfterValidator(_segment)] | None = _named(
+        "account_id", "Cloudflare account id, from the dashboard's URL; not needed with base_url."
     )
-    """Name of the gateway, 1 to 64 characters."""
-    token: _Secret | None = _named("token")
-    """Cloudflare API token with `AI Gateway Run`, sent as `cf-aig-authorization: Bearer ...`."""
-    mistral_api_key: _Secret | None = _named("mistral_api_key")
-    """Mistral's key, sent as `Authorization` when a call brings none of its own."""
-    base_url: Annotated[str, AfterValidator(checked_base_url)] | None = _named("base_url")
-    """Everything before `/{provider}`, for custom domains: `https://ai.example.com`."""
-    provider: Annotated[str, AfterValidator(_provider)] = "mistral"
-    """`mistral`, or `custom-<slug>` for a custom provider such as Mistral's EU host."""
+    gateway_id: Annotated[str, Field(max_length=64), AfterValidator(_segment)] = _named(
+        "gateway_id", "Name of the gateway, 1 to 64 characters.", "default"
+    )
+    token: _Secret | None = _named(
+        "token",
+        "Cloudflare API token with `AI Gateway Run`, sent as `cf-aig-authorization: Bearer ...`.",
+    )
+    mistral_api_key: _Secret | None = _named(
+        "mistral_api_key",
+        "Mistral's key, sent as `Authorization` when a call brings none of its own.",
+    )
+    base_url: Annotated[str, AfterValidator(checked_base_url)] | None = _named(
+        "base_url", "Everything before `/{provider}`, for custom domains: `https://ai.example.com`."
+    )
+    provider: Annotated[str, AfterValidator(_provider)] = Field(
+        default="mistral",
+        description="`mistral`, or `custom-<slug>` for a custom provider as Mistral's EU host.",
+    )
     providers: Annotated[
         dict[str, str], NoDecode, BeforeValidator(_parsed), AfterValidator(_providers)
-    ] = {}
-    """For patch(): which `custom-<slug>` serves which other Mistral host, as JSON."""
-    byok: bool = False
-    """True: the gateway holds the Mistral key; no Authorization is sent."""
-    unsupported: Literal["error", "direct"] = "error"
-    """What to do with SDK paths the gateway does not carry (realtime, connectors)."""
-    fallback: Literal["none", "direct"] = "none"
-    """`direct`: while the gateway is down, requests go to Mistral with mistral_api_key."""
-    fallback_cooldown: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 30.0
-    """Seconds after a failure in which the gateway is not tried first again."""
-    speedups: bool = True
-    """False leaves the SDK's own code untouched."""
-    max_connections: Annotated[int, Field(ge=1)] = 1000
-    """Connections to the gateway at once, per process and event loop."""
-    keepalive_expiry: Annotated[float, Field(gt=0)] = 60.0
-    """Seconds an idle connection is kept for the next call."""
+    ] = Field(
+        default={},
+        description="For patch(): which `custom-<slug>` serves which other Mistral host, as JSON.",
+    )
+    byok: bool = Field(
+        default=False,
+        description="True: the gateway holds the Mistral key; no Authorization is sent.",
+    )
+    unsupported: Literal["error", "direct"] = Field(
+        default="error",
+        description="What to do with SDK paths the gateway does not carry (realtime, connectors).",
+    )
+    fallback: Literal["none", "direct"] = Field(
+        default="none",
+        description="`direct`: while the gateway is down, requests go to Mistral itself.",
+    )
+    fallback_cooldown: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
+        default=30.0,
+        description="Seconds after a failure in which the gateway is not tried first again.",
+    )
+    speedups: bool = Field(default=True, description="False leaves the SDK's own code untouched.")
+    max_connections: Annotated[int, Field(ge=1)] = Field(
+        default=1000, description="Connections to the gateway at once, per process and event loop."
+    )
+    keepalive_expiry: Annotated[float, Field(gt=0)] = Field(
+        default=60.0, description="Seconds an idle connection is kept for the next call."
+    )
 
     def __init__(self, **values: Any) -> None:
         values = _by_field(values)
@@ -253,6 +271,9 @@ class GatewaySettings(GatewayOptions, BaseSettings):
             "environment"
         )
         raise TypeError(msg)
+
+
+list_fields(GatewaySettings)
 
 
 def variables(name: str) -> tuple[str, ...]:

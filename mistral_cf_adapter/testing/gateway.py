@@ -29,11 +29,15 @@ class LocalGateway(Controls):
     It listens on 127.0.0.1 between `with` and the end of the block, needs no account, and
     answers from a small Mistral that says the same thing every time:
 
-        with LocalGateway() as gateway:
-            client = make_client(gateway.settings())
-            gateway.reply("Bonjour!")
-            assert client.chat.complete(...).choices[0].message.content == "Bonjour!"
-            gateway.assert_all_used()
+        >>> from mistral_cf_adapter import make_client
+        >>> question = {"role": "user", "content": "Hello"}
+        >>> with LocalGateway() as gateway:
+        ...     client = make_client(gateway.settings())
+        ...     gateway.reply("Bonjour!")
+        ...     answer = client.chat.complete(model="mistral-small-latest", messages=[question])
+        ...     gateway.assert_all_used()
+        >>> answer.choices[0].message.content
+        'Bonjour!'
 
     How far it can be trusted
     -------------------------
