@@ -1,27 +1,24 @@
 """`mistral-cf-adapter doctor`: every broken setup is called by its name, and no secret is shown."""
 
 import json
-import os
 import socket
-import subprocess
-import sys
+import ssl
 import threading
 from contextlib import redirect_stdout
 from io import StringIO
 
+import doctor_transcripts
 import pytest
 import trustme
+from doctor_transcripts import SECRETS, SETUPS, WRONG, certificate_in
 
 from mistral_cf_adapter import GatewaySettings
 from mistral_cf_adapter.cli import main
+from mistral_cf_adapter.cli.diagnosis import explained
 from mistral_cf_adapter.cli.doctor import Report
 from mistral_cf_adapter.cli.origins import masked, without_credentials
 from mistral_cf_adapter.cli.report import as_text
 from mistral_cf_adapter.testing import LocalGateway
-
-WRONG = "wrong-secret-0123456789"
-OWN = ("CF_", "CLOUDFLARE_", "MISTRAL_", "SSL_")
-PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +29,7 @@ def local():
 
 def checked(output):
     """Return the output, after looking for secrets in it."""
-    for secret in ("cf-token-0123456789", "mistral-key-0123456789", WRONG, "hunter2"):
+    for secret in SECRETS:
         assert secret not in output
     assert "Traceback" not in output
     assert "\x1b" not in output
@@ -41,20 +38,8 @@ def checked(output):
 
 def doctor(*arguments, **settings):
     """Run the command as a process of its own, and return its status and output."""
-    inherited = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(OWN) and name.lower() not in PROXIES
-    }
-    done = subprocess.run(
-        [sys.executable, "-m", "mistral_cf_adapter", "doctor", *arguments],
-        env={**inherited, **given(settings)},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    return done.returncode, checked(done.stdout + done.stderr)
+    status, output = doctor_transcripts.doctor(*arguments, **settings)
+    return status, checked(output)
 
 
 def report(*arguments, **settings):
@@ -84,63 +69,36 @@ def test_a_setup_that_works_is_well(local):
     assert "cf-t...89  CF_AIG_TOKEN" in output
 
 
+@pytest.mark.parametrize("setup", SETUPS, ids=lambda setup: setup.name)
+def test_a_transcript_names_the_cause_and_the_next_step(setup):
+    status, output = doctor_transcripts.transcript(setup)
+    checked(output)
+    problem = output.partition("\nProblem: ")[2]
+    code, cause, next_step = problem.splitlines()[:3]
+    assert (status, code) == (1, setup.code)
+    assert cause.startswith("  what  ")
+    assert [words for words in setup.cause if words not in cause] == []
+    assert next_step.startswith("  next  ")
+    assert [words for words in setup.next_step if words not in next_step] == []
+
+
 BROKEN = {
-    "another gateway's name": (
-        {"CF_AIG_BASE_URL": "{origin}/v1/acc/nowhere"},
-        "gateway_not_found",
-        "no gateway at",
-    ),
-    "no token": ({"CF_AIG_TOKEN": None}, "token_missing", "none is set"),
-    "a token that is never read": (
-        {"CF_AIG_TOKEN": None, "CLOUDFLARE_API_TOKEN": WRONG},
-        "token_missing",
-        "CLOUDFLARE_API_TOKEN is set, but not used",
-    ),
-    "a wrong token": ({"CF_AIG_TOKEN": WRONG}, "token_rejected", "AI Gateway Run"),
     "the key for a token": (
         {"CF_AIG_TOKEN": "mistral-key-0123456789"},
         "token_rejected",
         "same text as the Mistral key",
     ),
-    "a key that Mistral rejects": (
-        {"MISTRAL_API_KEY": WRONG},
-        "key_rejected",
-        "Mistral, not the gateway",
-    ),
     "no key": ({"MISTRAL_API_KEY": None}, "no_key", "no Mistral key to send"),
-    "no stored key": (
-        {"MISTRAL_API_KEY": None, "CF_AIG_BYOK": "true"},
-        "stored_key_missing",
-        "no stored key",
-    ),
     "an account that is not named": (
         {"CF_AIG_BASE_URL": None},
         "configuration",
         "CLOUDFLARE_ACCOUNT_ID is not set",
     ),
-    "a doubled /v1": (
-        {"CF_AIG_BASE_URL": "https://ai.example.com/llm/v1"},
-        "configuration",
-        "must not end in /v1, the SDK adds it",
-    ),
     "an option out of range": ({"CF_AIG_CACHE_TTL": "5"}, "configuration", "CF_AIG_CACHE_TTL"),
-    "a name that does not resolve": (
-        {"CF_AIG_BASE_URL": "https://nowhere.invalid"},
-        "dns",
-        "nowhere.invalid cannot be resolved",
-    ),
     "nothing that listens": (
         {"CF_AIG_BASE_URL": "http://127.0.0.1:9"},
         "refused",
         "Nothing listens at 127.0.0.1:9",
-    ),
-    "a proxy that is down": (
-        {
-            "CF_AIG_BASE_URL": "https://ai.example.com",
-            "HTTPS_PROXY": "http://me:hunter2@127.0.0.1:9",
-        },
-        "proxy",
-        "the proxy http://***@127.0.0.1:9",
     ),
     "http where https is spoken to": (
         {"CF_AIG_BASE_URL": "https://127.0.0.1:{port}/v1/acc/default"},
@@ -172,15 +130,70 @@ def test_an_unknown_alias_of_a_stored_key_is_named():
     assert "'team'" in problem["cause"]
 
 
-def test_a_certificate_nobody_trusts_is_named(tmp_path):
-    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
-    issued = trustme.CA().issue_cert("127.0.0.1")
-    issued.cert_chain_pems[0].write_to_path(certificate)
-    issued.private_key_pem.write_to_path(key)
-    with LocalGateway(tls=(str(certificate), str(key))) as gateway:
-        problem = report(**gateway.env())["problem"]
-    assert problem["code"] == "certificate"
-    assert "SSL_CERT_FILE" in problem["next_step"]
+def not_verified(code, message):
+    error = ssl.SSLCertVerificationError(1, "certificate verify failed")
+    error.verify_code, error.verify_message = code, message
+    return error
+
+
+AT_HOME = GatewaySettings(account_id="acc", mistral_api_key=WRONG)
+TYPED = GatewaySettings(base_url="https://ai.example.com", mistral_api_key=WRONG)
+
+
+@pytest.mark.parametrize(
+    ("error", "settings", "code", "words"),
+    [
+        (not_verified(10, "certificate has expired"), TYPED, "certificate", "clock"),
+        (not_verified(62, "Hostname mismatch"), TYPED, "certificate", "for another name"),
+        (not_verified(20, "unable to get local issuer"), TYPED, "certificate", "Set SSL_CERT_FILE"),
+        (socket.gaierror(-2, "unknown"), TYPED, "dns", "Check the spelling in CF_AIG_BASE_URL"),
+        (socket.gaierror(-2, "unknown"), AT_HOME, "dns", "Check this machine's network, DNS"),
+        (ConnectionRefusedError(111, "no"), AT_HOME, "refused", "Check this machine's network"),
+    ],
+)
+def test_the_next_step_is_about_what_can_be_the_cause(error, settings, code, words):
+    problem = explained(error, settings)
+    assert problem.code == code
+    assert words in problem.next_step
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_the_variable_that_makes_a_certificate_untrusted_is_named(tmp_path, exists):
+    bundle = tmp_path / "bundle.pem"
+    if exists:
+        trustme.CA().cert_pem.write_to_path(bundle)
+    with LocalGateway(tls=certificate_in(tmp_path)) as gateway:
+        found = consistent(*doctor("--json", **gateway.env(), SSL_CERT_FILE=str(bundle)))
+    assert found["problem"]["code"] == "certificate"
+    assert "SSL_CERT_FILE" in found["problem"]["next_step"]
+    assert "unset it" in found["problem"]["next_step"]
+
+
+def test_a_proxy_that_wants_a_password_is_quoted():
+    with socket.create_server(("127.0.0.1", 0)) as proxy:
+
+        def refuse():
+            connection, _ = proxy.accept()
+            with connection:
+                connection.recv(4096)
+                connection.sendall(b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n")
+
+        threading.Thread(target=refuse, daemon=True).start()
+        settings = {
+            "CF_AIG_BASE_URL": "https://ai.example.com",
+            "MISTRAL_API_KEY": WRONG,
+            "ALL_PROXY": f"http://127.0.0.1:{proxy.getsockname()[1]}",
+        }
+        problem = consistent(*doctor("--json", **settings))["problem"]
+    assert problem["code"] == "proxy"
+    assert "407 Proxy Authentication Required" in problem["cause"]
+    assert "ALL_PROXY" in problem["next_step"]
+
+
+@pytest.mark.parametrize("name", ["CF_AIG_TOKEN", "CLOUDFLARE_AI_GATEWAY_TOKEN"])
+def test_a_rejected_token_is_named_by_the_variable_it_came_from(local, name):
+    settings = {**local.env(), "CF_AIG_TOKEN": None, name: WRONG}
+    assert f"set {name} to it" in report(**settings)["problem"]["next_step"]
 
 
 def test_an_answer_that_never_comes_is_a_timeout():
@@ -337,12 +350,22 @@ def test_the_report_tells_what_patch_would_redirect(local):
 
 def test_a_terminal_gets_colour_and_columns_unless_it_wants_none(monkeypatch):
     values = {"source": "default", "variable": None, "shadowed": []}
-    settings = {"a": {"value": 1, **values}, "longer": {"value": None, **values}}
+    settings = {"a": {"value": 1, **values}, "longer": {"value": 2, **values}}
     found = Report(ok=True, settings=settings)
     assert "\x1b[2m  a       1  default\x1b[0m" in as_text(found, terminal=True)
     monkeypatch.setenv("NO_COLOR", "1")
     assert "\n  a       1  default\n" in as_text(found, terminal=True)
     assert "\n  a  1  default\n" in as_text(found, terminal=False)
+
+
+def test_what_is_not_set_takes_one_line():
+    values = {"value": None, "source": "default", "variable": None, "shadowed": []}
+    found = Report(
+        settings={"cache_ttl": values, "metadata": values, "byok": {**values, "value": 0}}
+    )
+    assert "\n  byok  0  default\n  not set: cache_ttl, metadata\n" in as_text(
+        found, terminal=False
+    )
 
 
 @pytest.mark.parametrize("secret", ["", "short", "fifteen-letters"])

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import socket
 import ssl
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from urllib.request import getproxies, proxy_bypass
 from mistral_cf_adapter import errors
 from mistral_cf_adapter._sdk import SDKError
 from mistral_cf_adapter.options import GatewayConfigError
-from mistral_cf_adapter.settings import GatewaySettings
+from mistral_cf_adapter.settings import GatewaySettings, variables
 
 from .origins import without_credentials
 
@@ -59,17 +60,28 @@ def explained(error: BaseException, settings: GatewaySettings) -> Problem:
 
 
 def configuration(error: BaseException) -> Problem:
-    """Return the problem of settings that cannot work; the error's text has the next step."""
-    return Problem(
-        "configuration", str(error), "Correct the setting that is named, then try again."
-    )
+    """Return the problem of settings that cannot work."""
+    text = str(error).removeprefix("Gateway settings: ")
+    return Problem("configuration", text, _correction(text))
+
+
+def _correction(text: str) -> str:
+    """Say what to type, as far as the error's text knows."""
+    named = re.search(r"\b(?:CF|CLOUDFLARE|MISTRAL)_[A-Z_]+\b", text)
+    if named is None:
+        return "Do what it says, then run the doctor again."
+    suggested = re.search(r"did you mean (\S+) \?", text)
+    if suggested is not None:
+        return f"Set {named[0]}={suggested[1]}"
+    verb = "Set" if f"{named[0]} is not set" in text else "Correct"
+    return f"{verb} {named[0]}, then run the doctor again."
 
 
 def _of_gateway(error: errors.GatewayError, settings: GatewaySettings) -> Problem:
     if isinstance(error, errors.GatewayNotFoundError):
         return _not_found(error, settings)
     if isinstance(error, errors.GatewayUnauthorizedError):
-        return _unauthorized(error, settings)
+        return _unauthorized(settings)
     if isinstance(error, errors.GatewayStoredKeyError):
         return _no_stored_key(error, settings)
     kind = type(error).__name__.removeprefix("Gateway").removesuffix("Error")
@@ -100,7 +112,7 @@ def _not_found(error: errors.GatewayError, settings: GatewaySettings) -> Problem
     )
 
 
-def _unauthorized(error: errors.GatewayError, settings: GatewaySettings) -> Problem:
+def _unauthorized(settings: GatewaySettings) -> Problem:
     if settings.token is None:
         unused = [name for name in UNREAD if os.environ.get(name)]
         aside = f" {' and '.join(unused)} is set, but not used." if unused else ""
@@ -116,9 +128,17 @@ def _unauthorized(error: errors.GatewayError, settings: GatewaySettings) -> Prob
     return Problem(
         "token_rejected",
         "The gateway rejected the token: it is wrong or expired, belongs to another account, or "
-        "lacks the permission `AI Gateway Run`.",
-        error.advice,
+        "lacks the permission `AI Gateway Run`. The gateway does not say which.",
+        f"Create a new token where it gets the permission by itself (dashboard: AI > AI Gateway > "
+        f"your gateway > Settings > Create a token) and set {_variable('token')} to it. It is not "
+        "the Mistral key.",
     )
+
+
+def _variable(name: str) -> str:
+    """Return the variable that a setting was read from, or would be."""
+    names = variables(name)
+    return next((variable for variable in names if os.environ.get(variable)), names[0])
 
 
 def _no_stored_key(error: errors.GatewayError, settings: GatewaySettings) -> Problem:
@@ -179,6 +199,12 @@ def _no_such_path(settings: GatewaySettings) -> Problem:
     )
 
 
+_OF_THE_ADDRESS = ("dns", "refused", "tls")
+_NETWORK = (
+    "Check this machine's network, DNS and firewall, and whether a proxy is needed (HTTPS_PROXY)."
+)
+_EXPIRED = (9, 10)  # OpenSSL's X509_V_ERR_*
+_OF_ANOTHER_NAME = (62, 64)
 UNREAD = ("CLOUDFLARE_API_TOKEN", "CLOUDFLARE_AI_GATEWAY_API_KEY")
 
 
@@ -195,18 +221,27 @@ def proxy_for(url: str) -> str | None:
 def _of_network(error: BaseException, settings: GatewaySettings) -> Problem:
     host = urlsplit(settings.root_url).netloc
     proxy = proxy_for(settings.root_url)
-    found = _reason(list(_chain(error)), host if proxy is None else f"the proxy {proxy}")
+    chain = list(_chain(error))
+    found = _reason(chain, host if proxy is None else f"the proxy {proxy}")
     if proxy is None:
-        return found
+        # An address that nobody typed is not misspelt.
+        typed = settings.base_url is not None or found.code not in _OF_THE_ADDRESS
+        return found if typed else replace(found, next_step=_NETWORK)
     if found.code == "certificate":
         cause = found.cause.replace(f"the proxy {proxy}", f"{host} (through the proxy {proxy})")
         return replace(found, cause=cause)
     return Problem(
         "proxy",
         f"The call to {host} goes through a proxy, and fails. {_capital(found.cause)}",
-        f"Check HTTPS_PROXY, HTTP_PROXY and ALL_PROXY, or put {host.partition(':')[0]} into "
-        "NO_PROXY.",
+        f"Correct {_proxy_variable(settings.root_url)}, or put {host.partition(':')[0]} into "
+        "NO_PROXY to go without the proxy.",
     )
+
+
+def _proxy_variable(url: str) -> str:
+    scheme = urlsplit(url).scheme
+    names = [f"{scheme}_proxy", f"{scheme}_proxy".upper(), "all_proxy", "ALL_PROXY"]
+    return next((name for name in names if os.environ.get(name)), "the system's proxy settings")
 
 
 def _capital(text: str) -> str:
@@ -228,8 +263,7 @@ def _reason(chain: list[BaseException], host: str) -> Problem:
         return Problem(
             "certificate",
             f"The certificate of {host} is not trusted: {certificate.verify_message}.",
-            "If a proxy or firewall of your network inspects TLS, set SSL_CERT_FILE to its CA "
-            "bundle; check the clock; do not switch verification off.",
+            _about_certificate(certificate),
         )
     if _first(chain, ssl.SSLError) is not None:
         return Problem(
@@ -240,11 +274,27 @@ def _reason(chain: list[BaseException], host: str) -> Problem:
     if _first(chain, socket.gaierror) is not None:
         return Problem(
             "dns",
-            f"The name {host} cannot be resolved (DNS).",
+            f"{host} cannot be resolved (DNS).",
             "Check the spelling in CF_AIG_BASE_URL, the network and its DNS, and whether a proxy "
             "is needed (HTTPS_PROXY).",
         )
     return _of_connection(chain, host)
+
+
+def _about_certificate(error: ssl.SSLCertVerificationError) -> str:
+    if error.verify_code in _EXPIRED:
+        return "Check this machine's clock; if it is right, the server needs a new certificate."
+    if error.verify_code in _OF_ANOTHER_NAME:
+        return "Check the host in CF_AIG_BASE_URL: the certificate is for another name."
+    if os.environ.get("SSL_CERT_FILE"):
+        return (
+            "SSL_CERT_FILE is set and is used in place of the usual authorities: add the missing "
+            "CA certificate to that file, or unset it."
+        )
+    return (
+        "Set SSL_CERT_FILE to a bundle with the CA certificate of the proxy or firewall that "
+        "inspects TLS in your network (or of your own server). Do not switch verification off."
+    )
 
 
 def _of_connection(chain: list[BaseException], host: str) -> Problem:
@@ -262,6 +312,16 @@ def _of_connection(chain: list[BaseException], host: str) -> Problem:
             "timeout",
             f"{host} did not answer in time.",
             "Check the network and the firewall, or give it longer with `doctor --timeout 60`.",
+        )
+    refused = next((e for e in chain if type(e).__name__ == "ProxyError"), None)
+    if refused is not None:
+        return Problem("proxy", f"{host} answered: {refused}.", "Ask whoever runs the proxy.")
+    file = _first(chain, FileNotFoundError)
+    if file is not None and os.environ.get("SSL_CERT_FILE"):
+        return Problem(
+            "certificate",
+            "SSL_CERT_FILE names a file that cannot be read.",
+            "Correct SSL_CERT_FILE, or unset it.",
         )
     return Problem(
         "connection",

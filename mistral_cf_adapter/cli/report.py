@@ -45,10 +45,14 @@ def as_text(report: "Report", *, terminal: bool | None = None) -> str:
     page = Page(terminal=_is_terminal() if terminal is None else terminal)
     page.lines.append(", ".join(f"{name} {text}" for name, text in report.versions.items()))
     page.title("Settings")
+    unset = [name for name, found in report.settings.items() if _is_unset(found)]
+    told = {name: found for name, found in report.settings.items() if name not in unset}
     page.rows(
-        [(name, _value(found["value"]), _origin(found)) for name, found in report.settings.items()],
-        dim=[found["source"] == "default" for found in report.settings.values()],
+        [(name, _value(found["value"]), _origin(found)) for name, found in told.items()],
+        dim=[found["source"] == "default" for found in told.values()],
     )
+    if unset:
+        page.lines.append(page.paint(f"  not set: {', '.join(unset)}", DIM))
     if report.urls:
         page.title("URLs")
         page.rows([*report.urls.items(), *_proxy(report)])
@@ -59,6 +63,10 @@ def as_text(report: "Report", *, terminal: bool | None = None) -> str:
     _call(page, report.call)
     _verdict(page, report)
     return "\n".join(page.lines)
+
+
+def _is_unset(found: dict[str, Any]) -> bool:
+    return found["source"] == "default" and found["value"] is None
 
 
 def _is_terminal() -> bool:
