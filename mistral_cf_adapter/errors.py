@@ -29,6 +29,7 @@ public reports; the documentation has no full table of them.
 import json
 import re
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -49,6 +50,17 @@ class GatewayError(SDKError):
         code: the gateway's number for the error, `None` where it gave none.
         log_id: `cf-aig-log-id` of the exchange, to find it in the dashboard.
         retryable: whether the same request may succeed later.
+        advice: what to do about it; `message` ends with it.
+
+    Example:
+        >>> from mistral_cf_adapter.testing import LocalGateway  # needs no account
+        >>> with LocalGateway() as gateway:
+        ...     gateway.fail(2003)
+        ...     try:
+        ...         make_client(gateway.settings()).models.list()
+        ...     except GatewayError as error:
+        ...         print(type(error).__name__, error.code, error.status_code, error.retryable)
+        GatewayRateLimitedError 2003 429 True
     """
 
     retryable: bool = False
@@ -60,6 +72,15 @@ class GatewayError(SDKError):
         # SDKError would append the body to the message, which may quote the prompt.
         super(SDKError, self).__init__(message, raw_response, body)
         object.__setattr__(self, "log_id", raw_response.headers.get("cf-aig-log-id"))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        answer = copy(self.raw_response)
+        # The request has the Mistral key in its headers; what raises for the SDK cannot pickle.
+        answer.request = type(answer.request)(answer.request.method, answer.request.url)
+        for name in ("iter_text", "aiter_text"):
+            vars(answer).pop(name, None)
+        state = {**vars(self), "raw_response": answer}
+        return type(self), (self.message, answer, self.body), state
 
 
 class GatewayNotFoundError(GatewayError):

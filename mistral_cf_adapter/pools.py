@@ -143,13 +143,13 @@ def close() -> None:
 
 def _start_afresh() -> None:
     """Leave the parent's pools to the parent: a forked child must not use or end its sockets."""
-    global _state, _parents  # noqa: PLW0603 - the state of a process is its module's
-    _parents = _state
+    global _state  # noqa: PLW0603 - the state of a process is its module's
+    _parents.append(_state)
     _state = _State()
 
 
-# Kept for as long as the child lives: collecting them would end the parent's TLS sessions.
-_parents: _State | None = None
+# Kept for as long as the child lives: collecting them would end the parents' TLS sessions.
+_parents: list[_State] = []
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_start_afresh)
