@@ -4,6 +4,8 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
+from time import time
 from typing import Any, NoReturn, cast
 from urllib.parse import urlsplit
 
@@ -18,6 +20,7 @@ BYOK_ALIAS = "cf-aig-byok-alias"
 MISTRAL_HOST = "api.mistral.ai"
 
 _CHAT = "/v1/chat/completions"
+_LONGEST_WAIT = 60.0  # seconds, as the longest interval of the SDK's own default
 _PORTS = {"https": 443, "http": 80}
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}")
 ROUTED = "mistral_cf_adapter.routed"
@@ -63,6 +66,13 @@ class Route:
             mistral_api_key=None if key is None else key.get_secret_value(),
             headers=rendered(settings.options),
         )
+
+    def __reduce__(self) -> NoReturn:
+        msg = "A client of the gateway holds secrets and does not pickle: build it in the worker"
+        raise TypeError(msg)
+
+    def __deepcopy__(self, memo: object) -> "Route":
+        return self
 
     def is_origin_of(self, url: Any) -> bool:
         """Tell whether a URL lies on the gateway's own host."""
@@ -155,13 +165,13 @@ def _authorize(route: Route, headers: Any, *, stored_key: bool) -> None:
         headers.pop("authorization", None)
         headers.pop("x-api-key", None)
         return
-    authorization = headers.get_list("authorization")
-    if len(authorization) > 1:
+    if len(headers.get_list("authorization")) > 1:
         # The SDK sends both where a call spells the header in another case; the call's is last.
-        headers["authorization"] = authorization[-1]
-    if authorization:
-        _check_key(authorization[-1])
-    if authorization or "x-api-key" in headers:
+        headers["authorization"] = headers.get_list("authorization")[-1]
+    if "authorization" in headers and not _is_sendable(headers):
+        msg = "api_key is empty, or has a line break or a control character in it"
+        raise GatewayConfigError(msg)
+    if "authorization" in headers or "x-api-key" in headers:
         return
     if route.mistral_api_key is None:
         msg = (
@@ -172,12 +182,14 @@ def _authorize(route: Route, headers: Any, *, stored_key: bool) -> None:
     headers["Authorization"] = f"Bearer {route.mistral_api_key}"
 
 
-def _check_key(authorization: str) -> None:
-    """Refuse what the HTTP library would refuse with a message that quotes the key."""
+def _is_sendable(headers: Any) -> bool:
+    """Tell whether the HTTP library takes the key; its own refusal would quote it.
+
+    It is asked and does not raise, so that no frame of a traceback has the key in a variable.
+    """
+    authorization: str = headers["authorization"]
     key = authorization.lower().removeprefix("bearer").strip()
-    if not key or not authorization.isprintable():
-        msg = "api_key is empty, or has a line break or a control character in it"
-        raise GatewayConfigError(msg)
+    return bool(key) and authorization.isprintable()
 
 
 def copied(request: Any, headers: Any, url: Any = None) -> Any:
@@ -209,6 +221,30 @@ def _compat(route: Route, request: Any, headers: Any) -> Any:
     )
 
 
+def _drop_long_wait(response: Any) -> None:
+    """Drop a `Retry-After` of over a minute: the SDK would sleep for days if told so.
+
+    The SDK's own backoff then applies, which `max_elapsed_time` ends.
+    """
+    for name, unit in (("retry-after", 1.0), ("retry-after-ms", 0.001)):
+        value = response.headers.get(name)
+        if value is not None and not 0 <= _seconds(value, unit) <= _LONGEST_WAIT:
+            response.headers = response.headers.copy()  # an error has the original
+            del response.headers[name]
+
+
+def _seconds(value: str, unit: float) -> float:
+    """Return how long a header asks to wait, -1 if that cannot be told."""
+    try:
+        return float(value) * unit
+    except ValueError:
+        pass
+    try:
+        return max(parsedate_to_datetime(value).timestamp() - time(), 0)
+    except (ValueError, TypeError, OverflowError):
+        return -1
+
+
 def inbound(response: Any) -> Any:
     """Return the response, or raise the error that the gateway itself answered with.
 
@@ -218,6 +254,7 @@ def inbound(response: Any) -> Any:
     if response.status_code < 400:
         return response
     error = errors.from_response(response)
+    _drop_long_wait(response)
     if error is None:
         return response
     if not error.retryable:

@@ -182,7 +182,7 @@ class GatewaySettings(GatewayOptions, BaseSettings):
     )
 
     def __init__(self, **values: Any) -> None:
-        values = _by_field(values)
+        values = _veiled(_by_field(values))
         _reject_unknown(values, type(self))
         if "CF_AIG_ENV_FILE" in os.environ:
             values.setdefault("_env_file", os.environ["CF_AIG_ENV_FILE"])
@@ -302,12 +302,21 @@ def from_environment() -> GatewaySettings:
 _VARIABLES = frozenset(
     name.lower() for field in GatewaySettings.model_fields for name in variables(field)
 )
+_SECRETS = frozenset({"token", "mistral_api_key"})
 _FIELDS = {alias: name for name, aliases in ALIASES.items() for alias in aliases}
 
 
 def _by_field(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return keywords under their fields' names, whichever of a field's names was used."""
     return {_FIELDS.get(name, name): value for name, value in values.items()}
+
+
+def _veiled(values: dict[str, Any]) -> dict[str, Any]:
+    """Return keywords with their secrets out of sight: tracebacks may show a frame's variables."""
+    return {
+        name: SecretStr(value) if name in _SECRETS and isinstance(value, str) else value
+        for name, value in values.items()
+    }
 
 
 def _reject_unknown(values: dict[str, Any], settings: type[GatewaySettings]) -> None:

@@ -1,0 +1,72 @@
+"""Secrets as they are drawn, and all the places where one could be seen."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import pickle
+import traceback
+from pathlib import Path
+
+from hypothesis import HealthCheck, Phase
+from hypothesis import settings as example_settings
+from hypothesis import strategies as st
+
+import mistral_cf_adapter
+from mistral_cf_adapter import GatewayError
+
+PACKAGE = str(Path(mistral_cf_adapter.__file__).parent)
+PIECE = 8
+some = example_settings(
+    max_examples=25,
+    deadline=None,
+    database=None,
+    derandomize=True,
+    phases=[Phase.generate],  # a smaller number is no simpler secret
+    suppress_health_check=list(HealthCheck),
+)
+a_few = example_settings(some, max_examples=5)
+
+
+def drawn(number: int) -> str:
+    return base64.b64encode(hashlib.sha256(str(number).encode()).digest()).decode()
+
+
+PAIRS = st.tuples(st.integers(0, 1 << 32), st.integers(1 << 33, 1 << 34)).map(
+    lambda numbers: tuple(map(drawn, numbers))
+)
+
+
+def shown_in(text: str, *secrets: str) -> list[str]:
+    """Return the pieces of secrets that a text shows."""
+    pieces = [s[at : at + PIECE] for s in secrets for at in range(len(s) - PIECE + 1)]
+    return [piece for piece in pieces if piece in text]
+
+
+def forms_of(thing: object) -> str:
+    """Return all that is shown of an object that is printed, or pickled if it lets itself be."""
+    try:
+        pickled = pickle.dumps(thing).decode("latin-1")
+    except Exception as refusal:
+        pickled = str(refusal)
+    return "\n".join([repr(thing), str(thing), f"{thing}", f"{thing!a}", pickled])
+
+
+def told_by(error: BaseException) -> str:
+    """Return all that an exception shows, with what it is chained to and our frames' variables."""
+    links, seen = [error], []
+    while links:
+        link = links.pop()
+        if link is None or link in seen:
+            continue
+        seen.append(link)
+        links += [link.__cause__, link.__context__]
+    told = [f"{link} {link!r} {getattr(link, '__notes__', '')}" for link in seen]
+    told += [
+        pickle.dumps(link).decode("latin-1") for link in seen if isinstance(link, GatewayError)
+    ]
+    for link in seen:
+        shown = traceback.TracebackException.from_exception(link, capture_locals=True)
+        ours = [frame for frame in shown.stack if frame.filename.startswith(PACKAGE)]
+        told += [str(frame.locals) for frame in ours]
+    return "\n".join(told)

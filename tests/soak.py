@@ -1,0 +1,217 @@
+"""Load and faults for as long as you like, and a ledger at the end that must add up.
+
+python tests/soak.py --minutes 10 [--seed N] [--round SECONDS]
+
+Threads, event loops and forked processes share one client while a server answers well, badly
+or not at all. Every request sent ends in the ledger; the exit status is 1 if one is lost, a
+call hangs, or a descriptor or a secret leaks.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import gc
+import json
+import logging
+import os
+import random
+import sys
+import threading
+import time
+import traceback
+import warnings
+from collections import Counter
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fault_matrix import KEY, TOKEN
+from fault_scripts import (
+    CHUNKED,
+    DONE,
+    EVENTS,
+    JSON,
+    LAST,
+    PATH,
+    SSE,
+    chunked,
+    completion,
+    drips,
+    either,
+    envelope,
+    event,
+    head,
+    http,
+    says,
+    streams,
+)
+from fault_server import FaultServer, Wire
+from soak_load import AGAIN, HANGS, LOAD, Ledger, Worker
+from test_connections import FAULTS
+
+from mistral_cf_adapter import GatewaySettings, make_client, pools
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+TIMEOUT_MS = 1_000
+DESCRIPTORS = Path("/proc/self/fd")
+STALLS = either(says(then=Wire.until_gone), streams(EVENTS[0], then=Wire.until_gone, end=b""))
+PLAYS = {
+    **FAULTS,
+    "drips": drips,
+    "stalls": STALLS,
+    "503": says(http(503, b'{"detail":"overloaded"}', JSON)),
+    "429": says(http(429, envelope(2003), JSON, "Retry-After: 0")),
+    "guardrail": says(http(424, envelope(2016), JSON)),
+}
+WEIGHTS = {"well": 3 * len(PLAYS), "elsewhere": 1, **dict.fromkeys(PLAYS, 1)}
+
+
+class Stage:
+    """The gateway that plays, and a stranger to which it sometimes redirects."""
+
+    def __init__(self, seed: int) -> None:
+        self.rng = random.Random(seed)
+        self.arrived: Counter[str] = Counter()
+        self.gateway = FaultServer(self.play)
+        self.stranger = FaultServer(self.play_stranger)
+        self.ledger = Ledger()
+
+    def play(self, wire, request) -> None:
+        self.gateway.requests.clear()  # for as long as you like
+        try:
+            self.arrived[question_of(request)] += 1
+        except ValueError:  # the client went away before its request was whole
+            wire.close()
+            return
+        name = self.rng.choices([*WEIGHTS], [*WEIGHTS.values()])[0]
+        if name == "well":
+            answer_well(wire, request)
+        elif name == "elsewhere":
+            wire.send(http(307, b"", f"Location: {self.stranger.origin}/x"))
+        else:
+            PLAYS[name](wire, request)
+
+    def play_stranger(self, wire, request) -> None:
+        self.stranger.requests.clear()
+        if TOKEN in request or KEY in request:
+            self.ledger.wrong("leaked secrets", "a stranger got one")
+        answer_well(wire, request)
+
+
+def question_of(request) -> str:
+    return json.loads(request.body)["messages"][0]["content"]
+
+
+def answer_well(wire, request) -> None:
+    question = question_of(request)
+    if request.streamed:
+        wire.send(head(200, SSE, CHUNKED), *chunked(event(question), DONE), LAST)
+    else:
+        wire.send(http(200, completion(question), JSON))
+
+
+class Eavesdropper(logging.Handler):
+    """Looks for secrets in whatever any logger says."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        super().__init__(logging.DEBUG)
+        self.ledger = ledger
+
+    def emit(self, record: logging.LogRecord) -> None:
+        said = record.getMessage()
+        if TOKEN in said or KEY in said:
+            self.ledger.wrong("leaked secrets", f"logger {record.name}")
+
+
+def play_round(number: int, seed: int, seconds: float) -> Ledger:
+    """Let everybody call for some seconds; return what became of it."""
+    stage = Stage(seed + number)
+    with stage.stranger, stage.gateway:
+        settings = GatewaySettings(
+            base_url=stage.gateway.origin + PATH, token=TOKEN, mistral_api_key=KEY
+        )
+        client = make_client(settings, timeout_ms=TIMEOUT_MS)
+        # A fork in the middle of another thread's first import is a deadlock of Python's own.
+        load = {name: work for name, work in LOAD.items() if number or name != "forks"}
+        workers = [Worker(client, seed + number, f"{number} {name}") for name in load]
+        until = time.monotonic() + seconds
+        threads = [
+            threading.Thread(target=work, args=(worker, until), daemon=True)
+            for work, worker in zip(load.values(), workers, strict=True)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(max(until - time.monotonic(), 0) + 3 * HANGS)
+        ledger = stage.ledger
+        for thread, worker in zip(threads, workers, strict=True):
+            ledger.add(worker.ledger)
+            if thread.is_alive():
+                ledger.wrong("hung", f"{worker.name} after {worker.ledger.counts['sent']} calls")
+        held = stage.gateway.stuck() + stage.stranger.stuck()
+        if held:
+            ledger.wrong("leaked descriptors", f"{held} connections are held after round {number}")
+    for question, times in stage.arrived.items():
+        if times > 1 and not question.endswith(AGAIN):
+            ledger.wrong("sent twice", question)
+    ledger.counts["rounds"] += 1
+    return ledger
+
+
+def descriptors() -> int:
+    pools.close()
+    gc.collect()
+    return len(os.listdir(DESCRIPTORS)) if DESCRIPTORS.exists() else 0  # noqa: PTH208
+
+
+@contextlib.contextmanager
+def watched(ledger: Ledger) -> Iterator[None]:
+    """Enter in the ledger what is said to nobody: log lines, warnings, what cannot be raised."""
+
+    def unraisable(found: Any) -> None:
+        said = "".join(traceback.format_exception(found.exc_value))
+        ledger.wrong("unraisable", f"{getattr(found, 'object', '')} {said}")
+
+    eavesdropper = Eavesdropper(ledger)
+    root = logging.getLogger()
+    root.addHandler(eavesdropper)
+    root.setLevel(logging.DEBUG)
+    sys.unraisablehook = threading.excepthook = unraisable
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ResourceWarning)
+        yield
+    root.removeHandler(eavesdropper)
+    sys.unraisablehook, threading.excepthook = sys.__unraisablehook__, threading.__excepthook__
+
+
+def soak(minutes: float, seed: int, seconds: float) -> Ledger:
+    """Play rounds for as long as asked for, the first one to fill what is built once."""
+    ledger = Ledger()
+    ends = time.monotonic() + 60 * minutes
+    with watched(ledger):
+        ledger.add(play_round(0, seed, seconds))
+        before = descriptors()
+        while time.monotonic() < ends and not ledger.counts["hung"]:
+            ledger.add(play_round(ledger.counts["rounds"], seed, seconds))
+        ledger.counts["leaked descriptors"] += max(descriptors() - before, 0)
+    ledger.close()
+    return ledger
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--minutes", type=float, default=10)
+    parser.add_argument("--seed", type=int, default=random.randrange(10_000))
+    parser.add_argument("--round", type=float, default=10, help="seconds of each round")
+    given = parser.parse_args()
+    print(f"mistralai {version('mistralai')}, {given.minutes:g} minutes, seed {given.seed}")
+    ledger = soak(given.minutes, given.seed, given.round)
+    print(ledger)
+    return 0 if ledger.balanced else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
