@@ -6,18 +6,21 @@ for sub-SDKs that exist already and for clients that are stored later, and takin
 away leaves the object as it was.
 """
 
+import contextlib
 import os
 import sys
 import threading
 import warnings
+from collections.abc import Callable, Generator
 from types import SimpleNamespace
 from typing import Any, cast
 from urllib.parse import urlsplit
+from weakref import WeakSet
 
 from . import spans
 from ._sdk import MISTRAL_URL, Security, check_seams
 from .options import GatewayConfigError
-from .routing import Route
+from .routing import Route, route_of
 from .settings import GatewaySettings
 from .transport import AsyncGatewayClient, GatewayClient
 
@@ -26,6 +29,9 @@ _STATE = "_mistral_cf_adapter"
 # connections of its own: realtime WebSockets and the connectors' HTTP and MCP clients.
 _OWN_CONNECTIONS = "mistralai.extra."
 
+Change = Callable[[GatewaySettings], GatewaySettings]
+
+_change: Change | None = None
 _lock = threading.RLock()
 _subclasses: dict[type, type] = {}
 
@@ -33,13 +39,21 @@ _subclasses: dict[type, type] = {}
 class Attachment:
     """One route on one SDK configuration; `detach()` takes it back, in any order."""
 
-    __slots__ = ("_configuration", "direct_url", "route", "security")
+    __slots__ = ("_configuration", "direct_url", "route", "security", "settings")
 
     def __init__(self, configuration: Any, settings: GatewaySettings, route: Route) -> None:
         self._configuration = configuration
+        self.settings = settings
         self.route = route
         self.security = _security(settings)
         self.direct_url = MISTRAL_URL if settings.unsupported == "direct" else None
+
+    def in_force(self) -> "Attachment":
+        """Return this, or what `rerouted()` makes of it."""
+        if _change is None:
+            return self
+        settings = _change(self.settings)
+        return Attachment(self._configuration, settings, route_of(settings, self.route.provider))
 
     def detach(self) -> None:
         """Give the configuration back what it had; do nothing if that has happened already."""
@@ -73,6 +87,7 @@ class _State:
         configuration = self.configuration
         self.shells = {}
         if not self.attachments:
+            _states.discard(self)
             configuration.__class__ = self.kind
             if configuration.server_url == self.applied_url:  # else its owner has set another
                 configuration.server_url = self.server_url
@@ -80,13 +95,35 @@ class _State:
             configuration.__dict__.pop(_STATE, None)
             spans.keep_together(configuration)
             return
-        self.current = self.attachments[-1]
+        _states.add(self)
+        self.current = self.attachments[-1].in_force()
         configuration.__dict__[_STATE] = self
         spans.keep_apart(configuration)
         configuration.__class__ = _routed(self.kind)
         configuration.server_url = self.applied_url = self.current.route.provider_url
         if _is_empty(self.security):
             configuration.security = self.current.security or self.security
+
+
+_states: WeakSet[_State] = WeakSet()
+
+
+@contextlib.contextmanager
+def rerouted(change: Change) -> Generator[None, None, None]:
+    """Have every routed client of the process, older and later ones, use changed settings."""
+    _reroute(change)
+    try:
+        yield
+    finally:
+        _reroute(None)
+
+
+def _reroute(change: Change | None) -> None:
+    global _change  # noqa: PLW0603 - one process, one place where all its clients go
+    with _lock:
+        _change = change
+        for state in list(_states):
+            state.apply()
 
 
 def attach(sdk: Any, settings: GatewaySettings, route: Route) -> Attachment:

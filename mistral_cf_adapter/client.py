@@ -46,6 +46,7 @@ def make_client(
         GatewayConfigError: a setting is missing or wrong; `server` or `server_url` is given,
             which contradicts the gateway; an `api_key` is given where the gateway holds the
             key; or the installed SDK is not one the adapter knows. Nothing was sent.
+        TypeError: a keyword is none of Mistral's, or settings are not GatewaySettings.
 
     Example:
         >>> client = make_client(GatewaySettings(account_id="0123abcd", token="cf-token"))
@@ -61,6 +62,7 @@ def make_client(
         >>> answer.choices[0].message.content
         'Bonjour!'
     """
+    _check_names(mistral_kwargs)
     if settings is None:
         settings = from_environment()
     _check(settings, mistral_kwargs)
@@ -85,7 +87,20 @@ def give_clients(settings: GatewaySettings, keywords: dict[str, Any]) -> None:
         keywords["async_client"] = AsyncSharedClient(config)
 
 
-def _check(settings: GatewaySettings, keywords: MistralKeywords) -> None:
+def _check_names(keywords: MistralKeywords) -> None:
+    for name in keywords:
+        if name == "settings" or name in GatewaySettings.model_fields:
+            msg = (
+                f"make_client() takes {name} in its first argument, "
+                "make_client(GatewaySettings(...)); its keywords are those of mistralai.Mistral()"
+            )
+            raise TypeError(msg)
+
+
+def _check(settings: object, keywords: MistralKeywords) -> None:
+    if not isinstance(settings, GatewaySettings):
+        msg = f"make_client() takes GatewaySettings(...) first, not {type(settings).__name__}"
+        raise TypeError(msg)
     for name in ("server", "server_url", "url_params"):
         if keywords.get(name) is not None:
             msg = (

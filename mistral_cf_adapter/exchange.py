@@ -109,7 +109,11 @@ class _Exchange:
             return
         fallback.warn(outage, self.request.method, path)
         self.direct, self.response = True, None
-        yield from self._answer(direct)
+        try:
+            yield from self._answer(direct)
+        except Exception as error:
+            error.add_note(f"AI Gateway was down as well ({outage})")
+            raise
 
     def _outage(self, outgoing: Any) -> Generator[Step, Any, str | None]:
         """Reach the gateway, or return why it cannot be reached."""
@@ -184,6 +188,8 @@ class _Exchange:
         """Have a transport error name the SDK's request, which never carries the token."""
         if getattr(error, "_request", None) is not None:
             error.request = self.request  # type: ignore[attr-defined]
+            scheme, host, port = self.home
+            error.add_note(f"{self.request.method} {scheme}://{host}:{port}{self.request.url.path}")
 
 
 def _counted(request: Any) -> int:

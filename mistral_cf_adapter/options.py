@@ -54,9 +54,18 @@ def _header_text(value: str) -> str:
     return value
 
 
+def from_json(text: str, example: str) -> Any:
+    """Read a value of the environment that is an object."""
+    try:
+        return json.loads(text, parse_float=Decimal)
+    except ValueError:
+        msg = f"is not JSON, as in {example}"
+        raise ValueError(msg) from None
+
+
 def _metadata(value: object) -> dict[str, str | int | float | bool]:
     if isinstance(value, str):
-        value = json.loads(value)
+        value = from_json(value, '{"team": "search"}')
     if not isinstance(value, Mapping):
         msg = "must be a flat mapping of names to strings, numbers and booleans"
         raise ValueError(msg)  # noqa: TRY004 - pydantic collects ValueError only
@@ -110,7 +119,7 @@ def _decimal(value: object) -> Decimal:
 
 def _custom_cost(value: object) -> dict[str, Decimal]:
     if isinstance(value, str):
-        value = json.loads(value, parse_float=Decimal)
+        value = from_json(value, '{"per_token_in": 0.0000002}')
     given = cast("Mapping[str, object]", value if isinstance(value, Mapping) else {})
     if not given or not _COSTS.issuperset(given):
         msg = f"must name costs per token: any of {', '.join(sorted(_COSTS))}"
@@ -417,6 +426,7 @@ def gateway_options(**options: Any) -> OptionsBlock:
 def gateway_headers(**options: Any) -> dict[str, str]:
     """Return gateway options as headers, for `http_headers=` of a single call.
 
+    An option set to `None` is an empty header, which takes back what was set further out.
     Units and ranges of all options: `help(GatewayOptions)`.
 
     Raises:
@@ -429,4 +439,6 @@ def gateway_headers(**options: Any) -> dict[str, str]:
     if "endpoint" in options:
         msg = "endpoint is not a header: use gateway_options(endpoint=...) or the setting"
         raise GatewayConfigError(msg)
-    return rendered(_checked(**options))
+    checked = _checked(**options)
+    taken_back = {_HEADERS[name]: "" for name, value in checked.items() if value is None}
+    return taken_back | rendered(checked)

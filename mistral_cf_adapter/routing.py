@@ -111,12 +111,15 @@ def outbound(route: Route, request: Any, layer: Layer | None) -> Any:
     options, defaults = _laid_over(route, layer)
     headers = request.headers.copy()
     own = own_headers(headers)
-    if METADATA in own and options.get("metadata"):
+    if own.get(METADATA) and options.get("metadata"):
         own[METADATA] = metadata_below(own[METADATA], options["metadata"])
     for name, value in {**_trace(headers), **defaults, **own}.items():
         headers[name] = value
-    stored_key = route.stored_key or bool(options.get("byok_alias")) or BYOK_ALIAS in own
-    _authorize(route, headers, stored_key=stored_key)
+    for name, value in own.items():
+        if not value:  # takes back what was set further out
+            del headers[name]
+    alias = own.get(BYOK_ALIAS, options.get("byok_alias"))
+    _authorize(route, headers, stored_key=route.stored_key or bool(alias))
     if route.token is not None and AUTHORIZATION not in own:
         headers[AUTHORIZATION] = f"Bearer {route.token}"
     if options.get("endpoint") == "compat" and request.url.path == route.provider_path + _CHAT:

@@ -4,10 +4,12 @@ import difflib
 import json
 import os
 import re
+import sys
 import warnings
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Annotated, Any, Literal, NoReturn, Self
+from pathlib import Path
+from typing import Annotated, Any, Literal, NoReturn, Self, cast
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -186,6 +188,7 @@ class GatewaySettings(GatewayOptions, BaseSettings):
         _reject_unknown(values, type(self))
         if "CF_AIG_ENV_FILE" in os.environ:
             values.setdefault("_env_file", os.environ["CF_AIG_ENV_FILE"])
+        _check_file(values.get("_env_file"))
         _report_rivals(values)
         try:
             super().__init__(**values)
@@ -329,6 +332,14 @@ def _reject_unknown(values: dict[str, Any], settings: type[GatewaySettings]) -> 
         raise GatewayConfigError(msg)
 
 
+def _check_file(given: Any) -> None:
+    files = cast("list[Any]", given) if isinstance(given, list | tuple) else [given]
+    for file in files:
+        if file is not None and not Path(file).expanduser().is_file():
+            msg = f"there is no file {file}, named by _env_file or CF_AIG_ENV_FILE"
+            raise GatewayConfigError(msg)
+
+
 def _report_rivals(values: dict[str, Any]) -> None:
     """Warn where two variables for one setting disagree; the values stay unsaid."""
     for name, names in ALIASES.items():
@@ -336,7 +347,15 @@ def _report_rivals(values: dict[str, Any]) -> None:
         if name in values or len({os.environ[variable] for variable in rivals}) < 2:
             continue
         msg = f"{' and '.join(rivals)} differ; {rivals[0]} is used. Unset the other."
-        warnings.warn(msg, stacklevel=3)
+        warnings.warn(msg, stacklevel=_levels_out())
+
+
+def _levels_out() -> int:
+    """Return the stacklevel of a warning at which the package was called."""
+    level, frame = 1, sys._getframe(1)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    while frame.f_back and frame.f_globals.get("__package__", "").startswith(str(__package__)):
+        level, frame = level + 1, frame.f_back
+    return level
 
 
 def _explained(error: ValidationError, values: dict[str, Any]) -> str:

@@ -325,7 +325,6 @@ def test_the_value_shown_is_the_value_used(tmp_path):
         ({"CLOUDFLARE_API_TOKEN": WRONG}, "CLOUDFLARE_API_TOKEN is set and never read"),
         ({"CLOUDFLARE_AI_GATEWAY_API_KEY": WRONG}, "CLOUDFLARE_AI_GATEWAY_API_KEY is set and"),
         ({"CF_AIG_CACHETTL": "60"}, "did you mean CF_AIG_CACHE_TTL?"),
-        ({"CF_AIG_ENV_FILE": "/nowhere/.env"}, "a file that does not exist"),
         ({"CLOUDFLARE_AI_GATEWAY_TOKEN": WRONG}, "CF_AIG_TOKEN is used"),
         ({"CF_AIG_BYOK": "true"}, "is not sent"),
         ({"CF_AIG_TOKEN": None}, "No token is set"),

@@ -8,6 +8,7 @@ import copy
 import gc
 import json
 import logging
+import re
 import ssl
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -631,3 +632,18 @@ def test_settings_by_hand_need_no_environment(monkeypatch, gateway):
     settings = GatewaySettings(base_url=gateway.base_url, mistral_api_key=KEY)
     SYNC.chat(make_client(settings))
     assert gateway.last.gateway == {"cf-aig-cache-ttl": "60"}
+
+
+MISUSED = [
+    (lambda settings: make_client(settings=settings), "make_client(GatewaySettings(...))"),
+    (lambda settings: make_client(settings, cache_ttl=60), "make_client() takes cache_ttl in"),
+    (lambda settings: make_client(account_id="abc"), "make_client() takes account_id in"),
+    (lambda settings: make_client("key"), "GatewaySettings(...) first, not str"),
+    (lambda settings: make_client({}), "GatewaySettings(...) first, not dict"),
+]
+
+
+@pytest.mark.parametrize(("call", "words"), MISUSED)
+def test_settings_in_the_wrong_place_are_told_where_they_go(settings, call, words):
+    with pytest.raises(TypeError, match=re.escape(words)):
+        call(settings)

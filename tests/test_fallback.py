@@ -278,6 +278,7 @@ def test_when_mistral_cannot_be_reached_either_that_is_the_error(
     with capture() as calls, pytest.raises(_sdk.httpx.ConnectError) as caught:
         mode.chat(cut_off)
     assert [(call.direct, call.status_code) for call in calls] == [(True, None)]
+    assert "AI Gateway was down as well (ConnectError)" in caught.value.__notes__
     assert TOKEN not in str(caught.value.request.headers)
 
 

@@ -14,8 +14,10 @@ from decimal import Decimal
 from uuid import UUID
 
 import pytest
+from calling import SYNC
 from hypothesis import given
 from hypothesis import strategies as st
+from recording import KEY
 
 from mistral_cf_adapter import (
     GatewayConfigError,
@@ -79,8 +81,8 @@ def test_every_option_that_is_a_header_is_in_the_table_above():
 
 
 @pytest.mark.parametrize("name", header_names())
-def test_none_sends_no_header(name):
-    assert gateway_headers(**{name: None}) == {}
+def test_none_is_an_empty_header_for_the_adapter_to_take_back(name):
+    assert gateway_headers(**{name: None}) == {header_names()[name]: ""}
 
 
 @pytest.mark.parametrize(
@@ -273,9 +275,10 @@ def test_empty_metadata_adds_nothing_and_takes_nothing_away(
     assert json.loads(arrived["cf-aig-metadata"]) == {"a": 1}
 
 
-def test_none_in_a_block_takes_back_what_was_set_further_out(gateway, make_settings, mode):
+@pytest.mark.parametrize("place", ["inner", "call"])
+def test_none_takes_back_what_was_set_further_out(gateway, make_settings, mode, place):
     places = {"settings": {"cache_ttl": 60, "metadata": {"a": 1}}}
-    places["inner"] = {"cache_ttl": None, "metadata": None}
+    places[place] = {"cache_ttl": None, "metadata": None}
     assert list(sent(gateway, make_settings, places, mode)) == ["cf-aig-authorization"]
 
 
@@ -290,6 +293,12 @@ def test_a_header_of_the_call_is_never_doubled_whatever_its_case(
     arrived = sent(gateway, make_settings, places, mode, spelling)
     assert arrived["cf-aig-cache-ttl"] == "99"
     assert arrived["cf-aig-metadata"] == '{"a":2}'
+
+
+def test_an_alias_taken_back_on_a_call_sends_the_callers_own_key(gateway, client):
+    with gateway_options(byok_alias="production"):
+        SYNC.chat(client, http_headers=gateway_headers(byok_alias=None))
+    assert gateway.last.header("authorization") == f"Bearer {KEY}"
 
 
 def test_one_header_in_two_cases_is_sent_once_the_last_one_wins(gateway, client, mode):

@@ -188,7 +188,12 @@ def test_the_linked_files_and_headings_exist():
     links = re.findall(r"\]\(([^)]+)\)", README)
     local = [link for link in links if not link.startswith("https://")]
     assert [x for x in local if x.startswith("#") and x[1:] not in anchors] == []
-    assert [x for x in local if not x.startswith("#") and not (ROOT / x).exists()] == []
+    assert [x for x in local if not x.startswith("#") and not _exists(x)] == []
+
+
+def _exists(path):
+    home = Path(mistral_cf_adapter.__file__).parents[1]  # elsewhere, where the wheel is tested
+    return (ROOT / path).exists() or (home / path).exists()
 
 
 def test_the_named_files_exist():

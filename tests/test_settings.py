@@ -9,7 +9,7 @@ import warnings
 
 import pytest
 
-from mistral_cf_adapter import GatewayConfigError, GatewayOptions, GatewaySettings
+from mistral_cf_adapter import GatewayConfigError, GatewayOptions, GatewaySettings, make_client
 from mistral_cf_adapter.options import header_names
 from mistral_cf_adapter.routing import route_of
 from mistral_cf_adapter.settings import ALIASES, from_environment, variables
@@ -437,3 +437,29 @@ def test_providers_map_hosts_to_providers(monkeypatch):
 @pytest.mark.parametrize("given", [{"": "custom-x"}, {"api.eu.mistral.ai": "openai"}])
 def test_providers_that_name_no_host_or_no_provider_are_refused(given):
     assert "providers" in refusal(account_id="acc1", providers=given)
+
+
+@pytest.mark.parametrize("by", ["keyword", "variable"])
+def test_a_file_that_is_asked_for_and_not_there_is_an_error(monkeypatch, by):
+    monkeypatch.setenv("CLOUDFLARE_ACCOUNT_ID", "acc1")
+    if by == "variable":
+        monkeypatch.setenv("CF_AIG_ENV_FILE", "/nowhere/.env")
+    with pytest.raises(GatewayConfigError, match=r"there is no file /nowhere/\.env"):
+        GatewaySettings(**({"_env_file": "/nowhere/.env"} if by == "keyword" else {}))
+
+
+@pytest.mark.parametrize("name", ["METADATA", "CUSTOM_COST"])
+def test_a_variable_that_is_not_json_is_shown_how_it_should_look(monkeypatch, name):
+    monkeypatch.setenv("CLOUDFLARE_ACCOUNT_ID", "acc1")
+    monkeypatch.setenv(f"CF_AIG_{name}", "app=x")
+    with pytest.raises(GatewayConfigError, match=rf"CF_AIG_{name}: is not JSON, as in {{"):
+        GatewaySettings()
+
+
+def test_the_warning_of_two_names_points_at_the_callers_own_line(monkeypatch):
+    monkeypatch.setenv("CLOUDFLARE_ACCOUNT_ID", "here")
+    monkeypatch.setenv("CF_ACCOUNT_ID", "there")
+    for build in (GatewaySettings, make_client):
+        with pytest.warns(UserWarning, match="differ") as told:
+            build()
+        assert told[0].filename == __file__

@@ -12,7 +12,7 @@ from mistral_cf_adapter import __version__
 from mistral_cf_adapter.options import GatewayConfigError
 from mistral_cf_adapter.settings import GatewaySettings, variables
 
-from .origins import ENV_FILE, env_file, origins, secrets_of, shown, without_secrets
+from .origins import ENV_FILE, origins, secrets_of, shown, without_secrets
 
 if TYPE_CHECKING:
     from .diagnosis import Problem
@@ -90,7 +90,7 @@ def _versions() -> dict[str, str]:
 
 
 def _notes() -> list[str]:
-    return [*_unread(), *_misspelt(), *_about_file(), *_service_account()]
+    return [*_unread(), *_misspelt(), *_service_account()]
 
 
 def _unread() -> list[str]:
@@ -120,13 +120,6 @@ def _misspelt() -> list[str]:
         near = difflib.get_close_matches(name.upper(), known, n=1)
         notes.append(f"{name} is no setting{f'; did you mean {near[0]}?' if near else '.'}")
     return notes
-
-
-def _about_file() -> list[str]:
-    file = env_file()
-    if file is None or file.is_file():
-        return []
-    return [f"{ENV_FILE} names a file that does not exist: {file}. Nothing was read from it."]
 
 
 def _service_account() -> list[str]:
@@ -185,7 +178,9 @@ def _call(report: Report, settings: GatewaySettings, timeout: float) -> None:
 
     with capture() as calls:
         try:
-            client = make_client(settings, timeout_ms=round(timeout * 1000))
+            # A fallback would have Mistral answer in place of the gateway that is asked about.
+            asked = settings.model_copy(update={"fallback": "none"})
+            client = make_client(asked, timeout_ms=round(timeout * 1000))
             listed = client.models.list()
         except Exception as error:  # noqa: BLE001 - whatever it is, it is what doctor is asked for
             problem = explained(error, settings)

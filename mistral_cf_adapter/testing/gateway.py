@@ -68,7 +68,8 @@ class LocalGateway(Controls):
         account_id: the account in its path.
         gateway_ids: the gateways that exist; `url` names the first.
         stored_keys: alias -> provider key kept by the gateway; none by default.
-        mistral_api_key: the key the embedded Mistral accepts, besides the stored ones.
+        mistral_api_key: the key the embedded Mistral accepts, besides the stored ones; None
+            for any.
         upstream: the origin of a real provider, such as "https://api.mistral.ai"; by default
             the embedded one answers.
         custom_providers: slug -> origin of a provider called `custom-<slug>`, None for the
@@ -93,7 +94,7 @@ class LocalGateway(Controls):
         account_id: str = "acc",
         gateway_ids: Sequence[str] = ("default",),
         stored_keys: Mapping[str, str] | None = None,
-        mistral_api_key: str = "mistral-test-key",
+        mistral_api_key: str | None = "mistral-test-key",
         upstream: str | None = None,
         custom_providers: Mapping[str, str | None] | None = None,
         routes: Mapping[str, str] | None = None,
@@ -109,7 +110,8 @@ class LocalGateway(Controls):
             token=token,
             account_id=account_id,
             gateway_ids=tuple(gateway_ids),
-            mistral_api_key=mistral_api_key,
+            mistral_api_key=mistral_api_key or "mistral-test-key",
+            takes_any_key=mistral_api_key is None,
             stored_keys=dict(stored_keys or {}),
             custom_providers=dict(custom_providers or {}),
             routes=dict(routes or {}),
@@ -228,6 +230,13 @@ class LocalGateway(Controls):
             "mistral_api_key": self.mistral_api_key,
         }
         return GatewaySettings(**{**values, **overrides})
+
+    def adopted(self, settings: GatewaySettings) -> GatewaySettings:
+        """Return an application's own settings with this gateway in place of theirs."""
+        here: dict[str, Any] = {"base_url": self.url, "token": self.token, "fallback": "none"}
+        if not settings.stored_key:
+            here["mistral_api_key"] = self.mistral_api_key
+        return settings.model_copy(update=here)
 
     def env(self) -> dict[str, str]:
         """Return the environment variables that point an application here."""

@@ -77,8 +77,10 @@ class Mistral:
         return mistral_chat.answer(request, turn)
 
     def _knows(self, authorization: str | None) -> bool:
+        if authorization is None:
+            return False
         keys = {self.state.mistral_api_key, *self.state.stored_keys.values()}
-        return authorization is not None and authorization.removeprefix("Bearer ") in keys
+        return self.state.takes_any_key or authorization.removeprefix("Bearer ") in keys
 
     async def _route(self, request: ReceivedRequest) -> Answer | None:
         path = request.path

@@ -29,10 +29,15 @@ FAILED = pytest.StashKey[bool]()
 def cf_gateway(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> Generator[LocalGateway, None, None]:
-    """Give a LocalGateway the environment points at; unused scripted answers fail the test."""
+    """Give a LocalGateway that all clients go to; unused scripted answers fail the test.
+
+    The environment points at it, and so does, for the test, every client that `make_client()`
+    or `patch()` has routed before. It accepts any Mistral key.
+    """
+    from mistral_cf_adapter.attachment import rerouted
     from mistral_cf_adapter.testing.gateway import LocalGateway
 
-    with LocalGateway() as gateway:
+    with LocalGateway(mistral_api_key=None) as gateway, rerouted(gateway.adopted):
         _point_environment_at(gateway, monkeypatch)
         yield gateway
         # A failed test has its own story to tell; what it did not reach only adds noise.

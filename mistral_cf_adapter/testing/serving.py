@@ -23,11 +23,12 @@ def serve(
 ) -> None:
     """Run a `LocalGateway` until Ctrl-C, after printing where it is and what to set.
 
-    `options` are LocalGateway's. `until` ends it from another thread. Raises OSError if the
-    port is taken.
+    `options` are LocalGateway's; it accepts any Mistral key unless told one. `until` ends it
+    from another thread. Raises OSError if the port is taken.
     """
     stream = sys.stdout if out is None else out
     stop = threading.Event() if until is None else until
+    options.setdefault("mistral_api_key", None)
     with LocalGateway(port=port, **options) as gateway:
         print(_banner(gateway), file=stream, flush=True)
         try:

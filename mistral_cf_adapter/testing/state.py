@@ -26,6 +26,7 @@ class State:
     account_id: str
     gateway_ids: tuple[str, ...]
     mistral_api_key: str
+    takes_any_key: bool
     stored_keys: dict[str, str]
     custom_providers: Mapping[str, str | None]
     routes: Mapping[str, str]

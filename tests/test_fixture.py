@@ -1,0 +1,60 @@
+"""The fixture `cf_gateway` takes an application as it is, built long before the test or not."""
+
+from __future__ import annotations
+
+import pytest
+from calling import SYNC
+from recording import KEY, TEXT, TOKEN
+
+from mistral_cf_adapter import GatewaySettings, _sdk, attachment, make_client, patch
+
+REAL = {"account_id": "real", "token": TOKEN, "mistral_api_key": KEY}
+
+
+def sent(gateway):
+    return gateway.requests[-1].headers
+
+
+@pytest.fixture(scope="module")
+def built_on_import():
+    return make_client(GatewaySettings(**REAL, metadata={"app": "shop"}))
+
+
+@pytest.mark.parametrize("test", ["one", "two"])
+def test_a_client_built_before_the_test_goes_to_the_tests_gateway(
+    cf_gateway, built_on_import, mode, test
+):
+    cf_gateway.reply(f"Hello {test}")
+    assert mode.chat(built_on_import) == f"Hello {test}"
+    assert TOKEN not in str(sent(cf_gateway))
+    assert KEY not in str(sent(cf_gateway))
+
+
+def test_its_own_options_stay(cf_gateway, built_on_import):
+    SYNC.chat(built_on_import)
+    assert sent(cf_gateway)["cf-aig-metadata"] == '{"app":"shop"}'
+
+
+def test_a_client_built_in_the_test_with_real_settings_does_as_well(cf_gateway):
+    SYNC.chat(make_client(GatewaySettings(**REAL)))
+    assert len(cf_gateway.requests) == 1
+
+
+def test_a_patched_client_with_a_key_of_its_own_does_as_well(cf_gateway):
+    with patch(settings=GatewaySettings(**REAL)):
+        SYNC.chat(_sdk.Mistral(api_key="their-own"))
+    assert sent(cf_gateway)["authorization"] == "Bearer their-own"
+
+
+def test_a_fallback_is_off_in_tests(cf_gateway):
+    client = make_client(GatewaySettings(**REAL, fallback="direct"))
+    with cf_gateway.fault("refuse"), pytest.raises(_sdk.httpx.ConnectError):
+        SYNC.chat(client)
+
+
+def test_afterwards_a_client_is_where_it_was(gateway, make_settings):
+    client = make_client(make_settings())
+    with attachment.rerouted(lambda _: make_settings(base_url="http://127.0.0.1:9/v1/a/g")):
+        pass
+    assert SYNC.chat(client) == TEXT
+    assert gateway.last.gateway["cf-aig-authorization"] == f"Bearer {TOKEN}"
