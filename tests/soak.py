@@ -81,11 +81,11 @@ class Stage:
 
     def play(self, wire, request) -> None:
         self.gateway.requests.clear()  # for as long as you like
-        try:
-            self.arrived[question_of(request)] += 1
-        except ValueError:  # the client went away before its request was whole
+        question = question_of(request)
+        if question is None:
             wire.close()
             return
+        self.arrived[question] += 1
         name = self.rng.choices([*WEIGHTS], [*WEIGHTS.values()])[0]
         if name == "well":
             answer_well(wire, request)
@@ -101,13 +101,19 @@ class Stage:
         answer_well(wire, request)
 
 
-def question_of(request) -> str:
-    return json.loads(request.body)["messages"][0]["content"]
+def question_of(request) -> str | None:
+    """Return what is asked, `None` if the client went away before its request was whole."""
+    try:
+        return json.loads(request.body)["messages"][0]["content"]
+    except ValueError:
+        return None
 
 
 def answer_well(wire, request) -> None:
     question = question_of(request)
-    if request.streamed:
+    if question is None:
+        wire.close()
+    elif request.streamed:
         wire.send(head(200, SSE, CHUNKED), *chunked(event(question), DONE), LAST)
     else:
         wire.send(http(200, completion(question), JSON))
