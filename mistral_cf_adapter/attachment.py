@@ -36,6 +36,12 @@ _lock = threading.RLock()
 _subclasses: dict[type, type] = {}
 
 
+# A forked child must not wait for a thread of its parent's. The bound method keeps no module alive
+# for longer than its time, which would have sockets collected with warnings at the end.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_lock._at_fork_reinit)  # type: ignore[attr-defined]  # noqa: SLF001
+
+
 class Attachment:
     """One route on one SDK configuration; `detach()` takes it back, in any order."""
 
@@ -85,9 +91,9 @@ class _State:
     def apply(self) -> None:
         """Bring the configuration in line with the attachments."""
         configuration = self.configuration
-        self.shells = {}
         if not self.attachments:
             _states.discard(self)
+            self.shells = {}
             configuration.__class__ = self.kind
             if configuration.server_url == self.applied_url:  # else its owner has set another
                 configuration.server_url = self.server_url
@@ -97,6 +103,7 @@ class _State:
             return
         _states.add(self)
         self.current = self.attachments[-1].in_force()
+        self.shells = {}
         configuration.__dict__[_STATE] = self
         spans.keep_apart(configuration)
         configuration.__class__ = _routed(self.kind)
@@ -187,9 +194,10 @@ def _handed_out(name: str, shell_class: type[GatewayClient] | type[AsyncGatewayC
         state: _State | None = self.__dict__.get(_STATE)
         if inner is None or state is None:  # closed, or detached by another thread just now
             return inner
-        shell = state.shells.get(name)
-        if shell is None or shell.inner is not inner:
-            shell = state.shells[name] = shell_class(inner, state.current.route)
+        shell, route = state.shells.get(name), state.current.route
+        # Another thread may have stored a shell for the route of a moment ago.
+        if shell is None or shell.inner is not inner or shell.route is not route:
+            shell = state.shells[name] = shell_class(inner, route)
         return shell
 
     def put(self: Any, client: Any) -> None:

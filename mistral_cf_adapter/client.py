@@ -62,10 +62,13 @@ def make_client(
         >>> answer.choices[0].message.content
         'Bonjour!'
     """
-    _check_names(mistral_kwargs)
-    if settings is None:
-        settings = from_environment()
-    _check(settings, mistral_kwargs)
+    try:
+        _check_names(mistral_kwargs)
+        settings = from_environment() if settings is None else settings
+        _check(settings, mistral_kwargs)
+    except (GatewayConfigError, TypeError):
+        mistral_kwargs.pop("api_key", None)  # a traceback may show what a frame holds
+        raise
     route = route_of(settings)
     keywords: dict[str, Any] = {**mistral_kwargs, "server_url": route.provider_url}
     give_clients(settings, keywords)

@@ -1,7 +1,7 @@
 """One exchange with the gateway, step by step; the transport does the steps, sync or async."""
 
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Hashable
 from time import perf_counter
 from typing import Any, Literal, NamedTuple
 
@@ -9,6 +9,7 @@ from . import calls, errors, fallback, streams
 from .options import current_layer
 from .routing import (
     ATTEMPT,
+    CREDENTIALS,
     MISTRAL_HOST,
     ROUTED,
     Route,
@@ -16,9 +17,9 @@ from .routing import (
     inbound,
     origin_of,
     outbound,
-    own_headers,
     path_below,
     uncovered,
+    without_gateways_own,
 )
 
 
@@ -27,15 +28,22 @@ class Step(NamedTuple):
 
     do: Literal["send", "read", "close"]
     what: Any
-    foreign: bool = False
-    """The request goes to another host than the first one: no credentials of the client's own."""
+    withhold: bool = False
+    """The HTTP client must not add credentials of its own: the host is another than the first
+    one's, or the gateway is to use a stored key."""
 
 
 Flow = Generator[Step, Any, Any]
 
 
-def exchange(route: Route, request: Any, *, max_redirects: int) -> Flow:
+def exchange(route: Route, request: Any, *, max_redirects: int, via: Hashable = None) -> Flow:
     """Decide one exchange step by step.
+
+    Args:
+        route: Where requests go and what they carry.
+        request: The SDK's own request.
+        max_redirects: How many redirects to follow.
+        via: Which connections are used: an outage is remembered for these.
 
     Returns:
         The response for the SDK, whose request is the SDK's own, without the gateway's token.
@@ -46,20 +54,26 @@ def exchange(route: Route, request: Any, *, max_redirects: int) -> Flow:
     """
     if ROUTED in request.extensions:
         return (yield Step("send", request))
-    return (yield from _Exchange(route, request, max_redirects).run())
+    return (yield from _Exchange(route, request, max_redirects, via).run())
 
 
 class _Exchange:
     """One request of the SDK's, and what is known of its answer so far."""
 
-    __slots__ = ("direct", "foreign", "home", "max_redirects", "request", "response", "route")
+    __slots__ = (
+        *("direct", "foreign", "home", "max_redirects", "request", "response", "route"),
+        *("sent", "via"),
+    )
 
-    def __init__(self, route: Route, request: Any, max_redirects: int) -> None:
+    def __init__(self, route: Route, request: Any, max_redirects: int, via: Hashable) -> None:
         self.route = route
         self.request = request
         self.max_redirects = max_redirects
+        self.via = via
         self.home = origin_of(request.url)
         self.response: Any = None
+        self.sent = False
+        """The body left, and something answered."""
         self.foreign = False
         self.direct = False
 
@@ -100,14 +114,12 @@ class _Exchange:
         if direct is None:
             yield from self._answer(outgoing)
             return
-        outage = yield from self._outage(outgoing)
+        outage: str | None = "it was down a moment ago"
+        if not fallback.is_down(self.route, self.via):
+            outage = yield from self._outage(outgoing)
         if outage is None:
             return
-        path = path_below(self.route, self.request)
-        if self.response is not None and not fallback.is_replayable(self.request):
-            fallback.warn_of_stream(outage, self.request.method, path)
-            return
-        fallback.warn(outage, self.request.method, path)
+        fallback.warn(outage, self.request.method, path_below(self.route, self.request))
         self.direct, self.response = True, None
         try:
             yield from self._answer(direct)
@@ -117,18 +129,26 @@ class _Exchange:
 
     def _outage(self, outgoing: Any) -> Generator[Step, Any, str | None]:
         """Reach the gateway, or return why it cannot be reached."""
-        if fallback.is_down(self.route):
-            return "it was down a moment ago"
         try:
             yield from self._answer(fallback.bounded(outgoing))
         except Exception as error:
-            outage = None if self.foreign else fallback.unreachable(error)
+            outage = self._bypassed(fallback.unreachable(error))
             if outage is None:
                 raise
         else:
-            outage = None if self.foreign else fallback.edge_failure(self.response)
-        fallback.mark(self.route, down=outage is not None)
+            outage = self._bypassed(fallback.edge_failure(self.response))
         return outage
+
+    def _bypassed(self, outage: str | None) -> str | None:
+        """Return the outage if it is one of the gateway's, and the request can be sent again."""
+        if self.foreign:
+            outage = None
+        fallback.mark(self.route, self.via, down=outage is not None)
+        if outage is None or not self.sent or fallback.is_replayable(self.request):
+            return outage
+        path = path_below(self.route, self.request)
+        fallback.warn_of_stream(outage, self.request.method, path)
+        return None
 
     def _answer(self, outgoing: Any) -> Flow:
         yield from self._follow(outgoing)
@@ -142,7 +162,9 @@ class _Exchange:
         """
         for _ in range(self.max_redirects + 1):
             self.foreign = origin_of(outgoing.url) != self.home
-            response = self.response = yield Step("send", outgoing, foreign=self.foreign)
+            withhold = self.foreign or not any(name in outgoing.headers for name in CREDENTIALS)
+            response = self.response = yield Step("send", outgoing, withhold)
+            self.sent = True
             following = redirected(self.route, outgoing, response)
             response.request, response.next_request = self.request, None
             if self.max_redirects == 0 or not response.has_redirect_location:
@@ -212,7 +234,8 @@ def redirected(route: Route, sent: Any, response: Any) -> Any:
     if origin_of(url) == ("https", MISTRAL_HOST, 443) and route.is_origin_of(sent.url):
         return _back_through(route, sent, following)
     if origin_of(url) != origin_of(sent.url):
-        for name in ("authorization", "x-api-key", *own_headers(following.headers)):
+        following.headers = without_gateways_own(following.headers)
+        for name in CREDENTIALS:
             following.headers.pop(name, None)
     return following
 

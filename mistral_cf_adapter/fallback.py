@@ -6,21 +6,21 @@ What the gateway itself answers is none: a limit or a guardrail stays one.
 
 import json
 import logging
+from collections.abc import Hashable
 from time import monotonic
 from typing import Any
 
 from . import errors
 from ._sdk import MISTRAL_URL
-from .routing import Route, copied, uncovered
+from .routing import CREDENTIALS, Route, copied, without_gateways_own
 
 CONNECT_TIMEOUT = 5.0  # seconds
 
-_CREDENTIALS = ("authorization", "x-api-key")
 _UNREACHABLE = frozenset({"ConnectError", "ConnectTimeout"})  # of httpx and of httpx2
 _EDGE = frozenset({502, 503, 504, *range(520, 531)})
 
 logger = logging.getLogger("mistral_cf_adapter")
-_down_until: dict[tuple[str, str, int], float] = {}
+_down_until: dict[Hashable, float] = {}
 
 
 def direct_request(route: Route, request: Any, outgoing: Any) -> Any:
@@ -31,13 +31,13 @@ def direct_request(route: Route, request: Any, outgoing: Any) -> Any:
     """
     if not route.fallback or not request.url.path.startswith(f"{route.provider_path}/"):
         return None
-    keys = {name: outgoing.headers[name] for name in _CREDENTIALS if name in outgoing.headers}
+    keys = {name: outgoing.headers[name] for name in CREDENTIALS if name in outgoing.headers}
     if not keys:
         return None
-    direct = uncovered(request)
-    direct.headers.update(keys)
-    path = bytes(request.url.raw_path).decode("ascii").removeprefix(route.provider_path)
-    direct = copied(direct, direct.headers, type(request.url)(f"{MISTRAL_URL}{path}"))
+    headers = without_gateways_own(request.headers)
+    headers.update(keys)
+    path = bytes(request.url.raw_path).removeprefix(route.provider_raw_path).decode("ascii")
+    direct = copied(request, headers, type(request.url)(f"{MISTRAL_URL}{path}"))
     if outgoing.url.path == request.url.path:
         return direct
     return _from_compat(direct, json.loads(outgoing.content))
@@ -54,7 +54,7 @@ def _from_compat(direct: Any, body: dict[str, Any]) -> Any:
         direct.method,
         direct.url,
         headers=headers,
-        content=json.dumps({**body, "model": model}, ensure_ascii=False).encode(),
+        content=json.dumps({**body, "model": model}).encode(),
         extensions=direct.extensions,
     )
 
@@ -97,27 +97,27 @@ def _is_rewindable(part: Any) -> bool:
     return isinstance(file, str | bytes) or (hasattr(file, "seekable") and file.seekable())
 
 
-def is_down(route: Route) -> bool:
-    """Tell whether the gateway failed so lately that it is not tried first.
+def is_down(route: Route, via: Hashable) -> bool:
+    """Tell whether the gateway failed so lately, on this way to it, that it is not tried first.
 
     After the cool-down one request tries it, while others still go to Mistral.
     """
-    until = _down_until.get(route.origin)
-    if until is None:
+    until = _down_until.get((route.origin, via))
+    if until is None or not route.cool_down:
         return False
     now = monotonic()
     if now < until:
         return True
-    _down_until[route.origin] = now + CONNECT_TIMEOUT
+    _down_until[route.origin, via] = now + CONNECT_TIMEOUT
     return False
 
 
-def mark(route: Route, *, down: bool) -> None:
-    """Remember what was found of the gateway, for all clients of the process."""
+def mark(route: Route, via: Hashable, *, down: bool) -> None:
+    """Remember what was found of the gateway, for all clients that reach it in this way."""
     if down:
-        _down_until[route.origin] = monotonic() + route.cool_down
+        _down_until[route.origin, via] = monotonic() + route.cool_down
     else:
-        _down_until.pop(route.origin, None)
+        _down_until.pop((route.origin, via), None)
 
 
 def warn(outage: str, method: str, path: str) -> None:

@@ -3,6 +3,7 @@
 import functools
 import gc
 import inspect
+import os
 import threading
 import warnings
 from types import TracebackType
@@ -21,6 +22,10 @@ from .settings import GatewaySettings, from_environment
 _REGIONAL = frozenset({"api.eu.mistral.ai", "api.us.mistral.ai", "codestral.mistral.ai"})
 
 _lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_lock._at_fork_reinit)  # type: ignore[attr-defined]  # noqa: SLF001
 _in_force: list["Patch"] = []  # process-wide patches, the newest last
 
 

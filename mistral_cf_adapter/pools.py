@@ -45,7 +45,7 @@ class _State:
         self.sync: dict[_Key, Any] = {}
         self.by_loop: WeakKeyDictionary[Any, dict[_Key, Any]] = WeakKeyDictionary()
         self.without_loop: dict[_Key, Any] = {}
-        self.keepers: set[AsyncGenerator[None, None]] = set()
+        self.keepers: dict[int, AsyncGenerator[None, None]] = {}
 
 
 _state = _State()
@@ -105,8 +105,16 @@ def _clients_of_loop() -> dict[_Key, Any]:
     clients = _state.by_loop.get(loop)
     if clients is None:
         with _state.lock:
+            _forget_closed_loops()
             clients = _state.by_loop.setdefault(loop, {})
     return clients
+
+
+def _forget_closed_loops() -> None:
+    """Let go of loops that ended without closing their async generators."""
+    for loop in [loop for loop in _state.by_loop if loop.is_closed()]:
+        for client in _state.by_loop.pop(loop).values():
+            _state.keepers.pop(id(client), None)
 
 
 def _close_with_loop(clients: dict[_Key, Any], key: _Key) -> None:
@@ -117,17 +125,19 @@ def _close_with_loop(clients: dict[_Key, Any], key: _Key) -> None:
     moment at which its connections can still be closed properly.
     """
     keeper = _until_the_loop_ends(clients, key)
-    _state.keepers.add(keeper)
+    _state.keepers[id(clients[key])] = keeper
     with contextlib.suppress(StopIteration):
         keeper.__anext__().send(None)
 
 
 async def _until_the_loop_ends(clients: dict[_Key, Any], key: _Key) -> AsyncGenerator[None, None]:
     client = clients[key]
+    state = _state
     try:
         yield
     finally:
         clients.pop(key, None)
+        state.keepers.pop(id(client), None)
         await client.aclose()
 
 

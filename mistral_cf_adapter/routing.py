@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from time import time
 from typing import Any, NoReturn, cast
-from urllib.parse import urlsplit
 
 from . import errors
+from ._sdk import httpx
 from .options import PREFIX, GatewayConfigError, Layer, merged, rendered
 from .options import with_metadata_below as metadata_below
 from .settings import GatewaySettings
@@ -17,6 +17,7 @@ from .settings import GatewaySettings
 AUTHORIZATION = "cf-aig-authorization"
 METADATA = "cf-aig-metadata"
 BYOK_ALIAS = "cf-aig-byok-alias"
+CREDENTIALS = ("authorization", "x-api-key")
 MISTRAL_HOST = "api.mistral.ai"
 
 _CHAT = "/v1/chat/completions"
@@ -35,6 +36,7 @@ class Route:
     prefix: bytes
     provider: str
     provider_path: str
+    provider_raw_path: bytes
     provider_url: str
     compat_url: str
     options: Mapping[str, Any]
@@ -48,15 +50,18 @@ class Route:
     @classmethod
     def of(cls, settings: GatewaySettings, provider: str | None = None) -> "Route":
         """Work out the route for the settings, or for another provider of the same gateway."""
-        root = urlsplit(settings.root_url)
         provider = provider or settings.provider
+        provider_url = f"{settings.root_url}/{provider}"
         token, key = settings.token, settings.mistral_api_key
+        # As the HTTP library reads them, for requests are compared with these.
+        root, url = httpx.URL(settings.root_url), httpx.URL(provider_url)
         return cls(
-            origin=(root.scheme, root.hostname or "", root.port or _PORTS[root.scheme]),
-            prefix=f"{root.path}/".encode(),
+            origin=origin_of(root),
+            prefix=bytes(root.raw_path).rstrip(b"/") + b"/",
             provider=provider,
-            provider_path=f"{root.path}/{provider}",
-            provider_url=f"{settings.root_url}/{provider}",
+            provider_path=url.path,
+            provider_raw_path=bytes(url.raw_path),
+            provider_url=provider_url,
             compat_url=settings.compat_url,
             options=settings.options,
             stored_key=settings.stored_key,
@@ -85,7 +90,7 @@ class Route:
 
 def origin_of(url: Any) -> tuple[str, str, int]:
     """Return scheme, host and port, the default one if the URL names none."""
-    return url.scheme, url.host, url.port or _PORTS.get(url.scheme, 0)
+    return url.scheme, url.raw_host.decode("ascii"), url.port or _PORTS.get(url.scheme, 0)
 
 
 def path_below(route: Route, request: Any) -> str:
@@ -122,6 +127,11 @@ def outbound(route: Route, request: Any, layer: Layer | None) -> Any:
     _authorize(route, headers, stored_key=route.stored_key or bool(alias))
     if route.token is not None and AUTHORIZATION not in own:
         headers[AUTHORIZATION] = f"Bearer {route.token}"
+    for name in (*CREDENTIALS, AUTHORIZATION):
+        if name in headers and not _is_sendable(headers, name):
+            what = "api_key" if name == "authorization" else name
+            msg = f"{what} is empty, or has a line break or a control character in it"
+            raise GatewayConfigError(msg)
     if options.get("endpoint") == "compat" and request.url.path == route.provider_path + _CHAT:
         return _compat(route, request, headers)
     return copied(request, headers)
@@ -133,6 +143,19 @@ def uncovered(request: Any) -> Any:
     for name in own_headers(headers):
         del headers[name]
     return copied(request, headers)
+
+
+def without_gateways_own(headers: Any) -> Any:
+    """Return headers for a request that was meant for the gateway, and goes elsewhere.
+
+    `cf-access-*` lets a caller in where Cloudflare Access guards the gateway's host; cookies
+    are that host's too.
+    """
+    headers = headers.copy()
+    for name in {name.lower() for name in headers}:
+        if name.startswith("cf-") or name in ("cookie", "proxy-authorization"):
+            del headers[name]
+    return headers
 
 
 def _laid_over(route: Route, layer: Layer | None) -> tuple[Mapping[str, Any], Mapping[str, str]]:
@@ -165,15 +188,12 @@ def _trace(headers: Any) -> dict[str, str]:
 
 def _authorize(route: Route, headers: Any, *, stored_key: bool) -> None:
     if stored_key:
-        headers.pop("authorization", None)
-        headers.pop("x-api-key", None)
+        for name in CREDENTIALS:
+            headers.pop(name, None)
         return
     if len(headers.get_list("authorization")) > 1:
         # The SDK sends both where a call spells the header in another case; the call's is last.
         headers["authorization"] = headers.get_list("authorization")[-1]
-    if "authorization" in headers and not _is_sendable(headers):
-        msg = "api_key is empty, or has a line break or a control character in it"
-        raise GatewayConfigError(msg)
     if "authorization" in headers or "x-api-key" in headers:
         return
     if route.mistral_api_key is None:
@@ -185,14 +205,13 @@ def _authorize(route: Route, headers: Any, *, stored_key: bool) -> None:
     headers["Authorization"] = f"Bearer {route.mistral_api_key}"
 
 
-def _is_sendable(headers: Any) -> bool:
-    """Tell whether the HTTP library takes the key; its own refusal would quote it.
+def _is_sendable(headers: Any, name: str) -> bool:
+    """Tell whether the HTTP library takes a secret; its own refusal would quote it.
 
     It is asked and does not raise, so that no frame of a traceback has the key in a variable.
     """
-    authorization: str = headers["authorization"]
-    key = authorization.lower().removeprefix("bearer").strip()
-    return bool(key) and authorization.isprintable()
+    value: str = headers[name]
+    return bool(value.lower().removeprefix("bearer").strip()) and value.isprintable()
 
 
 def copied(request: Any, headers: Any, url: Any = None) -> Any:
@@ -212,7 +231,7 @@ def _compat(route: Route, request: Any, headers: Any) -> Any:
     body = json.loads(request.content)
     if "/" not in str(body.get("model", "")):
         body["model"] = f"{route.provider}/{body['model']}"
-    content = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+    content = json.dumps(body, separators=(",", ":")).encode()
     for name in ("host", "content-length"):
         headers.pop(name, None)
     return type(request)(

@@ -18,8 +18,8 @@ from .drains import adrain, drain
 # Streams of these end with `data: [DONE]`; the others have no such mark.
 _MARKED = frozenset({"/v1/chat/completions", "/v1/fim/completions", "/v1/agents/completions"})
 _EVENT_STREAM = "text/event-stream"
-_UNREADABLE = frozenset({"br", "zstd"})  # no decoder for these in Python's own library
 _ZIPPED = frozenset({"gzip", "deflate"})
+_READABLE = _ZIPPED | {"", "identity"}  # no decoder for others in Python's own library
 _MESSAGES = frozenset({"message", "messages"})
 
 
@@ -44,7 +44,7 @@ def watch(response: Any) -> None:
 
     What arrived before stays with the caller. A reader that stops early sees no error.
     """
-    if _coding(response) not in _UNREADABLE:
+    if _coding(response) in _READABLE:
         library = sys.modules[type(response).__module__.partition(".")[0]]
         response.stream = _watched_class(library)(response)
 
@@ -208,7 +208,7 @@ class Watch:
 def _error_in(found: Mapping[str, Any]) -> str | None:
     """Return the message if an object is an error of the gateway's or of Mistral's."""
     is_error = found.get("object") == "error" or found.get("success") is False
-    if not is_error and "error" not in found:
+    if not is_error and found.get("error") is None:
         return None
     detail: Any = found.get("error")
     if isinstance(detail, list):
@@ -284,7 +284,7 @@ def _watched_class(library: Any) -> type[Any]:
         async def aclose(self) -> None:
             try:
                 if (rest := self._left()) is not None:
-                    await adrain(rest)
+                    await adrain(rest, self._response)
             finally:
                 await self._inner.aclose()
 

@@ -17,19 +17,19 @@ from .routing import Route
 class SharedClient:
     """The front of a process's pool: opens nothing until it is used, and closes nothing."""
 
-    __slots__ = ("_config",)
+    __slots__ = ("config",)
 
     follow_redirects = True
     max_redirects = 20
 
     def __init__(self, config: PoolConfig) -> None:
-        self._config = config
+        self.config = config
 
     def build_request(self, *args: Any, **kwargs: Any) -> Any:
-        return pools.sync_client(self._config).build_request(*args, **kwargs)
+        return pools.sync_client(self.config).build_request(*args, **kwargs)
 
     def send(self, request: Any, **kwargs: Any) -> Any:
-        return pools.sync_client(self._config).send(request, **kwargs)
+        return pools.sync_client(self.config).send(request, **kwargs)
 
     def close(self) -> None:
         """Do nothing: other clients share the pool."""
@@ -38,22 +38,25 @@ class SharedClient:
 class AsyncSharedClient:
     """The front of an event loop's pool: opens nothing until used, and closes nothing."""
 
-    __slots__ = ("_config",)
+    __slots__ = ("config",)
 
     follow_redirects = True
     max_redirects = 20
 
     def __init__(self, config: PoolConfig) -> None:
-        self._config = config
+        self.config = config
 
     def build_request(self, *args: Any, **kwargs: Any) -> Any:
-        return pools.async_client(self._config).build_request(*args, **kwargs)
+        return pools.async_client(self.config).build_request(*args, **kwargs)
 
     async def send(self, request: Any, **kwargs: Any) -> Any:
-        return await pools.async_client(self._config).send(request, **kwargs)
+        return await pools.async_client(self.config).send(request, **kwargs)
 
     async def aclose(self) -> None:
         """Do nothing: other clients share the pool."""
+
+
+_SHARED = (SharedClient, AsyncSharedClient)
 
 
 class _Shell:
@@ -61,7 +64,7 @@ class _Shell:
 
     def __init__(self, inner: Any, route: Route) -> None:
         self.inner = inner
-        self._route = route
+        self.route = route
         follows = getattr(inner, "follow_redirects", True)
         self._max_redirects: int = getattr(inner, "max_redirects", 20) if follows else 0
         # Redirects are followed here, hop by hop; a client of another make may not take the word.
@@ -75,19 +78,19 @@ class _Shell:
                 "it, or build the client with follow_redirects=False"
             )
             raise GatewayConfigError(msg)
-        if route.stored_key and getattr(inner, "auth", None) is not None:
-            self._asked["auth"] = None
+        self._via = inner.config if isinstance(inner, _SHARED) else id(inner)
 
     def build_request(self, *args: Any, **kwargs: Any) -> Any:
         try:
             return self.inner.build_request(*args, **kwargs)
         except UnicodeEncodeError:
             msg = "a header is not ASCII: look at api_key (or MISTRAL_API_KEY) and http_headers"
+        del kwargs  # a traceback may show what a frame holds
         raise GatewayConfigError(msg)
 
     def _withheld(self, step: Step, asked: dict[str, Any]) -> dict[str, Any]:
-        """Withhold the inner client's own credentials from hosts a redirect leads to."""
-        if not step.foreign or getattr(self.inner, "auth", None) is None:
+        """Withhold the inner client's own credentials where they are not meant to go."""
+        if not step.withhold or getattr(self.inner, "auth", None) is None:
             return asked
         return {**asked, "auth": None}
 
@@ -95,7 +98,7 @@ class _Shell:
         follow = asked.pop("follow_redirects", None)
         hops = 0 if follow is False else self._max_redirects
         asked.update(self._asked)
-        return exchange(self._route, request, max_redirects=hops)
+        return exchange(self.route, request, max_redirects=hops, via=self._via)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") or name == "inner":
@@ -103,7 +106,7 @@ class _Shell:
         return getattr(self.inner, name)
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} for {self._route.provider_url}>"
+        return f"<{type(self).__name__} for {self.route.provider_url}>"
 
 
 class GatewayClient(_Shell):
@@ -163,7 +166,7 @@ class AsyncGatewayClient(_Shell):
 
 
 def _takes_follow_redirects(client: Any) -> bool:
-    if isinstance(client, SharedClient | AsyncSharedClient):
+    if isinstance(client, _SHARED):
         return True
     try:
         parameters = inspect.signature(client.send).parameters.values()

@@ -151,9 +151,14 @@ def test_the_cool_down_holds_for_all_clients_of_one_gateway(build, gateway, mist
     assert [len(gateway.requests), len(mistral.requests)] == [1, 2]
 
 
+def way_of(client):
+    shell = client.sdk_configuration.client
+    return shell.route.origin, shell._via
+
+
 def test_after_the_cool_down_the_gateway_is_tried_again(build, gateway, mistral):
     client = build()
-    fallback._down_until[client.sdk_configuration.client._route.origin] = 0.0
+    fallback._down_until[way_of(client)] = 0.0
     SYNC.chat(client)
     SYNC.chat(client)
     assert [len(gateway.requests), len(mistral.requests)] == [2, 0]
@@ -161,9 +166,9 @@ def test_after_the_cool_down_the_gateway_is_tried_again(build, gateway, mistral)
 
 
 def test_one_request_tries_while_the_others_wait_for_what_it_finds(build, gateway):
-    route = build().sdk_configuration.client._route
-    fallback._down_until[route.origin] = 0.0
-    assert [fallback.is_down(route) for _ in range(3)] == [False, True, True]
+    route, via = build().sdk_configuration.client.route, "these connections"
+    fallback._down_until[route.origin, via] = 0.0
+    assert [fallback.is_down(route, via) for _ in range(3)] == [False, True, True]
 
 
 def test_no_cool_down_means_that_the_gateway_always_comes_first(build, gateway, mistral):

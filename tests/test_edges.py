@@ -1,0 +1,194 @@
+"""Odd addresses, clients and timings at which the gateway could be missed or a secret shown."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+from types import SimpleNamespace
+
+import pytest
+from calling import ASYNC, STREAM, SYNC
+from recording import CHAT, TEXT, Reply, stream
+
+from mistral_cf_adapter import (
+    GatewayConfigError,
+    GatewayStreamError,
+    _sdk,
+    attachment,
+    drains,
+    fallback,
+    gateway_options,
+    make_client,
+    pools,
+)
+from mistral_cf_adapter.routing import route_of
+
+URLS = [
+    "https://xn--mnchen-3ya.example",
+    "https://münchen.example",
+    "https://AI.Example.com:443/v1/a/g",
+    "https://ai.example.com/team%20a",
+    "https://ai.example.com/a%2fb",
+    "https://ai.example.com/caf\u00e9",
+    "http://[::1]:8080/v1/a/g",
+]
+
+
+@pytest.mark.parametrize("url", URLS)
+def test_an_address_is_recognised_however_it_is_written(make_settings, url):
+    try:
+        route = route_of(make_settings(base_url=url))
+    except GatewayConfigError:
+        return  # refused before anything is sent
+    for path in ("", "/v1/chat/completions"):
+        assert route.covers(_sdk.httpx.URL(route.provider_url + path))
+    chat = _sdk.httpx.URL(f"{route.provider_url}/v1/chat/completions")
+    assert chat.path.removeprefix(route.provider_path) == "/v1/chat/completions"
+    assert bytes(chat.raw_path).removeprefix(route.provider_raw_path) == b"/v1/chat/completions"
+
+
+def test_a_path_with_escapes_has_all_that_others_have(gateway, make_settings):
+    client = make_client(make_settings(base_url=f"{gateway.origin}/team%20a"))
+    with gateway_options(endpoint="compat"):
+        SYNC.chat(client)
+    assert gateway.last.path == "/team%20a/compat/chat/completions"
+    gateway.replies.append(Reply(200, b": ping\n\n", {"content-type": "text/event-stream"}))
+    with pytest.raises(GatewayStreamError):
+        STREAM.chat(client)
+
+
+def test_a_shell_of_a_moment_ago_is_not_used_again(make_settings, gateway):
+    client = make_client(make_settings())
+    configuration = client.sdk_configuration
+    state = configuration.__dict__[attachment._STATE]
+    stale = configuration.client
+    attachment.attach(client, make_settings(token="other"), route_of(make_settings(token="other")))
+    state.shells["client"] = stale  # as a thread does that read the route before the change
+    SYNC.chat(client)
+    assert gateway.last.gateway["cf-aig-authorization"] == "Bearer other"
+
+
+def test_no_event_loop_is_kept_once_it_has_ended(client, mode):
+    if not mode.is_async:
+        pytest.skip("a loop is for async calls")
+    for _ in range(3):
+        mode.chat(client)
+    gc.collect()
+    assert pools._state.keepers == {}
+    assert len(pools._state.by_loop) == 0
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # nobody closed what was the loop's
+def test_a_loop_that_is_only_closed_is_let_go_by_the_next(client):
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(ASYNC.achat(client))
+    loop.close()
+    del loop
+    ASYNC.chat(client)
+    gc.collect()
+    assert pools._state.keepers == {}
+
+
+def test_what_lets_a_caller_in_at_the_gateways_host_stays_there(
+    make_settings, elsewhere, monkeypatch
+):
+    monkeypatch.setattr(fallback, "MISTRAL_URL", elsewhere.origin)
+    monkeypatch.setattr(fallback, "_down_until", {})
+    settings = make_settings(fallback="direct", base_url="http://127.0.0.1:9/v1/a/g")
+    access = {"CF-Access-Client-Secret": "access", "Cookie": "CF_Authorization=x", "x-mine": "1"}
+    SYNC.chat(make_client(settings), http_headers=access)
+    arrived = {name.lower() for name, _ in elsewhere.last.headers}
+    assert not {"cf-access-client-secret", "cookie"} & arrived
+    assert "x-mine" in arrived
+
+
+def test_a_redirect_elsewhere_does_not_take_it_along(gateway, client, elsewhere):
+    gateway.replies.append(Reply.redirect(f"{elsewhere.origin}{CHAT}"))
+    SYNC.chat(client, http_headers={"CF-Access-Client-Secret": "access"})
+    assert elsewhere.last.header("cf-access-client-secret") is None
+
+
+def test_one_clients_broken_connections_are_not_anothers(gateway, make_settings, monkeypatch):
+    monkeypatch.setattr(fallback, "_down_until", {})
+    settings = make_settings(fallback="direct")
+
+    def broken(request):
+        msg = "a proxy of its own"
+        raise _sdk.httpx.ConnectError(msg, request=request)
+
+    with _sdk.httpx.Client(transport=_sdk.httpx.MockTransport(broken)) as http:
+        client = make_client(settings, client=http)
+        with pytest.raises(_sdk.httpx.ConnectError):
+            SYNC.chat(client)
+    assert SYNC.chat(make_client(settings)) == TEXT
+    assert len(gateway.requests) == 1
+
+
+def test_a_probe_that_ends_in_another_error_leaves_no_cool_down(gateway, make_settings):
+    client = make_client(make_settings(fallback="direct"))
+    shell = client.sdk_configuration.client
+    fallback._down_until[shell.route.origin, shell._via] = 0.0
+    gateway.replies.append(Reply(200, b"{}", {"content-type": "application/json"}, cut=True))
+    with pytest.raises(_sdk.httpx.RemoteProtocolError):
+        SYNC.chat(client)
+    assert fallback._down_until == {}
+
+
+def test_no_cool_down_means_no_probe_either(make_settings):
+    settings = make_settings(fallback="direct").model_copy(update={"fallback_cooldown": 0})
+    client = make_client(settings)
+    shell = client.sdk_configuration.client
+    fallback.mark(shell.route, shell._via, down=True)
+    assert [fallback.is_down(shell.route, shell._via) for _ in range(2)] == [False, False]
+    fallback.mark(shell.route, shell._via, down=False)
+
+
+@pytest.mark.parametrize("by", ["block", "call", "setting"])
+def test_a_stored_key_is_not_overruled_by_the_http_clients_own(gateway, make_settings, by):
+    stored = {"byok": True, "mistral_api_key": None} if by == "setting" else {}
+    call = {"http_headers": {"cf-aig-byok-alias": "production"}} if by == "call" else {}
+    with _sdk.httpx.Client(auth=("user", "word")) as http:
+        client = make_client(make_settings(**stored), client=http)
+        with gateway_options(byok_alias="production" if by == "block" else None):
+            SYNC.chat(client, **call)
+    assert gateway.last.header("authorization") is None
+
+
+@pytest.mark.parametrize("direct", [False, True])
+def test_half_a_character_passes_compat_as_it_passes_elsewhere(
+    gateway, make_settings, elsewhere, monkeypatch, direct
+):
+    monkeypatch.setattr(fallback, "MISTRAL_URL", elsewhere.origin)
+    monkeypatch.setattr(fallback, "_down_until", {})
+    there = {"base_url": "http://127.0.0.1:9/v1/a/g", "fallback": "direct"} if direct else {}
+    with gateway_options(endpoint="compat"):
+        SYNC.chat(make_client(make_settings(**there)), "half a \ud83d")
+    arrived = (elsewhere if direct else gateway).last
+    assert arrived.json["messages"][0]["content"] == "half a \ud83d"
+
+
+@pytest.mark.parametrize("name", ["cf-aig-authorization", "x-api-key", "Authorization"])
+def test_a_secret_with_a_line_break_is_refused_without_being_quoted(client, gateway, name):
+    with pytest.raises(GatewayConfigError) as caught:
+        SYNC.chat(client, http_headers={name: "Bearer hush-hush\n"})
+    assert "hush" not in str(caught.value)
+    assert gateway.requests == []
+
+
+def test_a_stream_in_a_coding_of_two_is_left_to_the_http_library(gateway, client):
+    reply = stream()
+    gateway.replies.append(
+        Reply(200, reply.payload, {**reply.all_headers(), "content-encoding": "identity, identity"})
+    )
+    assert STREAM.chat(client) == TEXT
+
+
+def test_without_a_thread_to_spare_a_stream_is_closed_and_whole(client, monkeypatch):
+    class NoThread(threading.Thread):
+        def start(self):
+            msg = "can't start new thread"
+            raise RuntimeError(msg)
+
+    monkeypatch.setattr(drains, "threading", SimpleNamespace(Thread=NoThread))
+    assert STREAM.chat(client) == TEXT
