@@ -127,11 +127,11 @@ def outbound(route: Route, request: Any, layer: Layer | None) -> Any:
     _authorize(route, headers, stored_key=route.stored_key or bool(alias))
     if route.token is not None and AUTHORIZATION not in own:
         headers[AUTHORIZATION] = f"Bearer {route.token}"
-    for name in (*CREDENTIALS, AUTHORIZATION):
-        if name in headers and not _is_sendable(headers, name):
-            what = "api_key" if name == "authorization" else name
-            msg = f"{what} is empty, or has a line break or a control character in it"
-            raise GatewayConfigError(msg)
+    unsendable = _unsendable(headers)
+    if unsendable is not None:
+        del headers, own  # a traceback may show what a frame holds
+        msg = f"{unsendable} is empty, or has a line break or a control character in it"
+        raise GatewayConfigError(msg)
     if options.get("endpoint") == "compat" and request.url.path == route.provider_path + _CHAT:
         return _compat(route, request, headers)
     return copied(request, headers)
@@ -205,13 +205,13 @@ def _authorize(route: Route, headers: Any, *, stored_key: bool) -> None:
     headers["Authorization"] = f"Bearer {route.mistral_api_key}"
 
 
-def _is_sendable(headers: Any, name: str) -> bool:
-    """Tell whether the HTTP library takes a secret; its own refusal would quote it.
-
-    It is asked and does not raise, so that no frame of a traceback has the key in a variable.
-    """
-    value: str = headers[name]
-    return bool(value.lower().removeprefix("bearer").strip()) and value.isprintable()
+def _unsendable(headers: Any) -> str | None:
+    """Name a secret that the HTTP library would refuse, with a message that quotes it."""
+    for name in (*CREDENTIALS, AUTHORIZATION):
+        value: str = headers.get(name, "-")
+        if not value.lower().removeprefix("bearer").strip() or not value.isprintable():
+            return "api_key" if name == "authorization" else name
+    return None
 
 
 def copied(request: Any, headers: Any, url: Any = None) -> Any:

@@ -143,7 +143,7 @@ def _adapted(stage: Stage, *, asynchronous: bool, timeout_ms: int) -> Iterator[t
     configuration = sdk.sdk_configuration
     shell: Any = configuration.async_client if asynchronous else configuration.client
     pool = pools.async_client if asynchronous else pools.sync_client
-    yield sdk, lambda: pool(shell.inner._config)
+    yield sdk, lambda: pool(shell.inner.config)
 
 
 @functools.cache
