@@ -5,7 +5,7 @@ from collections.abc import Generator, Hashable
 from time import perf_counter
 from typing import Any, Literal, NamedTuple
 
-from . import calls, errors, fallback, streams
+from . import buffered, calls, errors, fallback, streams
 from .options import current_layer
 from .routing import (
     ATTEMPT,
@@ -203,7 +203,7 @@ class _Exchange:
         if streams.is_event_stream(response):
             streams.watch(response)
             return response, False
-        events = streams.in_events(response)
+        events = buffered.in_events(response)
         return (response, False) if events is None else (events, True)
 
     def _hide_request(self, error: Exception) -> None:

@@ -1,7 +1,6 @@
-"""Streamed answers: none that broke off is taken for whole, none in one piece is lost.
+"""Streamed answers: none that broke off is taken for whole.
 
-The SDK ends a stream that breaks off as if it were complete, and fails on an answer that the
-gateway made in one piece (it does so when guardrails or response DLP are on).
+The SDK ends a stream that breaks off as if it were complete.
 """
 
 import json
@@ -9,7 +8,6 @@ import sys
 import zlib
 from collections.abc import AsyncGenerator, Generator, Mapping
 from functools import cache
-from itertools import zip_longest
 from typing import Any, cast
 
 from . import errors
@@ -17,15 +15,14 @@ from .drains import adrain, drain
 
 # Streams of these end with `data: [DONE]`; the others have no such mark.
 _MARKED = frozenset({"/v1/chat/completions", "/v1/fim/completions", "/v1/agents/completions"})
-_EVENT_STREAM = "text/event-stream"
+EVENT_STREAM = "text/event-stream"
 _ZIPPED = frozenset({"gzip", "deflate"})
 _READABLE = _ZIPPED | {"", "identity"}  # no decoder for others in Python's own library
-_MESSAGES = frozenset({"message", "messages"})
 
 
 def wanted(request: Any) -> bool:
     """Tell whether the SDK asked for an event stream."""
-    return bool(request.headers.get("accept") == _EVENT_STREAM)
+    return bool(request.headers.get("accept") == EVENT_STREAM)
 
 
 def is_marked(path: str) -> bool:
@@ -36,7 +33,7 @@ def is_marked(path: str) -> bool:
 def is_event_stream(response: Any) -> bool:
     """Tell whether a response is what the SDK's stream methods accept."""
     content_type: str = response.headers.get("content-type", "")
-    return content_type.partition(";")[0].strip().lower() == _EVENT_STREAM
+    return content_type.partition(";")[0].strip().lower() == EVENT_STREAM
 
 
 def watch(response: Any) -> None:
@@ -52,62 +49,6 @@ def watch(response: Any) -> None:
 def _coding(response: Any) -> str:
     coding: str = response.headers.get("content-encoding", "")
     return coding.strip().lower()
-
-
-def in_events(response: Any) -> Any:
-    """Return an event stream that says what a whole chat answer says, if it is one."""
-    try:
-        answer = json.loads(response.content)
-        chunks = _as_chunks(answer)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        return None
-    headers = response.headers.copy()
-    for name in ("content-length", "content-encoding", "transfer-encoding"):
-        headers.pop(name, None)
-    headers["content-type"] = _EVENT_STREAM
-    events = [*map(json.dumps, chunks), "[DONE]"]
-    library = sys.modules[type(response).__module__.partition(".")[0]]
-    return type(response)(
-        response.status_code,
-        headers=headers,
-        # Unread, as a stream is when it arrives: the SDK's tracing goes by that.
-        stream=library.ByteStream("".join(f"data: {event}\n\n" for event in events).encode()),
-        request=response.request,
-        extensions=response.extensions,
-    )
-
-
-def _as_chunks(answer: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return one chunk, or one for each message where a choice has several."""
-    deltas = [_as_deltas(choice) for choice in answer["choices"]]
-    chunks = [
-        {**answer, "object": "chat.completion.chunk", "choices": [*filter(None, choices)]}
-        for choices in zip_longest(*deltas)
-    ]
-    for chunk in chunks[:-1]:
-        chunk.pop("usage", None)
-    return chunks or [{**answer, "object": "chat.completion.chunk"}]
-
-
-def _as_deltas(choice: dict[str, Any]) -> list[dict[str, Any]]:
-    others = {name: value for name, value in choice.items() if name not in _MESSAGES}
-    if choice.get("message") is not None:
-        return [{**others, "delta": _as_delta(choice["message"])}]
-    deltas = [
-        {**others, "finish_reason": None, "delta": {**_as_delta(message), "index": index}}
-        for index, message in enumerate(choice["messages"])
-    ]
-    deltas[-1:] = [{**delta, **others} for delta in deltas[-1:]]
-    return deltas
-
-
-def _as_delta(message: dict[str, Any]) -> dict[str, Any]:
-    delta = {name: value for name, value in message.items() if name != "prefix"}
-    calls: list[dict[str, Any]] = message.get("tool_calls") or []
-    if len({call.get("index") for call in calls} - {None}) < len(calls):
-        # A reader puts the pieces of a call together by its index; whole answers may have none.
-        delta["tool_calls"] = [{**call, "index": index} for index, call in enumerate(calls)]
-    return delta
 
 
 class Watch:
@@ -250,10 +191,11 @@ def _watched_class(library: Any) -> type[Any]:
                         raise error  # noqa: TRY301 - what came before it goes out first
                 self._rest = None
                 self._watch.end()
-            except Exception:
+            except Exception as error:
                 self._rest = None
                 self._response.close()
                 if not self._watch.done:
+                    self._name_log(error)
                     raise
 
         async def __aiter__(self) -> AsyncGenerator[bytes, None]:
@@ -268,10 +210,11 @@ def _watched_class(library: Any) -> type[Any]:
                         raise error  # noqa: TRY301 - what came before it goes out first
                 self._rest = None
                 self._watch.end()
-            except Exception:
+            except Exception as error:
                 self._rest = None
                 await self._response.aclose()
                 if not self._watch.done:
+                    self._name_log(error)
                     raise
 
         def close(self) -> None:
@@ -287,6 +230,12 @@ def _watched_class(library: Any) -> type[Any]:
                     await adrain(rest, self._response)
             finally:
                 await self._inner.aclose()
+
+        def _name_log(self, error: Exception) -> None:
+            """Have an error of the HTTP library's tell the log id; those of ours do already."""
+            log_id = self._response.headers.get("cf-aig-log-id")
+            if log_id and not isinstance(error, errors.GatewayError):
+                error.add_note(f"cf-aig-log-id: {log_id}")
 
         def _left(self) -> Any:
             """Return what there is to read after the end mark, once."""

@@ -8,7 +8,7 @@ import threading
 from types import SimpleNamespace
 
 import pytest
-from calling import ASYNC, STREAM, SYNC
+from calling import ASYNC, ASYNC_STREAM, STREAM, SYNC
 from recording import CHAT, TEXT, Reply, stream
 
 from mistral_cf_adapter import (
@@ -192,3 +192,12 @@ def test_without_a_thread_to_spare_a_stream_is_closed_and_whole(client, monkeypa
 
     monkeypatch.setattr(drains, "threading", SimpleNamespace(Thread=NoThread))
     assert STREAM.chat(client) == TEXT
+
+
+@pytest.mark.parametrize("streaming", [STREAM, ASYNC_STREAM], ids=lambda mode: mode.name)
+def test_a_connection_that_breaks_within_a_stream_tells_the_log_id(gateway, client, streaming):
+    kind = {"content-type": "text/event-stream", "cf-aig-log-id": "log-1"}
+    gateway.replies.append(Reply(200, b": ping\n\n" * 9, kind, cut=True))
+    with pytest.raises(_sdk.httpx.RemoteProtocolError) as caught:
+        streaming.chat(client)
+    assert "cf-aig-log-id: log-1" in caught.value.__notes__
