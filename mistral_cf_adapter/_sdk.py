@@ -71,6 +71,11 @@ else:
     ROOT: str = "mistralai.client"
 
 
+def library_of(thing: object) -> ModuleType:
+    """Return the HTTP library, httpx or httpx2, that a request or response is of."""
+    return sys.modules[type(thing).__module__.partition(".")[0]]
+
+
 def check_seams() -> None:
     """Raise unless the installed SDK has every place the adapter holds on to.
 

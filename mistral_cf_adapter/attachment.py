@@ -32,14 +32,22 @@ _OWN_CONNECTIONS = "mistralai.extra."
 Change = Callable[[GatewaySettings], GatewaySettings]
 
 _change: Change | None = None
-_lock = threading.RLock()
 _subclasses: dict[type, type] = {}
 
 
-# A forked child must not wait for a thread of its parent's. The bound method keeps no module alive
-# for longer than its time, which would have sockets collected with warnings at the end.
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_lock._at_fork_reinit)  # type: ignore[attr-defined]  # noqa: SLF001
+def process_lock() -> Any:
+    """Return a lock that a forked child need not wait for, whichever thread of its parent's had it.
+
+    The bound method that frees it keeps no module alive for longer than its time, which would
+    have sockets collected with warnings at the end.
+    """
+    lock: Any = threading.RLock()
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=lock._at_fork_reinit)  # noqa: SLF001
+    return lock
+
+
+_lock = process_lock()
 
 
 class Attachment:

@@ -4,10 +4,10 @@ The gateway answers so when guardrails or response DLP are on, and the SDK fails
 """
 
 import json
-import sys
 from itertools import zip_longest
 from typing import Any
 
+from ._sdk import library_of
 from .streams import EVENT_STREAM
 
 _MESSAGES = frozenset({"message", "messages"})
@@ -24,13 +24,12 @@ def in_events(response: Any) -> Any:
     for name in ("content-length", "content-encoding", "transfer-encoding"):
         headers.pop(name, None)
     headers["content-type"] = EVENT_STREAM
-    events = [*map(json.dumps, chunks), "[DONE]"]
-    library = sys.modules[type(response).__module__.partition(".")[0]]
+    body = "".join(f"data: {event}\n\n" for event in [*map(json.dumps, chunks), "[DONE]"])
     return type(response)(
         response.status_code,
         headers=headers,
         # Unread, as a stream is when it arrives: the SDK's tracing goes by that.
-        stream=library.ByteStream("".join(f"data: {event}\n\n" for event in events).encode()),
+        stream=library_of(response).ByteStream(body.encode()),
         request=response.request,
         extensions=response.extensions,
     )

@@ -1,11 +1,11 @@
 """One exchange with the gateway, step by step; the transport does the steps, sync or async."""
 
-import sys
 from collections.abc import Generator, Hashable
 from time import perf_counter
 from typing import Any, Literal, NamedTuple
 
 from . import buffered, calls, errors, fallback, streams
+from ._sdk import library_of
 from .options import current_layer
 from .routing import (
     ATTEMPT,
@@ -14,6 +14,7 @@ from .routing import (
     ROUTED,
     Route,
     copied,
+    has_credentials,
     inbound,
     origin_of,
     outbound,
@@ -61,8 +62,16 @@ class _Exchange:
     """One request of the SDK's, and what is known of its answer so far."""
 
     __slots__ = (
-        *("direct", "foreign", "home", "max_redirects", "request", "response", "route"),
-        *("sent", "via"),
+        "direct",
+        "foreign",
+        "home",
+        "max_redirects",
+        "path",
+        "request",
+        "response",
+        "route",
+        "sent",
+        "via",
     )
 
     def __init__(self, route: Route, request: Any, max_redirects: int, via: Hashable) -> None:
@@ -71,6 +80,7 @@ class _Exchange:
         self.max_redirects = max_redirects
         self.via = via
         self.home = origin_of(request.url)
+        self.path = path_below(route, request)
         self.response: Any = None
         self.sent = False
         """The body left, and something answered."""
@@ -83,7 +93,7 @@ class _Exchange:
         outgoing = outbound(self.route, self.request, current_layer())
         facts = {
             "method": self.request.method,
-            "path": path_below(self.route, self.request),
+            "path": self.path,
             "attempt": _counted(self.request),
         }
         started = perf_counter()
@@ -94,8 +104,8 @@ class _Exchange:
             facts["direct"] = self.direct
             calls.report(self.response, facts, perf_counter() - started)
             raise
-        answer, buffered = self._streamed()
-        facts |= {"direct": self.direct, "buffered": buffered}
+        answer, in_one_piece = self._streamed()
+        facts |= {"direct": self.direct, "buffered": in_one_piece}
         calls.report(self.response, facts, perf_counter() - started)
         return answer if self.direct else inbound(answer)
 
@@ -119,7 +129,7 @@ class _Exchange:
             outage = yield from self._outage(outgoing)
         if outage is None:
             return
-        fallback.warn(outage, self.request.method, path_below(self.route, self.request))
+        fallback.warn(outage, self.request.method, self.path)
         self.direct, self.response = True, None
         try:
             yield from self._answer(direct)
@@ -146,8 +156,7 @@ class _Exchange:
         fallback.mark(self.route, self.via, down=outage is not None)
         if outage is None or not self.sent or fallback.is_replayable(self.request):
             return outage
-        path = path_below(self.route, self.request)
-        fallback.warn_of_stream(outage, self.request.method, path)
+        fallback.warn_of_stream(outage, self.request.method, self.path)
         return None
 
     def _answer(self, outgoing: Any) -> Flow:
@@ -162,7 +171,7 @@ class _Exchange:
         """
         for _ in range(self.max_redirects + 1):
             self.foreign = origin_of(outgoing.url) != self.home
-            withhold = self.foreign or not any(name in outgoing.headers for name in CREDENTIALS)
+            withhold = self.foreign or not has_credentials(outgoing)
             response = self.response = yield Step("send", outgoing, withhold)
             self.sent = True
             following = redirected(self.route, outgoing, response)
@@ -176,9 +185,8 @@ class _Exchange:
                 )
                 raise errors.of_kind(errors.GatewayRedirectError, message, response)
             outgoing = following
-        library = sys.modules[type(self.request).__module__.partition(".")[0]]
         msg = "Exceeded maximum allowed redirects."
-        raise library.TooManyRedirects(msg, request=self.request)
+        raise library_of(self.request).TooManyRedirects(msg, request=self.request)
 
     def _is_to_be_read(self) -> bool:
         """Tell whether an answer must be whole before the SDK sees it: errors, and no-streams."""
@@ -198,7 +206,7 @@ class _Exchange:
         response = self.response
         if response.status_code != 200 or not streams.wanted(self.request):
             return response, False
-        if not streams.is_marked(path_below(self.route, self.request)):
+        if not streams.is_marked(self.path):
             return response, False
         if streams.is_event_stream(response):
             streams.watch(response)

@@ -5,13 +5,13 @@ What the gateway itself answers is none: a limit or a guardrail stays one.
 """
 
 import json
-import logging
 from collections.abc import Hashable
 from time import monotonic
 from typing import Any
 
 from . import errors
 from ._sdk import MISTRAL_URL
+from .calls import logger
 from .routing import CREDENTIALS, Route, copied, without_gateways_own
 
 CONNECT_TIMEOUT = 5.0  # seconds
@@ -19,7 +19,6 @@ CONNECT_TIMEOUT = 5.0  # seconds
 _UNREACHABLE = frozenset({"ConnectError", "ConnectTimeout"})  # of httpx and of httpx2
 _EDGE = frozenset({502, 503, 504, *range(520, 531)})
 
-logger = logging.getLogger("mistral_cf_adapter")
 _down_until: dict[Hashable, float] = {}
 
 
@@ -34,6 +33,7 @@ def direct_request(route: Route, request: Any, outgoing: Any) -> Any:
     keys = {name: outgoing.headers[name] for name in CREDENTIALS if name in outgoing.headers}
     if not keys:
         return None
+    # Taken before anything is sent: the HTTP client's own auth writes into the headers it sends.
     headers = without_gateways_own(request.headers)
     headers.update(keys)
     path = bytes(request.url.raw_path).removeprefix(route.provider_raw_path).decode("ascii")

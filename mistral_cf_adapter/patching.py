@@ -3,8 +3,6 @@
 import functools
 import gc
 import inspect
-import os
-import threading
 import warnings
 from types import TracebackType
 from typing import Any, Self
@@ -13,7 +11,7 @@ from weakref import ref
 
 from . import speedups
 from ._sdk import Mistral, check_seams, servers
-from .attachment import Attachment, attach, original_server
+from .attachment import Attachment, attach, original_server, process_lock
 from .client import give_clients
 from .options import GatewayConfigError
 from .routing import MISTRAL_HOST, route_of
@@ -21,11 +19,7 @@ from .settings import GatewaySettings, from_environment
 
 _REGIONAL = frozenset({"api.eu.mistral.ai", "api.us.mistral.ai", "codestral.mistral.ai"})
 
-_lock = threading.RLock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_lock._at_fork_reinit)  # type: ignore[attr-defined]  # noqa: SLF001
+_lock = process_lock()
 _in_force: list["Patch"] = []  # process-wide patches, the newest last
 
 

@@ -93,6 +93,11 @@ def origin_of(url: Any) -> tuple[str, str, int]:
     return url.scheme, url.raw_host.decode("ascii"), url.port or _PORTS.get(url.scheme, 0)
 
 
+def has_credentials(request: Any) -> bool:
+    """Tell whether a request brings a key of the user's own."""
+    return any(name in request.headers for name in CREDENTIALS)
+
+
 def path_below(route: Route, request: Any) -> str:
     """Return a request's path below the provider."""
     path: str = request.url.path

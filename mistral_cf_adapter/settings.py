@@ -25,6 +25,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from .baseurl import checked_base_url
 from .options import GatewayConfigError, GatewayOptions, explain, list_fields
 
+ENV_FILE = "CF_AIG_ENV_FILE"
 GATEWAY_URL = "https://gateway.ai.cloudflare.com/v1"
 
 # Names the world already has; the first one set wins. Everything else is CF_AIG_<NAME>.
@@ -186,8 +187,8 @@ class GatewaySettings(GatewayOptions, BaseSettings):
     def __init__(self, **values: Any) -> None:
         values = _veiled(_by_field(values))
         _reject_unknown(values, type(self))
-        if "CF_AIG_ENV_FILE" in os.environ:
-            values.setdefault("_env_file", os.environ["CF_AIG_ENV_FILE"])
+        if ENV_FILE in os.environ:
+            values.setdefault("_env_file", os.environ[ENV_FILE])
         _check_file(values.get("_env_file"))
         _report_rivals(values)
         try:
@@ -290,7 +291,7 @@ _from_environment: tuple[dict[str, str | None], GatewaySettings] | None = None
 def from_environment() -> GatewaySettings:
     """Return `GatewaySettings()`, without reading an unchanged environment twice."""
     global _from_environment  # noqa: PLW0603 - one environment a process, one memory of it
-    if "CF_AIG_ENV_FILE" in os.environ:
+    if ENV_FILE in os.environ:
         return GatewaySettings()
     # In any case, as pydantic-settings looks for them.
     now = {name: os.environ.get(name) for name in os.environ if name.lower() in _VARIABLES}
@@ -336,7 +337,7 @@ def _check_file(given: Any) -> None:
     files = cast("list[Any]", given) if isinstance(given, list | tuple) else [given]
     for file in files:
         if file is not None and not Path(file).expanduser().is_file():
-            msg = f"there is no file {file}, named by _env_file or CF_AIG_ENV_FILE"
+            msg = f"there is no file {file}, named by _env_file or {ENV_FILE}"
             raise GatewayConfigError(msg)
 
 

@@ -4,13 +4,13 @@ The SDK ends a stream that breaks off as if it were complete.
 """
 
 import json
-import sys
 import zlib
 from collections.abc import AsyncGenerator, Generator, Mapping
 from functools import cache
 from typing import Any, cast
 
 from . import errors
+from ._sdk import library_of
 from .drains import adrain, drain
 
 # Streams of these end with `data: [DONE]`; the others have no such mark.
@@ -42,8 +42,7 @@ def watch(response: Any) -> None:
     What arrived before stays with the caller. A reader that stops early sees no error.
     """
     if _coding(response) in _READABLE:
-        library = sys.modules[type(response).__module__.partition(".")[0]]
-        response.stream = _watched_class(library)(response)
+        response.stream = _watched_class(library_of(response))(response)
 
 
 def _coding(response: Any) -> str:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from mistral_cf_adapter import __version__
 from mistral_cf_adapter.options import GatewayConfigError
-from mistral_cf_adapter.settings import GatewaySettings, variables
+from mistral_cf_adapter.settings import ENV_FILE, GatewaySettings, variables
 
-from .origins import ENV_FILE, origins, secrets_of, shown, without_secrets
+from .origins import origins, secrets_of, shown, without_secrets
 
 if TYPE_CHECKING:
     from .diagnosis import Problem

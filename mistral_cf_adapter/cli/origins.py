@@ -13,11 +13,9 @@ from pydantic import SecretStr
 from pydantic_settings import DotEnvSettingsSource, EnvSettingsSource
 
 from mistral_cf_adapter.options import GatewayOptions
-from mistral_cf_adapter.settings import GatewaySettings, variables
+from mistral_cf_adapter.settings import ENV_FILE, GatewaySettings, variables
 
 from .flags import is_secret
-
-ENV_FILE = "CF_AIG_ENV_FILE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,18 +41,12 @@ def origins(given: Mapping[str, Any]) -> dict[str, Origin]:
     return {name: _origin(name, given, sources) for name in names}
 
 
-def env_file() -> Path | None:
-    """Return the file that `CF_AIG_ENV_FILE` names."""
-    name = os.environ.get(ENV_FILE)
-    return None if name is None else Path(name).expanduser()
-
-
 def _sources() -> dict[Literal["environment", "file"], EnvSettingsSource]:
     sources: dict[Literal["environment", "file"], EnvSettingsSource] = {
         "environment": EnvSettingsSource(GatewaySettings)
     }
-    file = env_file()
-    if file is not None:
+    if ENV_FILE in os.environ:
+        file = Path(os.environ[ENV_FILE]).expanduser()
         sources["file"] = DotEnvSettingsSource(GatewaySettings, env_file=file)
     return sources
 
