@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 from . import speedups
 from ._sdk import Mistral
 from .attachment import attach
+from .connections import PoolConfig
 from .options import GatewayConfigError
-from .pools import PoolConfig
 from .routing import route_of
 from .settings import GatewaySettings, from_environment
 from .transport import AsyncSharedClient, SharedClient

@@ -11,11 +11,13 @@ import contextlib
 import os
 import threading
 from collections.abc import AsyncGenerator
+from functools import cache, lru_cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from typing import Any, NamedTuple
+from typing import Any
 from weakref import WeakKeyDictionary
 
 from ._sdk import httpx
+from .connections import AsyncPool, Builder, Pool, PoolConfig
 
 # What httpx reads when a client is built: two pools differ when these do.
 _ENVIRONMENT = (
@@ -25,12 +27,7 @@ _ENVIRONMENT = (
 )
 
 
-class PoolConfig(NamedTuple):
-    """How a pool is set up."""
-
-    max_connections: int = 1000
-    keepalive_expiry: float = 60.0
-
+_LONGEST = 1024  # characters of a URL worth remembering
 
 _Environment = tuple[str | None, ...]
 _Key = tuple[PoolConfig, _Environment]
@@ -42,7 +39,7 @@ class _State:
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.ssl: dict[_Environment, Any] = {}
-        self.sync: dict[_Key, Any] = {}
+        self.sync: dict[_Key, Pool] = {}
         self.by_loop: WeakKeyDictionary[Any, dict[_Key, Any]] = WeakKeyDictionary()
         self.without_loop: dict[_Key, Any] = {}
         self.keepers: dict[int, AsyncGenerator[None, None]] = {}
@@ -51,104 +48,137 @@ class _State:
 _state = _State()
 
 
+def _environment() -> _Environment:
+    return tuple(map(os.environ.get, _ENVIRONMENT))
+
+
 def _key(config: PoolConfig) -> _Key:
-    return config, tuple(map(os.environ.get, _ENVIRONMENT))
+    return config, _environment()
 
 
-def _options(key: _Key) -> dict[str, Any]:
-    config, environment = key
+def _builder(kind: Any, environment: _Environment) -> Builder:
     context = _state.ssl.get(environment)
     if context is None:
         context = _state.ssl[environment] = httpx.create_ssl_context()
-    return {
-        "verify": context,
-        "follow_redirects": True,  # for clients that were patched once and are their own again
-        # Shared by strangers: what one is told to remember must not be sent for another.
-        "cookies": CookieJar(DefaultCookiePolicy(allowed_domains=[])),
-        "limits": httpx.Limits(
-            max_connections=config.max_connections,
-            max_keepalive_connections=config.max_connections,
-            keepalive_expiry=config.keepalive_expiry,
-        ),
-    }
+
+    def build(limits: Any) -> tuple[Any, bool]:
+        client = kind(
+            limits=limits,
+            verify=context,
+            follow_redirects=True,  # for clients that were patched once and are their own again
+            # Shared by strangers: what one is told to remember must not be sent for another.
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
+        )
+        # One that was built after the proxies changed is none for the calls to come.
+        return client, _environment() == environment
+
+    return build
 
 
-def sync_client(config: PoolConfig) -> Any:
-    """Return this process's client for a configuration, building it if need be."""
+@cache
+def _scribe() -> Any:
+    """Return a client that only builds requests: it needs neither TLS nor connections."""
+    return httpx.Client(transport=httpx.BaseTransport())
+
+
+def build_request(method: str, url: Any, *, params: Any = None, **kwargs: Any) -> Any:
+    """Build a request for any of the pools, as `httpx.Client.build_request()` does."""
+    if isinstance(url, str) and len(url) <= _LONGEST and "?" not in url:
+        # The library would take the URL apart twice, the second time to add no parameters.
+        url, params = _parsed(url), params or None
+    return _scribe().build_request(method, url, params=params, **kwargs)
+
+
+@lru_cache(maxsize=256)
+def _parsed(url: str) -> Any:
+    return httpx.URL(url)
+
+
+def sync_pool(config: PoolConfig) -> Pool:
+    """Return this process's pool for a configuration, building it if need be."""
     key = _key(config)
-    client = _state.sync.get(key)
-    if client is None:
+    pool = _state.sync.get(key)
+    if pool is None:
         with _state.lock:
-            client = _state.sync.get(key)
-            if client is None:
-                client = _state.sync[key] = httpx.Client(**_options(key))
+            pool = _state.sync.get(key)
+            if pool is None:
+                pool = _state.sync[key] = Pool(_builder(httpx.Client, key[1]), config)
+    return pool
+
+
+def async_pool(config: PoolConfig) -> Any:
+    """Return the running event loop's pool for a configuration, building it if need be."""
+    key = _key(config)
+    pools = _pools_of_loop()
+    pool = pools.get(key)
+    if pool is None:
+        with _state.lock:
+            pool = pools[key] = _async_pool(key, in_asyncio=pools is not _state.without_loop)
+        _close_with_loop(pools, key)
+    return pool
+
+
+def _async_pool(key: _Key, *, in_asyncio: bool) -> Any:
+    config, environment = key
+    build = _builder(httpx.AsyncClient, environment)
+    if in_asyncio:
+        return AsyncPool(build, config)
+    client, _ = build(config.limits(config.max_connections))
     return client
 
 
-def async_client(config: PoolConfig) -> Any:
-    """Return the running event loop's client for a configuration, building it if need be."""
-    key = _key(config)
-    clients = _clients_of_loop()
-    client = clients.get(key)
-    if client is None:
-        with _state.lock:
-            client = clients[key] = httpx.AsyncClient(**_options(key))
-        _close_with_loop(clients, key)
-    return client
-
-
-def _clients_of_loop() -> dict[_Key, Any]:
+def _pools_of_loop() -> dict[_Key, Any]:
     try:
         loop = asyncio.get_running_loop()
     except RuntimeError:  # another async library, such as trio: one loop a process is the rule
         return _state.without_loop
-    clients = _state.by_loop.get(loop)
-    if clients is None:
+    pools = _state.by_loop.get(loop)
+    if pools is None:
         with _state.lock:
             _forget_closed_loops()
-            clients = _state.by_loop.setdefault(loop, {})
-    return clients
+            pools = _state.by_loop.setdefault(loop, {})
+    return pools
 
 
 def _forget_closed_loops() -> None:
     """Let go of loops that ended without closing their async generators."""
     for loop in [loop for loop in _state.by_loop if loop.is_closed()]:
-        for client in _state.by_loop.pop(loop).values():
-            _state.keepers.pop(id(client), None)
+        for pool in _state.by_loop.pop(loop).values():
+            _state.keepers.pop(id(pool), None)
 
 
-def _close_with_loop(clients: dict[_Key, Any], key: _Key) -> None:
-    """Have the loop close the client before it ends.
+def _close_with_loop(pools: dict[_Key, Any], key: _Key) -> None:
+    """Have the loop close the pool before it ends.
 
     A loop closes every async generator it has seen started (`shutdown_asyncgens`, which
     `asyncio.run` and the runners of test plugins and servers call), and that is the only
     moment at which its connections can still be closed properly.
     """
-    keeper = _until_the_loop_ends(clients, key)
-    _state.keepers[id(clients[key])] = keeper
+    keeper = _until_the_loop_ends(pools, key)
+    _state.keepers[id(pools[key])] = keeper
     with contextlib.suppress(StopIteration):
         keeper.__anext__().send(None)
 
 
-async def _until_the_loop_ends(clients: dict[_Key, Any], key: _Key) -> AsyncGenerator[None, None]:
-    client = clients[key]
+async def _until_the_loop_ends(pools: dict[_Key, Any], key: _Key) -> AsyncGenerator[None, None]:
+    pool = pools[key]
     state = _state
     try:
         yield
     finally:
-        clients.pop(key, None)
-        state.keepers.pop(id(client), None)
-        await client.aclose()
+        pools.pop(key, None)
+        state.keepers.pop(id(pool), None)
+        await pool.aclose()
 
 
 @atexit.register
 def close() -> None:
     """Close the pools of synchronous clients; the next request opens new ones."""
     with _state.lock:
-        clients = list(_state.sync.values())
+        pools = list(_state.sync.values())
         _state.sync.clear()
-    for client in clients:
-        client.close()
+    for pool in pools:
+        pool.close()
 
 
 def _start_afresh() -> None:

@@ -8,14 +8,14 @@ import inspect
 from typing import Any
 
 from . import pools
+from .connections import PoolConfig
 from .exchange import Flow, Step, exchange
 from .options import GatewayConfigError
-from .pools import PoolConfig
 from .routing import Route
 
 
-class SharedClient:
-    """The front of a process's pool: opens nothing until it is used, and closes nothing."""
+class _Shared:
+    """The front of a pool: opens nothing until it is used, and closes nothing."""
 
     __slots__ = ("config",)
 
@@ -26,37 +26,27 @@ class SharedClient:
         self.config = config
 
     def build_request(self, *args: Any, **kwargs: Any) -> Any:
-        return pools.sync_client(self.config).build_request(*args, **kwargs)
+        return pools.build_request(*args, **kwargs)
+
+
+class SharedClient(_Shared):
+    """The front of a process's pool."""
 
     def send(self, request: Any, **kwargs: Any) -> Any:
-        return pools.sync_client(self.config).send(request, **kwargs)
+        return pools.sync_pool(self.config).send(request, **kwargs)
 
     def close(self) -> None:
         """Do nothing: other clients share the pool."""
 
 
-class AsyncSharedClient:
-    """The front of an event loop's pool: opens nothing until used, and closes nothing."""
-
-    __slots__ = ("config",)
-
-    follow_redirects = True
-    max_redirects = 20
-
-    def __init__(self, config: PoolConfig) -> None:
-        self.config = config
-
-    def build_request(self, *args: Any, **kwargs: Any) -> Any:
-        return pools.async_client(self.config).build_request(*args, **kwargs)
+class AsyncSharedClient(_Shared):
+    """The front of an event loop's pool."""
 
     async def send(self, request: Any, **kwargs: Any) -> Any:
-        return await pools.async_client(self.config).send(request, **kwargs)
+        return await pools.async_pool(self.config).send(request, **kwargs)
 
     async def aclose(self) -> None:
         """Do nothing: other clients share the pool."""
-
-
-_SHARED = (SharedClient, AsyncSharedClient)
 
 
 class _Shell:
@@ -78,15 +68,18 @@ class _Shell:
                 "it, or build the client with follow_redirects=False"
             )
             raise GatewayConfigError(msg)
-        self._via = inner.config if isinstance(inner, _SHARED) else id(inner)
+        self._via = inner.config if isinstance(inner, _Shared) else id(inner)
 
     def build_request(self, *args: Any, **kwargs: Any) -> Any:
         try:
             return self.inner.build_request(*args, **kwargs)
         except UnicodeEncodeError:
             msg = "a header is not ASCII: look at api_key (or MISTRAL_API_KEY) and http_headers"
+            problem: Exception = GatewayConfigError(msg)
+        except Exception as error:  # noqa: BLE001 - raised again below
+            problem = error.with_traceback(None)
         del kwargs  # a traceback may show what a frame holds
-        raise GatewayConfigError(msg)
+        raise problem
 
     def _withheld(self, step: Step, asked: dict[str, Any]) -> dict[str, Any]:
         """Withhold the inner client's own credentials where they are not meant to go."""
@@ -166,7 +159,7 @@ class AsyncGatewayClient(_Shell):
 
 
 def _takes_follow_redirects(client: Any) -> bool:
-    if isinstance(client, _SHARED):
+    if isinstance(client, _Shared):
         return True
     try:
         parameters = inspect.signature(client.send).parameters.values()

@@ -142,7 +142,7 @@ def _adapted(stage: Stage, *, asynchronous: bool, timeout_ms: int) -> Iterator[t
     sdk = make_client(settings_for(stage), timeout_ms=timeout_ms)
     configuration = sdk.sdk_configuration
     shell: Any = configuration.async_client if asynchronous else configuration.client
-    pool = pools.async_client if asynchronous else pools.sync_client
+    pool = pools.async_pool if asynchronous else pools.sync_pool
     yield sdk, lambda: pool(shell.inner.config)
 
 
@@ -172,8 +172,11 @@ def _bare(stage: Stage, *, asynchronous: bool, timeout_ms: int) -> Iterator[tupl
     client.close()
 
 
-def _held(client: Any) -> int:
-    transports = [client._transport, *filter(None, client._mounts.values())]
+def _held(pool: Any) -> int:
+    """Count the connections in use of a pool of ours, or of an HTTP client."""
+    stack = getattr(pool, "_stack", None)
+    clients = [pool] if stack is None else [connection.client for connection in stack.open]
+    transports = [t for c in clients for t in (c._transport, *filter(None, c._mounts.values()))]
     connections = [c for transport in transports for c in transport._pool.connections]
     return sum(not (c.is_idle() or c.is_closed()) for c in connections)
 

@@ -74,8 +74,8 @@ def client_for(server, **values):
 def pool_of(client, *, asynchronous):
     configuration = client.sdk_configuration
     if asynchronous:
-        return pools.async_client(configuration.async_client.inner.config)
-    return pools.sync_client(configuration.client.inner.config)
+        return pools.async_pool(configuration.async_client.inner.config)
+    return pools.sync_pool(configuration.client.inner.config)
 
 
 def descriptors():

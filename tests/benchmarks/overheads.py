@@ -28,7 +28,7 @@ def _routing_sync(driver: Any, calls: int) -> Figures:
     client = driver.make()
     for _ in range(3):
         driver.call(client)
-    spent = _watch(client.sdk_configuration.client, "Client", _timed)
+    spent = _watch(client.sdk_configuration.client, _timed)
     cpu = time.thread_time()
     for _ in range(calls):
         driver.call(client)
@@ -39,7 +39,7 @@ async def _routing_async(driver: Any, calls: int) -> Figures:
     client = driver.amake()
     for _ in range(3):
         await driver.acall(client)
-    spent = _watch(client.sdk_configuration.async_client, "AsyncClient", _timed_async)
+    spent = _watch(client.sdk_configuration.async_client, _timed_async)
     cpu = time.process_time()
     for _ in range(calls):
         await driver.acall(client)
@@ -57,18 +57,22 @@ def _share(kind: str, spent: Counter[str], cpu: float, calls: int) -> Figures:
     }
 
 
-def _watch(outer: Any, inner: str, timed_send: Callable[..., Any]) -> Counter[str]:
+def _watch(outer: Any, timed_send: Callable[..., Any]) -> Counter[str]:
     """Time both layers from now on; returns seconds of CPU by layer."""
     spent: Counter[str] = Counter()
-    layers = [(type(outer), "outer")]
+    inner = "Client" if timed_send is _timed else "AsyncClient"
+    layers = [(type(outer), "outer", inner)]
     layers += [
-        (getattr(sys.modules[name], inner), "inner")
+        (getattr(sys.modules[name], kind), "inner", kind)
         for name in ("httpx", "httpx2")
         if name in sys.modules
+        for kind in ("Client", "AsyncClient")
     ]
-    for owner, layer in layers:
+    for owner, layer, kind in layers:
+        # A request may be built by a client of either kind.
         owner.build_request = _timed(owner.build_request, spent, layer)
-        owner.send = timed_send(owner.send, spent, layer)
+        if kind == inner:
+            owner.send = timed_send(owner.send, spent, layer)
     return spent
 
 
@@ -104,7 +108,7 @@ def capturing(job: Job) -> Figures:
     client = driver.make()
     for _ in range(3):
         driver.call(client)
-    spent = _watch(client.sdk_configuration.client, "Client", _timed)
+    spent = _watch(client.sdk_configuration.client, _timed)
     ways = {"without": nullcontext, "with": lambda: _timed_block(driver.captured, spent)}
     ours: dict[str, list[float]] = {way: [] for way in ways}
     whole = []
