@@ -6,7 +6,7 @@ import importlib
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from types import FunctionType, ModuleType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 logger = logging.getLogger("mistral_cf_adapter")
 
@@ -53,7 +53,7 @@ class Applied(NamedTuple):
 
     def undo(self) -> None:
         """Restore what was there, unless somebody has replaced it since."""
-        if _members(self.target).get(self.seam.attribute, _ABSENT) is not self.after:
+        if members(self.target).get(self.seam.attribute, _ABSENT) is not self.after:
             logger.debug(
                 "speed-up %s stays: %s.%s has been replaced by somebody else",
                 self.seam.name,
@@ -85,11 +85,11 @@ def apply(seam: Seam, root: str) -> Applied | None:
 
 def _apply(seam: Seam, root: str) -> Applied:
     module = importlib.import_module(f"{root}.{seam.module}")
-    target = module if seam.owner is None else _members(module).get(seam.owner)
+    target = module if seam.owner is None else members(module).get(seam.owner)
     if target is None:
         msg = f"{module.__name__} has no {seam.owner}"
         raise ChangedError(msg)
-    before = _members(target).get(seam.attribute, _ABSENT)
+    before = members(target).get(seam.attribute, _ABSENT)
     original = getattr(target, seam.attribute, None)
     if original is None:
         msg = f"{target.__name__} has no {seam.attribute}"
@@ -99,7 +99,8 @@ def _apply(seam: Seam, root: str) -> Applied:
     return Applied(seam, target, before, after)
 
 
-def _members(owner: object) -> Mapping[str, Any]:
+def members(owner: object) -> Mapping[str, Any]:
+    """Return the attributes of a module, a class or an object itself."""
     return vars(owner)
 
 
@@ -117,7 +118,7 @@ def _digests(seam: Seam, module: ModuleType, root: str) -> dict[str, str]:
 def _known(module: ModuleType, root: str, name: str, known: frozenset[str]) -> str:
     elsewhere, _, function = name.rpartition(":")
     if elsewhere:
-        module = importlib.import_module(f"{root}.{elsewhere}")
+        module = importlib.import_module(f".{elsewhere}", root)
     found = digest(module, function)
     if found not in known:
         msg = f"the source of {module.__name__}.{function} is new (digest {found})"
@@ -133,10 +134,12 @@ def digest(module: ModuleType, name: str) -> str:
     """
     function: Any = module
     for part in name.split("."):
-        function = _members(function).get(part)
+        function = members(function).get(part)
         if function is None:
             msg = f"{module.__name__} has no {name}"
             raise ChangedError(msg)
+    if isinstance(function, staticmethod):
+        function = cast("staticmethod[..., Any]", function).__func__
     if not isinstance(function, FunctionType) or function.__globals__ is not vars(module):
         msg = f"{module.__name__}.{name} is not the SDK's own"
         raise ChangedError(msg)
@@ -149,6 +152,8 @@ def digest(module: ModuleType, name: str) -> str:
 
 def _block(lines: list[str], first: int) -> str:
     """Return a definition: its first line and all that is indented more than that."""
+    while first < len(lines) and lines[first].lstrip().startswith("@"):
+        first += 1
     head = lines[first] if first < len(lines) else ""
     margin = head[: len(head) - len(head.lstrip())]
     # The parenthesis that closes a long signature stands at the margin, too.

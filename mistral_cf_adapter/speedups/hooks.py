@@ -1,0 +1,108 @@
+"""The SDK's own hooks run where the call runs, not in a thread, while they have nothing to do.
+
+From 2.x on, async calls run all hooks in threads: two trips, and a queue for a few threads when
+hundreds of tasks call. The hooks look at a request or an answer and almost always return it as it
+is. Where one might wait for something, or is not the SDK's own, the thread stays.
+"""
+
+import os
+from collections.abc import Awaitable, Callable, Container, Iterator, Mapping
+from importlib import import_module
+from typing import Any, NamedTuple
+
+from .seams import ChangedError, Found, members
+
+_STAGES = ("before_request", "after_success", "after_error")
+_SERVICE_ACCOUNT = "_hooks.service_account_auth:ServiceAccountAuthHook.before_request"
+
+Tells = Callable[[Any, Any, Any], bool]
+"""Tells from a hook, its context and the request or answer that the hook has nothing to do."""
+
+
+class _Known(NamedTuple):
+    """A class of hooks of the SDK's, as it was found."""
+
+    members: Mapping[str, Any]
+    is_idle: Tells
+
+
+def run_sync_in_thread(found: Found) -> Callable[..., Awaitable[Any]]:
+    """Return the replacement for `basesdk.run_sync_in_thread`."""
+    original: Callable[..., Awaitable[Any]] = found.original
+    package = found.module.__package__
+    if original is not vars(import_module(f"{package}.utils"))["run_sync_in_thread"]:
+        msg = f"{found.module.__name__}.run_sync_in_thread is not the SDK's own"
+        raise ChangedError(msg)
+    runner: Any = import_module(f"{package}._hooks.sdkhooks").SDKHooks
+    stages: dict[Any, str] = {vars(runner)[stage]: stage for stage in _STAGES}
+    known = dict(_known(f"{package}._hooks", found.digests))
+
+    def is_idle(hook: object, context: Any, what: Any) -> bool:
+        kind = type(hook)
+        as_found = known.get(kind)
+        if as_found is None or members(kind) != as_found.members:
+            return False
+        if not as_found.members.keys().isdisjoint(members(hook)):
+            return False
+        return as_found.is_idle(hook, context, what)
+
+    async def run_sync_in_thread(func: Any, *args: Any) -> Any:
+        stage = stages.get(getattr(func, "__func__", None))
+        if stage is not None and len(args) > 1:
+            hooks = getattr(func.__self__, f"{stage}_hooks")
+            if all(is_idle(hook, *args[:2]) for hook in hooks):
+                return func(*args)
+        return await original(func, *args)
+
+    return run_sync_in_thread
+
+
+def _known(package: str, proven: Container[str]) -> Iterator[tuple[type, _Known]]:
+    """Tell the SDK's own hooks, and how each of them shows that it has nothing to do."""
+    encoding = import_module(f"{package}.workflow_encoding_hook")
+    configured: str = vars(encoding)["_ENCODING_CONFIG_ID_ATTR"]
+    deprecation = import_module(f"{package}.deprecation_warning")
+    deprecated: str = vars(deprecation)["HEADER_MODEL_DEPRECATION_TIMESTAMP"]
+    traceparent = import_module(f"{package}.traceparent")
+    traced: Container[str] = vars(traceparent)["_EXECUTE_OPERATION_IDS"]
+
+    def never_waits(_hook: Any, _context: Any, _what: Any) -> bool:
+        return True
+
+    def encodes_nothing(_hook: Any, context: Any, _what: Any) -> bool:
+        return getattr(context.config, configured, None) is None
+
+    def warns_of_nothing(_hook: Any, _context: Any, response: Any) -> bool:
+        return deprecated not in response.headers
+
+    def injects_nothing(_hook: Any, context: Any, _what: Any) -> bool:
+        return context.operation_id not in traced
+
+    kinds: list[tuple[type, Tells]] = [
+        (import_module(f"{package}.custom_user_agent").CustomUserAgentHook, never_waits),
+        (import_module(f"{package}.stream_error_hook").WorkflowStreamErrorHook, never_waits),
+        (import_module(f"{package}.tracing").TracingHook, _traces_nothing),
+        (encoding.WorkflowEncodingHook, encodes_nothing),
+        (deprecation.DeprecationWarningHook, warns_of_nothing),
+        (traceparent.TraceparentInjectionHook, injects_nothing),
+    ]
+    if _SERVICE_ACCOUNT in proven:  # since 3.x
+        account = import_module(f"{package}.service_account_auth")
+        variable: str = vars(account)["MISTRAL_SA_TOKEN_PATH_ENV"]
+
+        def reads_no_file(_hook: Any, _context: Any, _what: Any) -> bool:
+            return not os.environ.get(variable)
+
+        kinds.append((account.ServiceAccountAuthHook, reads_no_file))
+    return ((kind, _Known(dict(vars(kind)), tells)) for kind, tells in kinds)
+
+
+def _traces_nothing(hook: Any, _context: Any, _what: Any) -> bool:
+    """Tell whether a client has found out, at its first call, that it is to make no spans."""
+    state = members(hook)
+    return (
+        state.get("_telemetry_auto_disabled") is True
+        and state.get("tracing_enabled") is False
+        and state.get("tracer_provider", hook) is None
+        and state.get("_telemetry_use_global_provider") is False
+    )
