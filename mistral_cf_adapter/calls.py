@@ -60,6 +60,14 @@ class GatewayCall:
     """The gateway was down, and the request went to Mistral directly (`fallback="direct"`)."""
 
 
+_FIELDS = {
+    f"cf-aig-{name.replace('_', '-')}".encode(): name
+    for name in (
+        *("log_id", "request_id", "event_id", "cache_status"),
+        *("step", "model", "provider", "dlp"),
+    )
+}
+
 _sinks: ContextVar[tuple[list[GatewayCall], ...]] = ContextVar(
     "mistral_cf_adapter.calls", default=()
 )
@@ -104,27 +112,30 @@ def report(response: Any, facts: Mapping[str, Any], elapsed: float) -> None:
     if not sinks and span is None and not logger.isEnabledFor(logging.DEBUG):
         return
     status_code = None if response is None else response.status_code
-    headers: Mapping[str, str] = {} if response is None else response.headers
-    call = GatewayCall(**facts, **_from_headers(headers), elapsed=elapsed, status_code=status_code)
+    told_by_gateway = {} if response is None else _from_headers(response.headers)
+    call = GatewayCall(**facts, **told_by_gateway, elapsed=elapsed, status_code=status_code)
     for sink in sinks:
         sink.append(call)
+    if span is None and not logger.isEnabledFor(logging.DEBUG):
+        return
     told = _told(call)
     if span is not None:
         span.set_attributes({f"cf.aig.{name}": value for name, value in told.items()})
     logger.debug("%s", " ".join(f"{name}={value}" for name, value in told.items()))
 
 
-def _from_headers(headers: Mapping[str, str]) -> dict[str, Any]:
-    return {
-        "log_id": headers.get("cf-aig-log-id"),
-        "request_id": headers.get("cf-aig-request-id"),
-        "event_id": headers.get("cf-aig-event-id"),
-        "cache_status": headers.get("cf-aig-cache-status"),
-        "step": _int(headers.get("cf-aig-step")),
-        "model": headers.get("cf-aig-model"),
-        "provider": headers.get("cf-aig-provider"),
-        "dlp": _object(headers.get("cf-aig-dlp")),
-    }
+def _from_headers(headers: Any) -> dict[str, Any]:
+    """Return what the gateway tells, in one pass over the raw headers."""
+    found: dict[str, Any] = {}
+    for name, value in headers.raw:
+        field = _FIELDS.get(name.lower())
+        if field is not None:
+            found[field] = value.decode(headers.encoding)
+    if "step" in found:
+        found["step"] = _int(found["step"])
+    if "dlp" in found:
+        found["dlp"] = _object(found["dlp"])
+    return found
 
 
 def _int(value: str | None) -> int | None:

@@ -71,6 +71,7 @@ class _Exchange:
         "response",
         "route",
         "sent",
+        "streamed",
         "via",
     )
 
@@ -81,6 +82,8 @@ class _Exchange:
         self.via = via
         self.home = origin_of(request.url)
         self.path = path_below(route, request)
+        self.streamed = streams.wanted(request)
+        """The SDK asked for an event stream."""
         self.response: Any = None
         self.sent = False
         """The body left, and something answered."""
@@ -192,7 +195,7 @@ class _Exchange:
         """Tell whether an answer must be whole before the SDK sees it: errors, and no-streams."""
         if self.response.status_code >= 400:
             return True
-        return streams.wanted(self.request) and not streams.is_event_stream(self.response)
+        return self.streamed and not streams.is_event_stream(self.response)
 
     def _read(self) -> Flow:
         try:
@@ -204,9 +207,7 @@ class _Exchange:
     def _streamed(self) -> tuple[Any, bool]:
         """Guard a streamed answer, or make one of an answer that came in one piece."""
         response = self.response
-        if response.status_code != 200 or not streams.wanted(self.request):
-            return response, False
-        if not streams.is_marked(self.path):
+        if response.status_code != 200 or not self.streamed or not streams.is_marked(self.path):
             return response, False
         if streams.is_event_stream(response):
             streams.watch(response)

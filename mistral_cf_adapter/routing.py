@@ -24,6 +24,8 @@ _CHAT = "/v1/chat/completions"
 _LONGEST_WAIT = 60.0  # seconds, as the longest interval of the SDK's own default
 _PORTS = {"https": 443, "http": 80}
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}")
+_PREFIX = PREFIX.encode()
+_WATCHED = frozenset({b"authorization", b"x-api-key", b"traceparent"})
 ROUTED = "mistral_cf_adapter.routed"
 ATTEMPT = "mistral_cf_adapter.attempt"
 
@@ -119,33 +121,27 @@ def outbound(route: Route, request: Any, layer: Layer | None) -> Any:
         GatewayConfigError: there is no key to send, or merged metadata has over 5 entries.
     """
     options, defaults = _laid_over(route, layer)
+    metadata = _merged_metadata(request, options)
+    compat = _compat_body(route, request) if options.get("endpoint") == "compat" else None
     headers = request.headers.copy()
-    own = own_headers(headers)
-    if own.get(METADATA) and options.get("metadata"):
-        own[METADATA] = metadata_below(own[METADATA], options["metadata"])
-    for name, value in {**_trace(headers), **defaults, **own}.items():
-        headers[name] = value
-    for name, value in own.items():
-        if not value:  # takes back what was set further out
-            del headers[name]
+    given = _given(headers)
+    own = {**_own(given), **metadata}
+    _put(headers, {**_trace(given), **defaults, **own})
     alias = own.get(BYOK_ALIAS, options.get("byok_alias"))
-    _authorize(route, headers, stored_key=route.stored_key or bool(alias))
+    problem = _authorize(route, headers, given, stored_key=route.stored_key or bool(alias))
     if route.token is not None and AUTHORIZATION not in own:
         headers[AUTHORIZATION] = f"Bearer {route.token}"
-    unsendable = _unsendable(headers)
-    if unsendable is not None:
-        del headers, own  # a traceback may show what a frame holds
-        msg = f"{unsendable} is empty, or has a line break or a control character in it"
-        raise GatewayConfigError(msg)
-    if options.get("endpoint") == "compat" and request.url.path == route.provider_path + _CHAT:
-        return _compat(route, request, headers)
-    return copied(request, headers)
+    problem = problem or _unsendable(_given(headers))
+    if problem is not None:
+        del headers, given, own  # a traceback may show what a frame holds
+        raise GatewayConfigError(problem)
+    return copied(request, headers) if compat is None else _compat(route, request, headers, compat)
 
 
 def uncovered(request: Any) -> Any:
     """Return a copy for a host that is not the gateway: nothing of the gateway's goes there."""
     headers = request.headers.copy()
-    for name in own_headers(headers):
+    for name in _own(_given(headers)):
         del headers[name]
     return copied(request, headers)
 
@@ -174,15 +170,46 @@ def _laid_over(route: Route, layer: Layer | None) -> tuple[Mapping[str, Any], Ma
     return known[1], known[2]
 
 
-def own_headers(headers: Any) -> dict[str, str]:
+def _given(headers: Any) -> dict[str, list[str]]:
+    """Return the credentials, the trace and the `cf-aig-*` headers that a request brings.
+
+    One pass over the raw headers: each question to the HTTP library would be another.
+    """
+    given: dict[str, list[str]] = {}
+    for name, value in headers.raw:
+        lowered = name.lower()
+        if lowered in _WATCHED or lowered[:7] == _PREFIX:
+            values = given.setdefault(lowered.decode(headers.encoding), [])
+            values.append(value.decode(headers.encoding))
+    return given
+
+
+def _merged_metadata(request: Any, options: Mapping[str, Any]) -> dict[str, str]:
+    """Return the header where both the call and the options bring metadata, else nothing."""
+    below = options.get("metadata")
+    brought = request.headers.get_list(METADATA) if below else ()
+    if not below or not brought or not brought[-1]:
+        return {}
+    return {METADATA: metadata_below(brought[-1], below)}
+
+
+def _put(headers: Any, fields: Mapping[str, str]) -> None:
+    """Set headers; an empty one takes back what was set further out."""
+    for name, value in fields.items():
+        if value:
+            headers[name] = value
+        else:
+            headers.pop(name, None)
+
+
+def _own(given: Mapping[str, list[str]]) -> dict[str, str]:
     """Return the `cf-aig-*` headers a call brings itself, the last one where it doubles them."""
-    return {
-        name.lower(): value for name, value in headers.multi_items() if name[:7].lower() == PREFIX
-    }
+    return {name: values[-1] for name, values in given.items() if name.startswith(PREFIX)}
 
 
-def _trace(headers: Any) -> dict[str, str]:
-    match = _TRACEPARENT.fullmatch(headers.get("traceparent", ""))
+def _trace(given: Mapping[str, list[str]]) -> dict[str, str]:
+    brought = given.get("traceparent", ())
+    match = _TRACEPARENT.fullmatch(brought[0]) if len(brought) == 1 else None
     if match is None:
         return {}
     return {
@@ -191,31 +218,36 @@ def _trace(headers: Any) -> dict[str, str]:
     }
 
 
-def _authorize(route: Route, headers: Any, *, stored_key: bool) -> None:
+def _authorize(
+    route: Route, headers: Any, given: Mapping[str, list[str]], *, stored_key: bool
+) -> str | None:
+    """Leave the right key in the headers; return what is wrong if there is none."""
+    brought = [name for name in CREDENTIALS if name in given]
     if stored_key:
-        for name in CREDENTIALS:
-            headers.pop(name, None)
-        return
-    if len(headers.get_list("authorization")) > 1:
+        for name in brought:
+            del headers[name]
+        return None
+    if len(given.get("authorization", ())) > 1:
         # The SDK sends both where a call spells the header in another case; the call's is last.
-        headers["authorization"] = headers.get_list("authorization")[-1]
-    if "authorization" in headers or "x-api-key" in headers:
-        return
+        headers["authorization"] = given["authorization"][-1]
+    if brought:
+        return None
     if route.mistral_api_key is None:
-        msg = (
+        return (
             "There is no Mistral key to send: set MISTRAL_API_KEY, pass api_key=..., or, if the "
             "key is stored in the gateway, say so with CF_AIG_BYOK=true"
         )
-        raise GatewayConfigError(msg)
     headers["Authorization"] = f"Bearer {route.mistral_api_key}"
+    return None
 
 
-def _unsendable(headers: Any) -> str | None:
-    """Name a secret that the HTTP library would refuse, with a message that quotes it."""
+def _unsendable(given: Mapping[str, list[str]]) -> str | None:
+    """Return what is wrong with a secret that the HTTP library would refuse, quoting it."""
     for name in (*CREDENTIALS, AUTHORIZATION):
-        value: str = headers.get(name, "-")
-        if not value.lower().removeprefix("bearer").strip() or not value.isprintable():
-            return "api_key" if name == "authorization" else name
+        for value in given.get(name, ()):
+            if not value.lower().removeprefix("bearer").strip() or not value.isprintable():
+                argument = "api_key" if name == "authorization" else name
+                return f"{argument} is empty, or has a line break or a control character in it"
     return None
 
 
@@ -231,12 +263,18 @@ def copied(request: Any, headers: Any, url: Any = None) -> Any:
     return copy
 
 
-def _compat(route: Route, request: Any, headers: Any) -> Any:
-    """Turn a chat request into one for the OpenAI-compatible endpoint."""
+def _compat_body(route: Route, request: Any) -> bytes | None:
+    """Return a chat request's body for the compat endpoint, `None` where it is another's."""
+    if request.url.path != route.provider_path + _CHAT:
+        return None
     body = json.loads(request.content)
     if "/" not in str(body.get("model", "")):
         body["model"] = f"{route.provider}/{body['model']}"
-    content = json.dumps(body, separators=(",", ":")).encode()
+    return json.dumps(body, separators=(",", ":")).encode()
+
+
+def _compat(route: Route, request: Any, headers: Any, content: bytes) -> Any:
+    """Turn a chat request into one for the OpenAI-compatible endpoint."""
     for name in ("host", "content-length"):
         headers.pop(name, None)
     return type(request)(

@@ -42,7 +42,10 @@ def watch(response: Any) -> None:
     What arrived before stays with the caller. A reader that stops early sees no error.
     """
     if _coding(response) in _READABLE:
-        response.stream = _watched_class(library_of(response))(response)
+        library = library_of(response)
+        both = library.SyncByteStream, library.AsyncByteStream
+        kinds = tuple(kind for kind in both if isinstance(response.stream, kind))
+        response.stream = _watched_class(kinds or both)(response)
 
 
 def _coding(response: Any) -> str:
@@ -159,10 +162,10 @@ def _error_in(found: Mapping[str, Any]) -> str | None:
 
 
 @cache
-def _watched_class(library: Any) -> type[Any]:
-    """Return the stream class for a library: its own kind of stream, sync and async."""
+def _watched_class(kinds: tuple[Any, ...]) -> type[Any]:
+    """Return the stream class of a library's kinds: hooks of the SDK's tell a body by its kind."""
 
-    class WatchedStream(library.SyncByteStream, library.AsyncByteStream):  # type: ignore[misc]
+    class WatchedStream(*kinds):  # type: ignore[misc]
         """A response's stream with a `Watch` on it."""
 
         def __init__(self, response: Any) -> None:

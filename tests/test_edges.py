@@ -9,7 +9,8 @@ from types import SimpleNamespace
 
 import pytest
 from calling import ASYNC, ASYNC_STREAM, STREAM, SYNC
-from recording import CHAT, TEXT, Reply, stream
+from recording import CHAT, KEY, TEXT, TOKEN, Reply, stream
+from secrecy import shown_in, told_by
 
 from mistral_cf_adapter import (
     GatewayConfigError,
@@ -201,3 +202,97 @@ def test_a_connection_that_breaks_within_a_stream_tells_the_log_id(gateway, clie
     with pytest.raises(_sdk.httpx.RemoteProtocolError) as caught:
         streaming.chat(client)
     assert "cf-aig-log-id: log-1" in caught.value.__notes__
+
+
+@pytest.mark.parametrize("reply", [stream(), Reply(200, {})], ids=["events", "json"])
+@pytest.mark.parametrize("path", [CHAT, "/v1/models"])
+async def test_an_answers_body_is_of_one_kind_sync_or_async(gateway, client, reply, path):
+    """The SDK's hooks for workflows wrap a body by its kind, and ask for async first."""
+    library = _sdk.httpx
+    configuration = client.sdk_configuration
+    gateway.replies += [reply, reply]
+    accept = {"accept": "text/event-stream"}
+    url = f"{gateway.base_url}/mistral{path}"
+    request = configuration.client.build_request("POST", url, headers=accept, json={})
+    response = configuration.client.send(request, stream=True)
+    assert isinstance(response.stream, library.SyncByteStream)
+    assert not isinstance(response.stream, library.AsyncByteStream)
+    response.read()
+    response = await configuration.async_client.send(request, stream=True)
+    assert isinstance(response.stream, library.AsyncByteStream)
+    assert not isinstance(response.stream, library.SyncByteStream)
+    await response.aread()
+
+
+@pytest.mark.parametrize("streaming", [STREAM, ASYNC_STREAM], ids=lambda mode: mode.name)
+def test_a_client_of_another_make_may_answer_with_a_body_of_both_kinds(make_settings, streaming):
+    library = _sdk.httpx
+
+    class Answers:
+        build_request = staticmethod(
+            library.Client(transport=library.BaseTransport()).build_request
+        )
+
+        def __init__(self, *, is_async):
+            self.is_async = is_async
+
+        def send(self, request, *, stream=False, follow_redirects=False):
+            response = library.Response(
+                200,
+                headers={"content-type": "text/event-stream"},
+                stream=library.ByteStream(events),
+                request=request,
+            )
+            return asyncio.sleep(0, response) if self.is_async else response
+
+        def close(self): ...
+
+        async def aclose(self): ...
+
+    events = stream().payload
+    client = make_client(
+        make_settings(), client=Answers(is_async=False), async_client=Answers(is_async=True)
+    )
+    assert streaming.chat(client) == TEXT
+
+
+def test_a_trace_that_a_call_tells_twice_is_none(gateway, client):
+    one = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    configuration = client.sdk_configuration
+    url = f"{gateway.base_url}/mistral/v1/models"
+    headers = [("traceparent", one), ("traceparent", one.replace("0af", "0bf"))]
+    configuration.client.send(configuration.client.build_request("GET", url, headers=headers))
+    assert "cf-aig-otel-trace-id" not in gateway.last.gateway
+
+
+def test_a_connection_built_after_the_proxies_changed_serves_one_request_only(
+    gateway, elsewhere, make_settings, monkeypatch
+):
+    monkeypatch.setenv("HTTP_PROXY", elsewhere.origin)
+    client = make_client(make_settings())
+    pool = pools.sync_pool(client.sdk_configuration.client.inner.config)
+    with monkeypatch.context() as for_a_moment:  # as for a call that waited for its turn
+        for_a_moment.delenv("HTTP_PROXY")
+        pool.send(pools.build_request("GET", f"{gateway.base_url}/mistral/v1/models"))
+    assert len(gateway.requests) == 1
+    SYNC.chat(client)
+    assert len(gateway.requests) == 1
+    assert len(elsewhere.requests) == 1
+
+
+@pytest.mark.parametrize("content", [b"{not json", iter([b"{}"])], ids=["text", "stream"])
+def test_a_body_that_compat_cannot_take_shows_no_secret(gateway, client, content):
+    http = client.sdk_configuration.client
+    url = f"{gateway.base_url}/mistral{CHAT}"
+    headers = {"authorization": f"Bearer {KEY}", "cf-aig-authorization": f"Bearer {TOKEN}"}
+    request = http.build_request("POST", url, headers=headers, content=content)
+    with gateway_options(endpoint="compat"), pytest.raises(Exception) as caught:
+        http.send(request)
+    assert not shown_in(told_by(caught.value), KEY, TOKEN)
+    assert gateway.requests == []
+
+
+def test_an_address_that_is_none_shows_no_secret(client):
+    with pytest.raises(_sdk.httpx.InvalidURL) as caught:
+        SYNC.chat(client, server_url="http://[::1", http_headers={"authorization": KEY})
+    assert not shown_in(told_by(caught.value), KEY, TOKEN)
