@@ -20,6 +20,7 @@ from drivers import Driver
 Figures = dict[str, float]
 TASKS = 64
 BURST = 256
+AFTER_BURST = 10
 WARM_UP = 3
 
 
@@ -225,17 +226,22 @@ def _connections(job: Job) -> int:
 
 
 def burst(job: Job) -> Figures:
-    """256 calls at once to a server that takes 200 ms."""
+    """256 calls at once to a server that takes 200 ms, and a few one by one after them."""
     driver = job.driver("plain", "wait")
 
-    async def measure() -> float:
+    async def measure() -> Figures:
         client = driver.amake()
         _check(await driver.acall(client), ANSWER)
         start = time.perf_counter()
         await asyncio.gather(*(driver.acall(client) for _ in range(BURST)))
-        return time.perf_counter() - start
+        wall = time.perf_counter() - start
+        cpu = time.process_time()
+        for _ in range(AFTER_BURST):
+            await driver.acall(client)
+        cpu = time.process_time() - cpu
+        return {"wall_ms": wall * 1e3, "after_us": cpu / AFTER_BURST * 1e6}
 
-    return {"wall_ms": asyncio.run(measure()) * 1e3}
+    return asyncio.run(measure())
 
 
 def per_request(job: Job) -> Figures:

@@ -70,7 +70,13 @@ METRICS = [
             Figure("handshakes", "TLS handshakes per request", "", ratio=False),
         ),
     ),
-    Metric("burst", (Figure("wall_ms", "Burst of 256 tasks", "ms", headline=True),)),
+    Metric(
+        "burst",
+        (
+            Figure("wall_ms", "Burst of 256 tasks", "ms", headline=True),
+            Figure("after_us", "CPU per call after the burst, one by one", "us"),
+        ),
+    ),
     Metric(
         "idle",
         (
