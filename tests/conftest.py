@@ -17,13 +17,20 @@ if TYPE_CHECKING:
 OURS = ("CF_", "CLOUDFLARE_", "MISTRAL_")
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR")
 
+WITHOUT_SPEEDUPS = os.environ.get("CF_AIG_SPEEDUPS") == "false"
+
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch):
-    """Nothing of the developer's own environment decides where a test goes."""
+    """Nothing of the developer's own environment decides where a test goes.
+
+    `CF_AIG_SPEEDUPS=false pytest` runs everything on the SDK as it is.
+    """
     for name in list(os.environ):
         if name.upper().startswith(OURS) or name.upper() in PROXIES:
             monkeypatch.delenv(name)
+    if WITHOUT_SPEEDUPS:
+        monkeypatch.setenv("CF_AIG_SPEEDUPS", "false")
 
 
 def _serving() -> Iterator[RecordingServer]:
