@@ -109,14 +109,15 @@ def report(response: Any, facts: Mapping[str, Any], elapsed: float) -> None:
     """
     sinks = _sinks.get()
     span = spans.recording()
-    if not sinks and span is None and not logger.isEnabledFor(logging.DEBUG):
+    is_told = span is not None or logger.isEnabledFor(logging.DEBUG)
+    if not sinks and not is_told:
         return
     status_code = None if response is None else response.status_code
     told_by_gateway = {} if response is None else _from_headers(response.headers)
     call = GatewayCall(**facts, **told_by_gateway, elapsed=elapsed, status_code=status_code)
     for sink in sinks:
         sink.append(call)
-    if span is None and not logger.isEnabledFor(logging.DEBUG):
+    if not is_told:
         return
     told = _told(call)
     if span is not None:

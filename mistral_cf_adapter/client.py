@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 from . import speedups
 from ._sdk import Mistral
 from .attachment import attach
-from .connections import PoolConfig
 from .options import GatewayConfigError
 from .routing import route_of
 from .settings import GatewaySettings, from_environment
+from .stack import PoolConfig
 from .transport import AsyncSharedClient, SharedClient
 
 if TYPE_CHECKING:

@@ -17,7 +17,8 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from ._sdk import httpx
-from .connections import AsyncPool, Builder, Pool, PoolConfig
+from .connections import AsyncPool, Pool
+from .stack import Builder, PoolConfig
 
 # What httpx reads when a client is built: two pools differ when these do.
 _ENVIRONMENT = (

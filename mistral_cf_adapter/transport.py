@@ -8,10 +8,10 @@ import inspect
 from typing import Any
 
 from . import pools
-from .connections import PoolConfig
 from .exchange import Flow, Step, exchange
 from .options import GatewayConfigError
 from .routing import Route
+from .stack import PoolConfig
 
 
 class _Shared:

@@ -31,7 +31,14 @@ from fault_scripts import (
 )
 from fault_server import GONE, FaultServer, Wire, free_origin
 
-from mistral_cf_adapter import GatewaySettings, GatewayStreamError, connections, make_client, pools
+from mistral_cf_adapter import (
+    GatewaySettings,
+    GatewayStreamError,
+    connections,
+    make_client,
+    pools,
+    stack,
+)
 from mistral_cf_adapter._sdk import httpx
 
 ASK = {"model": "m", "messages": [{"role": "user", "content": "x"}]}
@@ -178,7 +185,7 @@ def unfinished(wire, request):
 
 
 def pass_time(monkeypatch, seconds):
-    monkeypatch.setattr(connections, "monotonic", lambda: time.monotonic() + seconds)
+    monkeypatch.setattr(stack, "monotonic", lambda: time.monotonic() + seconds)
 
 
 # ---------------------------------------------------------------- the last one first
