@@ -10,6 +10,7 @@ from calling import MODES, Mode
 from recording import KEY, TOKEN, RecordingServer
 
 from mistral_cf_adapter import GatewaySettings, _sdk, make_client
+from mistral_cf_adapter.testing import LocalGateway
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,6 +48,20 @@ def gateway(gateway_server):
     """A server that records, in the gateway's place."""
     gateway_server.reset()
     return gateway_server
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[LocalGateway]:
+    """The local gateway of a module's tests."""
+    with LocalGateway() as gateway:
+        yield gateway
+
+
+@pytest.fixture
+def local_gateway(served):
+    """The same, as good as new for a test."""
+    served.reset()
+    return served
 
 
 @pytest.fixture

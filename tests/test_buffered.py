@@ -19,10 +19,9 @@ from mistral_cf_adapter import (
     make_client,
 )
 from mistral_cf_adapter._sdk import SDKError
-from mistral_cf_adapter.testing import LocalGateway
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from mistral_cf_adapter.testing import LocalGateway
 
 HELLO = [{"role": "user", "content": "Hello"}]
 CHAT = {"model": "mistral-small-latest", "messages": HELLO}
@@ -45,17 +44,10 @@ class Weather(BaseModel):
     city: str
 
 
-@pytest.fixture(scope="module")
-def served() -> Iterator[LocalGateway]:
-    with LocalGateway() as gateway:
-        yield gateway
-
-
 @pytest.fixture
-def gateway(served: LocalGateway) -> LocalGateway:
-    served.reset()
-    served.guardrails, served.dlp = True, None
-    return served
+def gateway(local_gateway: LocalGateway) -> LocalGateway:
+    local_gateway.guardrails, local_gateway.dlp = True, None
+    return local_gateway
 
 
 @pytest.fixture

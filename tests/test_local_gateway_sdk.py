@@ -7,8 +7,6 @@ from importlib.metadata import version
 
 import pytest
 
-from mistral_cf_adapter.testing import LocalGateway
-
 MAJOR = int(version("mistralai").partition(".")[0])
 if MAJOR >= 3:
     import httpx2 as http
@@ -43,12 +41,6 @@ SAMPLE = {"city": "Paris", "unit": "celsius", "days": 2, "hours": [1.0], "place"
 
 
 @pytest.fixture(scope="module")
-def served():
-    with LocalGateway() as gateway:
-        yield gateway
-
-
-@pytest.fixture(scope="module")
 def mistral(served):
     headers = {"cf-aig-authorization": f"Bearer {served.token}"}
     with http.Client(headers=headers, trust_env=False) as client:
@@ -58,9 +50,8 @@ def mistral(served):
 
 
 @pytest.fixture
-def gateway(served):
-    served.reset()
-    return served
+def gateway(local_gateway):
+    return local_gateway
 
 
 def test_chat_answers_with_text_and_usage(gateway, mistral):

@@ -16,7 +16,6 @@ import pytest
 
 from mistral_cf_adapter import capture, gateway_options, make_client
 from mistral_cf_adapter._sdk import ROOT
-from mistral_cf_adapter.testing import LocalGateway
 
 RELEASE = tuple(map(int, version("mistralai").split(".")[:2]))
 UTILS = import_module(f"{ROOT}.utils")
@@ -25,16 +24,9 @@ RETRIES = import_module(f"{ROOT}.utils.retries")
 THREE_TRIES = 2_500
 
 
-@pytest.fixture(scope="module")
-def local():
-    with LocalGateway() as gateway:
-        yield gateway
-
-
 @pytest.fixture
-def gateway(local):
-    local.reset()
-    return local
+def gateway(local_gateway):
+    return local_gateway
 
 
 @pytest.fixture(autouse=True)

@@ -18,10 +18,11 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from mistral_cf_adapter import GatewayError, capture, gateway_options, make_client, patch
 from mistral_cf_adapter._sdk import ROOT, Mistral, SDKError
-from mistral_cf_adapter.testing import LocalGateway
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from mistral_cf_adapter.testing import LocalGateway
 
 # 1.9 makes no spans of its own; in 2.x and 3.x they are asked for with a variable.
 TRACES = find_spec(f"{ROOT}._hooks.tracing") is not None
@@ -32,16 +33,9 @@ MODEL = "gen_ai.request.model"
 sdk_traces = pytest.mark.skipif(not TRACES, reason="this SDK makes no spans")
 
 
-@pytest.fixture(scope="module")
-def served() -> Iterator[LocalGateway]:
-    with LocalGateway() as gateway:
-        yield gateway
-
-
 @pytest.fixture
-def gateway(served: LocalGateway) -> LocalGateway:
-    served.reset()
-    return served
+def gateway(local_gateway: LocalGateway) -> LocalGateway:
+    return local_gateway
 
 
 @pytest.fixture

@@ -51,10 +51,11 @@ from speeding import nobody_holding, outcome, sdk_module
 
 from mistral_cf_adapter import _sdk, speedups
 from mistral_cf_adapter.speedups import seams
-from mistral_cf_adapter.testing import LocalGateway
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from mistral_cf_adapter.testing import LocalGateway
 
 
 @pytest.fixture(autouse=True)
@@ -63,16 +64,9 @@ def _bare() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="module")
-def served() -> Iterator[LocalGateway]:
-    with LocalGateway() as gateway:
-        yield gateway
-
-
 @pytest.fixture
-def gateway(served: LocalGateway) -> LocalGateway:
-    served.reset()
-    return served
+def gateway(local_gateway: LocalGateway) -> LocalGateway:
+    return local_gateway
 
 
 @pytest.fixture
