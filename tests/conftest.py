@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,13 @@ OURS = ("CF_", "CLOUDFLARE_", "MISTRAL_")
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR")
 
 WITHOUT_SPEEDUPS = os.environ.get("CF_AIG_SPEEDUPS") == "false"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _what_is_there_to_stay():
+    """Leave modules and tests out of the collections of garbage to come: each is dear by then."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -17,7 +17,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import trustme
-from fault_server import GONE, FaultServer, Request, Wire, free_origin, full_backlog
+from fault_server import GONE, FaultServer, Request, Wire, full_backlog, refusing
 
 PATH = "/v1/acc/gw"
 LOG_ID = "log-4242"
@@ -216,7 +216,8 @@ def downgrade() -> Iterator[Stage]:
 
 @contextlib.contextmanager
 def nobody(origin: str = "") -> Iterator[Stage]:
-    yield Stage(origin or free_origin())
+    with refusing() as refused:
+        yield Stage(origin or refused)
 
 
 @contextlib.contextmanager
@@ -228,8 +229,8 @@ def never_accepts() -> Iterator[Stage]:
 @contextlib.contextmanager
 def proxied(play: Play | None) -> Iterator[Stage]:
     """Send https through a proxy from the environment; without a script, one that is down."""
-    with FaultServer(play or good) as proxy:
-        address = proxy.origin if play else free_origin()
+    with FaultServer(play or good) as proxy, refusing() as refused:
+        address = proxy.origin if play else refused
         environment = {"HTTPS_PROXY": address, "NO_PROXY": ""}
         yield Stage("https://gateway.invalid", (proxy,) if play else (), environment)
 

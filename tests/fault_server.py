@@ -256,8 +256,9 @@ def full_backlog():
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
 
 
-def free_origin() -> str:
-    """Return the origin of a port on which nobody listens."""
+@contextlib.contextmanager
+def refusing():
+    """Yield the origin of a port on which nobody listens, nor can until the block ends."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{sock.getsockname()[1]}"
+        yield f"http://127.0.0.1:{sock.getsockname()[1]}"

@@ -178,6 +178,7 @@ def service(monkeypatch):
             monkeypatch.setenv(name, value)
         server = uvicorn.Server(uvicorn.Config(module.app, port=0, log_level="error"))
         listener = server.config.bind_socket()
+        listener.listen()  # from here on a call waits for the thread, instead of being refused
         thread = threading.Thread(target=server.run, args=([listener],))
         thread.start()
         try:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import io
-import socket
 from importlib import import_module
 
 import pytest
 from calling import STREAM, SYNC
+from fault_server import refusing
 from recording import CHAT, KEY, TEXT, TOKEN, Reply, completion
 
 from mistral_cf_adapter import (
@@ -41,9 +41,8 @@ def mistral(monkeypatch, elsewhere):
 @pytest.fixture
 def nobody():
     """The address of a server that is gone."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        yield f"http://127.0.0.1:{taken.getsockname()[1]}/v1/acc/gw"
+    with refusing() as origin:
+        yield f"{origin}/v1/acc/gw"
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ from fault_scripts import (
     says,
     streams,
 )
-from fault_server import GONE, FaultServer, Wire, free_origin
+from fault_server import GONE, FaultServer, Wire, refusing
 
 from mistral_cf_adapter import (
     GatewaySettings,
@@ -315,10 +315,11 @@ ERRORS = {
 async def test_an_error_loses_no_connection_of_the_limit(server, mode, error):
     client = client_for(server, max_connections=2)
     server.play = ERRORS[error] or good
-    options = {} if ERRORS[error] else {"server_url": free_origin()}
-    for _ in range(3):
-        with pytest.raises(Exception):  # noqa: B017 - which one is the matter of other tests
-            await ask(mode, client, **options)
+    with refusing() as refused:
+        options = {} if ERRORS[error] else {"server_url": refused}
+        for _ in range(3):
+            with pytest.raises(Exception):  # noqa: B017 - which one is the matter of other tests
+                await ask(mode, client, **options)
     await ask_at_once(mode, client, server, 2)
     assert free(mode, client) == 2
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from contextvars import ContextVar
@@ -12,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
+from fault_server import refusing
 from hooking import (
     ACCOUNT,
     AFTER,
@@ -232,15 +232,13 @@ def test_a_first_call_that_is_synchronous_settles_the_tracing_too(gateway, trips
 @since_2
 def test_a_refused_connection_is_the_same_error_without_a_thread(gateway, trips):
     def refused() -> list[Any]:
-        sdk = client_of(gateway, base_url=f"http://127.0.0.1:{port}/v1/acc/default")
+        sdk = client_of(gateway, base_url=f"{origin}/v1/acc/default")
         with asyncio.Runner() as runner:
             first = outcome(lambda: runner.run(chat(sdk)))
             trips.clear()
             return [first, *(outcome(lambda: runner.run(chat(sdk))) for _ in range(2))]
 
-    with socket.socket() as held:
-        held.bind(("127.0.0.1", 0))
-        port = held.getsockname()[1]
+    with refusing() as origin:
         bare = refused()
         assert trips == [BEFORE, ERROR] * 2
         with speedups.install():
