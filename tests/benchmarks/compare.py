@@ -47,7 +47,7 @@ def arguments() -> argparse.Namespace:
     add("--rivals", default="*", help="names or patterns, with commas (default: all)")
     add("--metrics", default="*", help="names or patterns, with commas (default: all)")
     add("--rounds", type=int, default=5, help="how often everything is measured (default: 5)")
-    add("--calls", type=int, default=100, help="calls of one measurement (default: 100)")
+    add("--calls", type=int, default=500, help="calls of one measurement (default: 500)")
     add("--idle", type=float, default=20, help="seconds without a call (default: 20)")
     add("--quick", action="store_true", help="one round of 20 calls, 7 s idle: does it run?")
     add("--output", type=Path, default=Path("benchmark-results"), help="default: %(default)s")

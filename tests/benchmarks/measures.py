@@ -154,7 +154,7 @@ def stream_paced(job: Job) -> Figures:
     client = driver.make()
     _check(_text(driver, client), STREAMED)
     firsts = []
-    streams = max(2, job.calls // 40)
+    streams = max(2, job.calls // 200)
     cpu = time.process_time()
     for _ in range(streams):
         start = time.perf_counter()
