@@ -81,17 +81,23 @@ def test_a_copy_of_unset_is_made_of_the_same_parts(make):
         assert one is two
         assert one is not value
         assert one == value
-        assert one.__dict__ is not value.__dict__
-        assert one.__pydantic_fields_set__ is not value.__pydantic_fields_set__
+        again = copy.deepcopy(one)
+        assert parts(again) == expected
+    assert parts(copy.deepcopy(one)) == expected
 
 
-def test_a_copy_of_unset_is_noted_for_the_rest_of_the_copy():
-    memo = {}
-    value = basemodel.Unset()
+def test_the_copy_of_unset_is_one_for_all_and_not_unset_itself():
     with speedups.install():
-        made = value.__deepcopy__(memo)
-    assert [*memo] == [id(value)]
-    assert memo[id(value)] is made
+        one, two = copy.deepcopy(basemodel.UNSET), copy.deepcopy(basemodel.UNSET)
+    assert one is two
+    assert one is not basemodel.UNSET
+
+
+def test_an_unset_takes_nothing_that_another_field_could_see():
+    with speedups.install():
+        shared = copy.deepcopy(basemodel.UNSET)
+    with pytest.raises(ValueError, match="has no field"):
+        shared.held = 1
 
 
 def test_a_copy_of_an_unset_that_holds_something_holds_it_too():

@@ -1,7 +1,8 @@
-"""A fresh `Unset` for every field that is not there, without the machinery of deep copies.
+"""One `Unset` for all fields that are not there, where each had a deep copy of its own.
 
 pydantic copies a default that is a model for every field of every value, and `UNSET` is one:
-seven copies in a streamed event.
+seven copies in a streamed event. An `Unset` holds nothing and takes nothing, so that one copy does
+for all. It is not `UNSET` itself: today no such field `is UNSET`, and somebody may count on it.
 """
 
 from collections.abc import Callable
@@ -11,31 +12,22 @@ from pydantic import BaseModel
 
 from .seams import ChangedError, Found
 
-_new = BaseModel.__new__
-_set = object.__setattr__
-
 
 def deepcopy_of_unset(found: Found) -> Callable[..., Any]:
-    """Return the `Unset.__deepcopy__` to add: it makes what pydantic's own makes."""
-    unset: Any = vars(found.module)["Unset"]
+    """Return the `Unset.__deepcopy__` to add: it makes the copy of `UNSET` once."""
     if found.original is not BaseModel.__deepcopy__:
         msg = "Unset has a deep copy of its own"
         raise ChangedError(msg)
-    if not _is_empty(BaseModel.__deepcopy__(unset())):
-        msg = "this pydantic makes another kind of copy"
+    unset = vars(found.module)["UNSET"]
+    copy = BaseModel.__deepcopy__(unset)
+    if not _is_empty(unset) or not _is_empty(copy):
+        msg = "UNSET holds something"
         raise ChangedError(msg)
 
     def __deepcopy__(self: Any, memo: dict[int, Any] | None = None) -> Any:  # noqa: N807
-        if type(self) is not unset or not _is_empty(self):
-            return BaseModel.__deepcopy__(self, memo)
-        copy = _new(unset)
-        if memo is not None:
-            memo[id(self)] = copy
-        _set(copy, "__dict__", {})
-        _set(copy, "__pydantic_extra__", None)
-        _set(copy, "__pydantic_fields_set__", set())
-        _set(copy, "__pydantic_private__", None)
-        return copy
+        if self is unset or self is copy:
+            return copy
+        return BaseModel.__deepcopy__(self, memo)
 
     return __deepcopy__
 
