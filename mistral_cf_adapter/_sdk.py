@@ -3,6 +3,7 @@
 import importlib
 import importlib.metadata
 import sys
+from functools import cache
 from types import ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -73,7 +74,15 @@ else:
 
 def library_of(thing: object) -> ModuleType:
     """Return the HTTP library, httpx or httpx2, that a request or response is of."""
-    return sys.modules[type(thing).__module__.partition(".")[0]]
+    kind: Any = type(thing)
+    return _library_of_class(kind)
+
+
+@cache
+def _library_of_class(kind: type) -> ModuleType:
+    roots = (ancestor.__module__.partition(".")[0] for ancestor in kind.__mro__)
+    name = next((root for root in roots if root in ("httpx", "httpx2")), httpx.__name__)
+    return sys.modules[name]
 
 
 def check_seams() -> None:

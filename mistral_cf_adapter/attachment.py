@@ -18,7 +18,8 @@ from urllib.parse import urlsplit
 from weakref import WeakSet
 
 from . import spans
-from ._sdk import MISTRAL_URL, Security, check_seams
+from ._keys import KeyForSDK
+from ._sdk import MISTRAL_URL, check_seams
 from .options import GatewayConfigError
 from .routing import Route, route_of
 from .settings import GatewaySettings
@@ -53,13 +54,13 @@ _lock = process_lock()
 class Attachment:
     """One route on one SDK configuration; `detach()` takes it back, in any order."""
 
-    __slots__ = ("_configuration", "direct_url", "route", "security", "settings")
+    __slots__ = ("_configuration", "direct_url", "key", "route", "settings")
 
     def __init__(self, configuration: Any, settings: GatewaySettings, route: Route) -> None:
         self._configuration = configuration
         self.settings = settings
         self.route = route
-        self.security = _security(settings)
+        self.key = KeyForSDK(settings)
         self.direct_url = MISTRAL_URL if settings.unsupported == "direct" else None
 
     def in_force(self) -> "Attachment":
@@ -85,7 +86,6 @@ class _State:
         self.configuration = configuration
         self.kind: type = type(configuration)
         self.server_url: str | None = configuration.server_url
-        self.security: Any = configuration.security
         self.attachments: list[Attachment] = []
         self.shells: dict[str, Any] = {}
         self.applied_url = self.server_url
@@ -98,26 +98,24 @@ class _State:
 
     def apply(self) -> None:
         """Bring the configuration in line with the attachments."""
-        configuration = self.configuration
+        if self.attachments:
+            _states.add(self)
+            self.current = self.attachments[-1].in_force()
+        configuration = self.configuration  # after what may raise: its repr can show a key
         if not self.attachments:
             _states.discard(self)
             self.shells = {}
             configuration.__class__ = self.kind
             if configuration.server_url == self.applied_url:  # else its owner has set another
                 configuration.server_url = self.server_url
-            configuration.security = self.security
             configuration.__dict__.pop(_STATE, None)
             spans.keep_together(configuration)
             return
-        _states.add(self)
-        self.current = self.attachments[-1].in_force()
         self.shells = {}
         configuration.__dict__[_STATE] = self
         spans.keep_apart(configuration)
         configuration.__class__ = _routed(self.kind)
         configuration.server_url = self.applied_url = self.current.route.provider_url
-        if _is_empty(self.security):
-            configuration.security = self.current.security or self.security
 
 
 _states: WeakSet[_State] = WeakSet()
@@ -148,10 +146,9 @@ def attach(sdk: Any, settings: GatewaySettings, route: Route) -> Attachment:
         GatewayConfigError: this SDK is not one the adapter knows.
     """
     check_seams()
-    configuration = sdk.sdk_configuration
     with _lock:
-        state = configuration.__dict__.get(_STATE) or _State(configuration)
-        attachment = Attachment(configuration, settings, route)
+        state = _state_of(sdk)
+        attachment = Attachment(sdk.sdk_configuration, settings, route)
         state.attachments.append(attachment)
         state.apply()
     return attachment
@@ -159,28 +156,14 @@ def attach(sdk: Any, settings: GatewaySettings, route: Route) -> Attachment:
 
 def original_server(sdk: Any) -> str:
     """Return the address an SDK object has, or had before anything was attached to it."""
+    return _state_of(sdk).original_server()
+
+
+def _state_of(sdk: Any) -> _State:
+    """Return what is attached to an SDK object; a new state, not kept, if that is nothing."""
     configuration = sdk.sdk_configuration
     state: _State | None = configuration.__dict__.get(_STATE)
-    return (state or _State(configuration)).original_server()
-
-
-def _security(settings: GatewaySettings) -> Any:
-    """Return the settings' key for the SDK, for what it sends by itself too.
-
-    A service account's token ranks above the environment's key in the SDK, and stays there;
-    a key that is only in the settings wins over both.
-    """
-    if settings.stored_key or settings.mistral_api_key is None:
-        return None
-    key = settings.mistral_api_key.get_secret_value()
-    if os.environ.get("MISTRAL_SA_TOKEN_PATH") and key == os.environ.get("MISTRAL_API_KEY"):
-        return None
-    return Security(api_key=key)
-
-
-def _is_empty(security: Any) -> bool:
-    """Tell whether a client was built without a key; 1.x keeps an empty Security then."""
-    return not callable(security) and getattr(security, "api_key", None) is None
+    return state or _State(configuration)
 
 
 def _routed(kind: type) -> type:
@@ -189,6 +172,7 @@ def _routed(kind: type) -> type:
         body = {
             "client": _handed_out("client", GatewayClient),
             "async_client": _handed_out("async_client", AsyncGatewayClient),
+            "security": property(_get_security, _set_security),
             "get_server_details": _get_server_details,
             "__repr__": _repr,
         }
@@ -212,6 +196,18 @@ def _handed_out(name: str, shell_class: type[GatewayClient] | type[AsyncGatewayC
         self.__dict__[name] = client.inner if type(client) is shell_class else client
 
     return property(get, put)
+
+
+def _get_security(self: Any) -> Any:
+    """Return what the SDK authenticates with: a client's own key, else that of the settings."""
+    own = self.__dict__["security"]
+    state: _State | None = self.__dict__.get(_STATE)
+    return own if state is None else state.current.key.in_place_of(own)
+
+
+def _set_security(self: Any, security: Any) -> None:
+    # What was read from a client of ours says where its key is, and is no key of its own.
+    self.__dict__["security"] = None if isinstance(security, KeyForSDK) else security
 
 
 def _get_server_details(self: Any) -> tuple[str, dict[str, str]]:

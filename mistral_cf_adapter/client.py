@@ -2,10 +2,12 @@
 
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+from types import NoneType
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack, cast
 
 from . import speedups
 from ._sdk import Mistral
+from ._secrets import Secret
 from .attachment import attach
 from .options import GatewayConfigError
 from .routing import route_of
@@ -62,19 +64,20 @@ def make_client(
         >>> answer.choices[0].message.content
         'Bonjour!'
     """
-    try:
-        _check_names(mistral_kwargs)
-        settings = from_environment() if settings is None else settings
-        _check(settings, mistral_kwargs)
-    except (GatewayConfigError, TypeError):
-        mistral_kwargs.pop("api_key", None)  # a traceback may show what a frame holds
-        raise
+    # A traceback may show what a frame holds: texts are hidden until the SDK gets them, as one
+    # under a wrong name may be a secret too.
+    keywords = _hide_texts(mistral_kwargs)
+    kind = type(settings)
+    settings = settings if isinstance(settings, GatewaySettings) else None
+    _check_arguments(kind, keywords)
+    settings = from_environment() if settings is None else settings
+    _check(settings, keywords)
     route = route_of(settings)
-    keywords: dict[str, Any] = {**mistral_kwargs, "server_url": route.provider_url}
+    brought = [name for name in ("client", "async_client") if keywords.get(name) is not None]
     give_clients(settings, keywords)
-    sdk = Mistral(**keywords)
+    sdk = Mistral(**_with_texts(keywords, server_url=route.provider_url))
     attach(sdk, settings, route)
-    for name in mistral_kwargs.keys() & {"client", "async_client"}:
+    for name in brought:
         getattr(sdk.sdk_configuration, name)  # says now what cannot work about the user's client
     if settings.speedups:
         speedups.install()
@@ -90,7 +93,24 @@ def give_clients(settings: GatewaySettings, keywords: dict[str, Any]) -> None:
         keywords["async_client"] = AsyncSharedClient(config)
 
 
-def _check_names(keywords: MistralKeywords) -> None:
+def _hide_texts(keywords: MistralKeywords) -> dict[str, Any]:
+    """Move keywords into a dict that shows no text."""
+    given = cast("dict[str, Any]", keywords)
+    hidden = {
+        name: Secret(value) if isinstance(value, str) else value for name, value in given.items()
+    }
+    given.clear()
+    return hidden
+
+
+def _with_texts(hidden: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {
+        name: value.get_secret_value() if isinstance(value, Secret) else value
+        for name, value in (hidden | more).items()
+    }
+
+
+def _check_arguments(kind: type, keywords: dict[str, Any]) -> None:
     for name in keywords:
         if name == "settings" or name in GatewaySettings.model_fields:
             msg = (
@@ -98,12 +118,12 @@ def _check_names(keywords: MistralKeywords) -> None:
                 "make_client(GatewaySettings(...)); its keywords are those of mistralai.Mistral()"
             )
             raise TypeError(msg)
-
-
-def _check(settings: object, keywords: MistralKeywords) -> None:
-    if not isinstance(settings, GatewaySettings):
-        msg = f"make_client() takes GatewaySettings(...) first, not {type(settings).__name__}"
+    if not issubclass(kind, GatewaySettings | NoneType):
+        msg = f"make_client() takes GatewaySettings(...) first, not {kind.__name__}"
         raise TypeError(msg)
+
+
+def _check(settings: GatewaySettings, keywords: dict[str, Any]) -> None:
     for name in ("server", "server_url", "url_params"):
         if keywords.get(name) is not None:
             msg = (
@@ -126,7 +146,7 @@ def _check(settings: object, keywords: MistralKeywords) -> None:
         raise GatewayConfigError(msg)
 
 
-def _has_key(settings: GatewaySettings, keywords: MistralKeywords) -> bool:
+def _has_key(settings: GatewaySettings, keywords: dict[str, Any]) -> bool:
     if settings.mistral_api_key is not None or keywords.get("api_key") is not None:
         return True
     return "MISTRAL_SA_TOKEN_PATH" in os.environ  # the SDK reads the key from there

@@ -28,13 +28,15 @@ public reports; the documentation has no full table of them.
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from copy import copy
 from dataclasses import dataclass
 from typing import Any, cast
 
-from ._sdk import SDKError
+from ._sdk import SDKError, library_of
 from .options import GatewayConfigError
+
+CREDENTIALS = ("authorization", "x-api-key")
 
 _BODY_LIMIT = 1_000_000
 _EDGE_CODE = re.compile(r"^\s*error code: (\d{3,5})")
@@ -72,6 +74,10 @@ class GatewayError(SDKError):
         # SDKError would append the body to the message, which may quote the prompt.
         super(SDKError, self).__init__(message, raw_response, body)
         object.__setattr__(self, "log_id", raw_response.headers.get("cf-aig-log-id"))
+
+    def __repr__(self) -> str:
+        # The SDK's own shows the body too, which is the server's text and may quote what was sent.
+        return f"{type(self).__name__}({self.message!r})"
 
     def __reduce__(self) -> tuple[Any, ...]:
         answer = copy(self.raw_response)
@@ -225,26 +231,52 @@ class _Verdict:
     message: str
 
 
-def from_response(response: Any) -> GatewayError | None:
+Mask = Callable[[str], str]
+"""Returns a text without the secrets that its request carried: a server may quote them."""
+
+
+def from_response(response: Any, mask: Mask = str) -> GatewayError | None:
     """Return the error a read response stands for, `None` for anything of Mistral's own."""
     verdict = _verdict(response)
-    return None if verdict is None else _build(verdict, response)
+    return None if verdict is None else _build(verdict, response, mask)
 
 
-def of_kind(kind: type[GatewayError], message: str, response: Any, body: str = "") -> GatewayError:
+def of_kind(
+    kind: type[GatewayError], message: str, response: Any, body: str = "", mask: Mask = str
+) -> GatewayError:
     """Return an error the adapter itself found, about a response that need not be read."""
-    return kind(f"AI Gateway: {message}. {kind.advice}", response, body)
+    _drop_credentials(response)
+    return kind(f"AI Gateway: {mask(message)}. {kind.advice}", response, body)
 
 
-def _build(verdict: _Verdict, response: Any) -> GatewayError:
+def _build(verdict: _Verdict, response: Any, mask: Mask) -> GatewayError:
     code = "" if verdict.code is None else f"{verdict.code}, "
-    said = verdict.message.rstrip(".")
+    said = mask(verdict.message).rstrip(".")
     text = f"AI Gateway: {said} ({code}HTTP {response.status_code}). {verdict.kind.advice}"
+    _drop_credentials(response)
     error = verdict.kind(text, response)
     object.__setattr__(error, "code", verdict.code)
     if verdict.kind in (GatewayError, GatewayUnavailableError):
         object.__setattr__(error, "retryable", response.status_code in (429, *range(500, 600)))
     return error
+
+
+def _drop_credentials(response: Any) -> None:
+    """Have a response keep no credentials of its request: an error keeps the response."""
+    request = getattr(response, "_request", None)
+    if request is not None:
+        response.request = _without_credentials(request)
+    if hasattr(response, "_content"):  # what it was read from has the request that was sent
+        response.stream = library_of(response).ByteStream(b"")
+
+
+def _without_credentials(request: Any) -> Any:
+    # Not copy(): the libraries' requests leave their stream and extensions out of a copy.
+    twin: Any = object.__new__(cast("type[object]", type(request)))
+    twin.__dict__ = {**request.__dict__, "headers": request.headers.copy()}
+    for name in CREDENTIALS:
+        twin.headers.pop(name, None)
+    return twin
 
 
 def _verdict(response: Any) -> _Verdict | None:

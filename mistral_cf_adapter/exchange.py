@@ -16,6 +16,7 @@ from .routing import (
     copied,
     has_credentials,
     inbound,
+    mask_for,
     origin_of,
     outbound,
     path_below,
@@ -107,10 +108,11 @@ class _Exchange:
             facts["direct"] = self.direct
             calls.report(self.response, facts, perf_counter() - started)
             raise
-        answer, in_one_piece = self._streamed()
+        mask = mask_for(self.route, outgoing)
+        answer, in_one_piece = self._streamed(mask)
         facts |= {"direct": self.direct, "buffered": in_one_piece}
         calls.report(self.response, facts, perf_counter() - started)
-        return answer if self.direct else inbound(answer)
+        return answer if self.direct else inbound(answer, mask)
 
     def _elsewhere(self) -> Flow:
         """Send what a call addressed to another host: nothing of the gateway's goes there."""
@@ -204,13 +206,13 @@ class _Exchange:
             yield Step("close", self.response)  # what cannot be decoded would keep its connection
             raise
 
-    def _streamed(self) -> tuple[Any, bool]:
+    def _streamed(self, mask: errors.Mask) -> tuple[Any, bool]:
         """Guard a streamed answer, or make one of an answer that came in one piece."""
         response = self.response
         if response.status_code != 200 or not self.streamed or not streams.is_marked(self.path):
             return response, False
         if streams.is_event_stream(response):
-            streams.watch(response)
+            streams.watch(response, mask)
             return response, False
         events = buffered.in_events(response)
         return (response, False) if events is None else (events, True)

@@ -310,12 +310,19 @@ def explain(
     return "; ".join(lines)
 
 
-def _checked(**options: Any) -> dict[str, Any]:
-    try:
-        model = GatewayOptions(**options)
-    except ValidationError as error:
-        raise GatewayConfigError(explain(error, GatewayOptions.model_fields)) from None
+def _checked(options: dict[str, Any]) -> dict[str, Any]:
+    model = _validated(options)
+    if isinstance(model, GatewayConfigError):
+        options.clear()  # a traceback may show what a frame holds
+        raise model
     return {name: getattr(model, name) for name in model.model_fields_set}
+
+
+def _validated(options: Mapping[str, Any]) -> GatewayOptions | GatewayConfigError:
+    try:
+        return GatewayOptions(**options)
+    except ValidationError as error:
+        return GatewayConfigError(explain(error, GatewayOptions.model_fields))
 
 
 _P = ParamSpec("_P")
@@ -419,7 +426,7 @@ def gateway_options(**options: Any) -> OptionsBlock:
         ...     gateway.requests[-1].headers["cf-aig-metadata"]
         '{"team":"search"}'
     """
-    return OptionsBlock(_checked(**options))
+    return OptionsBlock(_checked(options))
 
 
 @_takes_options(GatewayOptions)
@@ -439,6 +446,6 @@ def gateway_headers(**options: Any) -> dict[str, str]:
     if "endpoint" in options:
         msg = "endpoint is not a header: use gateway_options(endpoint=...) or the setting"
         raise GatewayConfigError(msg)
-    checked = _checked(**options)
+    checked = _checked(options)
     taken_back = {_HEADERS[name]: "" for name, value in checked.items() if value is None}
     return taken_back | rendered(checked)

@@ -1,5 +1,6 @@
 """`patch()`: redirect Mistral clients that somebody else builds, or has built already."""
 
+import contextlib
 import functools
 import gc
 import inspect
@@ -131,10 +132,13 @@ def patch(client: Mistral | None = None, /, settings: GatewaySettings | None = N
         'https://gateway.ai.cloudflare.com/v1/0123abcd/default/mistral'
     """
     check_seams()
+    problem = _problem_with_arguments(client, settings)
+    if problem is not None:
+        del client, settings  # a traceback may show what a frame holds
+        raise problem
     made = Patch(settings if settings is not None else from_environment())
     try:
         if client is not None:
-            _check_client(client)
             _check_redirected(client, redirected=made.redirect(client))
             return made
         with _lock:
@@ -147,17 +151,21 @@ def patch(client: Mistral | None = None, /, settings: GatewaySettings | None = N
             _in_force.append(made)
             _seam.open()
             for sdk in _alive():
-                made.redirect(sdk)
+                with contextlib.suppress(ValueError):  # a server that the SDK does not know
+                    made.redirect(sdk)
     except BaseException:
         made.undo()
         raise
     return made
 
 
-def _check_client(client: Mistral) -> None:
-    if not hasattr(client, "sdk_configuration"):
-        msg = f"patch() takes a mistralai.Mistral, not {type(client).__name__}"
-        raise GatewayConfigError(msg)
+def _problem_with_arguments(client: object, settings: object) -> GatewayConfigError | None:
+    if client is not None and not hasattr(client, "sdk_configuration"):
+        return GatewayConfigError(f"patch() takes a mistralai.Mistral, not {type(client).__name__}")
+    if settings is not None and not isinstance(settings, GatewaySettings):
+        kind = type(settings).__name__
+        return GatewayConfigError(f"patch(settings=...) takes GatewaySettings(...), not {kind}")
+    return None
 
 
 def _check_redirected(client: Mistral, *, redirected: bool) -> None:
@@ -230,18 +238,36 @@ def _redirecting(original: Any) -> Any:
 
     @functools.wraps(original)
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807
-        patches = tuple(_in_force)
-        if not patches:
-            original(self, *args, **kwargs)
-            return
-        given = signature.bind(self, *args, **kwargs)
-        _spare_clients(patches[-1], given.arguments)
-        original(*given.args, **given.kwargs)
-        with _lock:  # a patch that was undone meanwhile takes no client any more
-            for made in _in_force:
-                made.redirect(self)
+        given = None
+        try:
+            patches = tuple(_in_force)
+            given = _bind(signature, self, args, kwargs) if patches else None
+            if given is None:
+                original(self, *args, **kwargs)
+            else:
+                _spare_clients(patches[-1], given.arguments)
+                original(*given.args, **given.kwargs)
+            with _lock:  # a patch that was undone meanwhile takes no client any more
+                for made in _in_force if patches else ():
+                    made.redirect(self)
+        except BaseException:
+            args = ()  # a traceback may show what a frame holds
+            kwargs.clear()
+            if given is not None:
+                given.arguments.clear()
+            raise
 
     return __init__
+
+
+def _bind(
+    signature: inspect.Signature, sdk: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> inspect.BoundArguments | None:
+    """Return the arguments by name, `None` where they do not fit, which the SDK then says."""
+    try:
+        return signature.bind(sdk, *args, **kwargs)
+    except TypeError:
+        return None
 
 
 def _spare_clients(made: Patch, arguments: dict[str, Any]) -> None:

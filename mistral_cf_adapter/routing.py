@@ -2,14 +2,17 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from time import time
 from typing import Any, NoReturn, cast
 
 from . import errors
+from ._keys import Key, key_reader
 from ._sdk import httpx
+from ._secrets import Secret, clean
+from ._secrets import mask as mask_secrets
 from .options import PREFIX, GatewayConfigError, Layer, merged, rendered
 from .options import with_metadata_below as metadata_below
 from .settings import GatewaySettings
@@ -17,7 +20,7 @@ from .settings import GatewaySettings
 AUTHORIZATION = "cf-aig-authorization"
 METADATA = "cf-aig-metadata"
 BYOK_ALIAS = "cf-aig-byok-alias"
-CREDENTIALS = ("authorization", "x-api-key")
+CREDENTIALS = errors.CREDENTIALS
 MISTRAL_HOST = "api.mistral.ai"
 
 _CHAT = "/v1/chat/completions"
@@ -45,16 +48,18 @@ class Route:
     stored_key: bool
     fallback: bool
     cool_down: float
-    token: str | None = field(repr=False)
-    mistral_api_key: str | None = field(repr=False)
     headers: Mapping[str, str] = field(repr=False)
+    # Functions, so that nothing finds a secret among the attributes of a route.
+    gateway_authorization: Callable[[], str | None] = field(repr=False)
+    """Returns the value of `cf-aig-authorization`."""
+    read_key: Callable[[], Key] = field(repr=False)
+    """Returns the Mistral key as it is now, and what is wrong with it."""
 
     @classmethod
     def of(cls, settings: GatewaySettings, provider: str | None = None) -> "Route":
         """Work out the route for the settings, or for another provider of the same gateway."""
         provider = provider or settings.provider
         provider_url = f"{settings.root_url}/{provider}"
-        token, key = settings.token, settings.mistral_api_key
         # As the HTTP library reads them, for requests are compared with these.
         root, url = httpx.URL(settings.root_url), httpx.URL(provider_url)
         return cls(
@@ -69,9 +74,9 @@ class Route:
             stored_key=settings.stored_key,
             fallback=settings.fallback == "direct" and provider == "mistral",
             cool_down=settings.fallback_cooldown,
-            token=None if token is None else token.get_secret_value(),
-            mistral_api_key=None if key is None else key.get_secret_value(),
             headers=rendered(settings.options),
+            gateway_authorization=_authorization_of(settings),
+            read_key=key_reader(settings),
         )
 
     def __reduce__(self) -> NoReturn:
@@ -88,6 +93,12 @@ class Route:
     def covers(self, url: Any) -> bool:
         """Tell whether a URL lies below this account's gateway."""
         return self.is_origin_of(url) and bytes(url.raw_path).startswith(self.prefix)
+
+
+def _authorization_of(settings: GatewaySettings) -> Callable[[], str | None]:
+    token = settings.token
+    value = None if token is None else f"Bearer {token.get_secret_value()}"
+    return lambda: value
 
 
 def origin_of(url: Any) -> tuple[str, str, int]:
@@ -123,19 +134,30 @@ def outbound(route: Route, request: Any, layer: Layer | None) -> Any:
     options, defaults = _laid_over(route, layer)
     metadata = _merged_metadata(request, options)
     compat = _compat_body(route, request) if options.get("endpoint") == "compat" else None
+    headers, problem = _outgoing_headers(route, request, options, defaults, metadata)
+    if problem is not None:
+        del headers  # a traceback may show what a frame holds
+        raise GatewayConfigError(problem)
+    return copied(request, headers) if compat is None else _compat(route, request, headers, compat)
+
+
+def _outgoing_headers(
+    route: Route,
+    request: Any,
+    options: Mapping[str, Any],
+    defaults: Mapping[str, str],
+    metadata: Mapping[str, str],
+) -> tuple[Any, str | None]:
+    """Return the request's headers with the gateway's and the right key, and what is wrong."""
     headers = request.headers.copy()
     given = _given(headers)
     own = {**_own(given), **metadata}
     _put(headers, {**_trace(given), **defaults, **own})
     alias = own.get(BYOK_ALIAS, options.get("byok_alias"))
     problem = _authorize(route, headers, given, stored_key=route.stored_key or bool(alias))
-    if route.token is not None and AUTHORIZATION not in own:
-        headers[AUTHORIZATION] = f"Bearer {route.token}"
-    problem = problem or _unsendable(_given(headers))
-    if problem is not None:
-        del headers, given, own  # a traceback may show what a frame holds
-        raise GatewayConfigError(problem)
-    return copied(request, headers) if compat is None else _compat(route, request, headers, compat)
+    if AUTHORIZATION not in own and (authorization := route.gateway_authorization()):
+        headers[AUTHORIZATION] = authorization
+    return headers, problem or _unsendable(_given(headers))
 
 
 def uncovered(request: Any) -> Any:
@@ -232,12 +254,13 @@ def _authorize(
         headers["authorization"] = given["authorization"][-1]
     if brought:
         return None
-    if route.mistral_api_key is None:
-        return (
+    key, problem = route.read_key()
+    if key is None:
+        return problem or (
             "There is no Mistral key to send: set MISTRAL_API_KEY, pass api_key=..., or, if the "
             "key is stored in the gateway, say so with CF_AIG_BYOK=true"
         )
-    headers["Authorization"] = f"Bearer {route.mistral_api_key}"
+    headers["Authorization"] = f"Bearer {key}"
     return None
 
 
@@ -310,7 +333,18 @@ def _seconds(value: str, unit: float) -> float:
         return -1
 
 
-def inbound(response: Any) -> Any:
+def mask_for(route: Route, request: Any) -> errors.Mask:
+    """Return what masks in a text the secrets of a route, and those that a request carries."""
+
+    def mask(text: str) -> str:
+        values = [request.headers.get(name) for name in (AUTHORIZATION, *CREDENTIALS)]
+        values += route.gateway_authorization(), route.read_key()[0]
+        return mask_secrets(text, [Secret(clean(value)) for value in values if value])
+
+    return mask
+
+
+def inbound(response: Any, mask: errors.Mask = str) -> Any:
     """Return the response, or raise the error that the gateway itself answered with.
 
     An error that may pass is raised only when the SDK has done its retries: the SDK decides
@@ -318,7 +352,7 @@ def inbound(response: Any) -> Any:
     """
     if response.status_code < 400:
         return response
-    error = errors.from_response(response)
+    error = errors.from_response(response, mask)
     _drop_long_wait(response)
     if error is None:
         return response

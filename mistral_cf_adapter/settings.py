@@ -1,6 +1,7 @@
 """`GatewaySettings`: environment -> checked values -> URLs."""
 
 import difflib
+import hashlib
 import json
 import os
 import re
@@ -20,8 +21,9 @@ from pydantic import (
     SecretStr,
     ValidationError,
 )
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 
+from ._secrets import Secret, clean, problem_with
 from .baseurl import checked_base_url
 from .options import GatewayConfigError, GatewayOptions, explain, list_fields
 
@@ -57,18 +59,10 @@ def _secret(value: object) -> object:
     text = value.get_secret_value() if isinstance(value, SecretStr) else value
     if not isinstance(text, str):
         return value
-    if text.lower().startswith("bearer:"):
-        msg = "starts with `Bearer:`; give the token alone"
-        raise ValueError(msg)
-    if text.lower().startswith("bearer "):
-        text = text[len("bearer ") :]
-    if not text.strip():
-        msg = "is blank"
-        raise ValueError(msg)
-    if not (text.isascii() and text.isprintable()) or set(text) & set(" \"'`{}<>$"):
-        msg = "has quotes, spaces, a line break or a placeholder in it; give the token alone"
-        raise ValueError(msg)
-    return SecretStr(text)
+    problem = problem_with(text)
+    if problem is not None:
+        raise ValueError(problem)
+    return Secret(clean(text))
 
 
 def _provider(value: str) -> str:
@@ -185,45 +179,59 @@ class GatewaySettings(GatewayOptions, BaseSettings):
     )
 
     def __init__(self, **values: Any) -> None:
-        values = _veiled(_by_field(values))
-        _reject_unknown(values, type(self))
-        if ENV_FILE in os.environ:
-            values.setdefault("_env_file", os.environ[ENV_FILE])
-        _check_file(values.get("_env_file"))
-        _report_rivals(values)
+        # A traceback may show the variables of each frame: whatever goes wrong is returned, and
+        # raised here, where there is no plain secret, and outside of any `except`.
+        problem = _prepare(values, type(self)) or self._load(values) or self._contradiction(values)
+        if problem is not None:
+            raise problem
+        vars(self)["_key_follows_environment"] = _follows_environment(self, values)
+
+    def _load(self, values: dict[str, Any]) -> Exception | None:
+        """Read and check all values; return what is wrong."""
         try:
             super().__init__(**values)
         except ValidationError as error:
-            msg = f"Gateway settings: {_explained(error, values)}"
-            raise GatewayConfigError(msg) from None
-        self._check_together(values)
+            return GatewayConfigError(f"Gateway settings: {_explained(error, values)}")
+        except SettingsError as error:
+            return GatewayConfigError(f"Gateway settings: {error}")
+        except UnicodeDecodeError:
+            return GatewayConfigError("Gateway settings: a file of settings is not UTF-8 text")
+        except OSError as error:
+            reason = error.strerror or type(error).__name__
+            return GatewayConfigError(f"Gateway settings: cannot read {error.filename}: {reason}")
+        except Exception as error:  # noqa: BLE001 - raised by the caller
+            error.__cause__ = error.__context__ = None
+            return error.with_traceback(None)
+        return None
 
-    def _check_together(self, values: dict[str, Any]) -> None:
+    def _contradiction(self, values: dict[str, Any]) -> GatewayConfigError | None:
+        """Return what is wrong with the values together."""
         if self.base_url is None and self.account_id is None:
             msg = (
                 "CLOUDFLARE_ACCOUNT_ID is not set: export it (and CF_AIG_TOKEN), pass "
                 "GatewaySettings(account_id=..., token=...), or set CF_AIG_BASE_URL for a custom "
                 "domain"
             )
-            raise GatewayConfigError(msg)
+            return GatewayConfigError(msg)
         if self.stored_key and values.get("mistral_api_key") is not None:
             msg = (
                 "byok and mistral_api_key contradict each other: any key that is sent is used in "
                 "place of the stored one. Drop one of them"
             )
-            raise GatewayConfigError(msg)
+            return GatewayConfigError(msg)
         if self.fallback == "direct" and self.stored_key:
             msg = (
                 "fallback=direct needs a Mistral key of your own, and byok says that the gateway "
                 "holds it. Drop CF_AIG_FALLBACK or the stored key"
             )
-            raise GatewayConfigError(msg)
+            return GatewayConfigError(msg)
         if self.fallback == "direct" and self.provider != "mistral":
             msg = (
                 "fallback=direct goes to api.mistral.ai, which does not stand in for provider "
                 f"{self.provider}. Drop CF_AIG_FALLBACK or CF_AIG_PROVIDER"
             )
-            raise GatewayConfigError(msg)
+            return GatewayConfigError(msg)
+        return None
 
     @property
     def stored_key(self) -> bool:
@@ -262,9 +270,11 @@ class GatewaySettings(GatewayOptions, BaseSettings):
         Raises:
             GatewayConfigError: a changed value cannot work.
         """
-        changed = _by_field(update or {})
+        changed = _hide_secrets(_by_field(update or {}))
+        update = None  # may hold a plain secret, as a traceback would show
         values = {name: getattr(self, name) for name in type(self).model_fields} | changed
-        if "mistral_api_key" not in changed and (values["byok"] or values["byok_alias"]):
+        stored = values["byok"] or values["byok_alias"]
+        if "mistral_api_key" not in changed and (stored or key_follows_environment(self)):
             # Beside a stored key only the environment may have one, so it is asked again.
             del values["mistral_api_key"]
         return type(self)(**values)
@@ -285,7 +295,7 @@ def variables(name: str) -> tuple[str, ...]:
     return ALIASES.get(name, (f"CF_AIG_{name.upper()}",))
 
 
-_from_environment: tuple[dict[str, str | None], GatewaySettings] | None = None
+_from_environment: tuple[bytes, GatewaySettings] | None = None
 
 
 def from_environment() -> GatewaySettings:
@@ -293,14 +303,40 @@ def from_environment() -> GatewaySettings:
     global _from_environment  # noqa: PLW0603 - one environment a process, one memory of it
     if ENV_FILE in os.environ:
         return GatewaySettings()
-    # In any case, as pydantic-settings looks for them.
-    now = {name: os.environ.get(name) for name in os.environ if name.lower() in _VARIABLES}
+    now = _digest()
     known = _from_environment
     if known is not None and known[0] == now:
         return known[1]
     settings = GatewaySettings()
     _from_environment = now, settings
     return settings
+
+
+def _digest() -> bytes:
+    """Return a digest of the variables that settings are read from: it shows no secret."""
+    # In any case, as pydantic-settings looks for them.
+    found = sorted(item for item in os.environ.items() if item[0].lower() in _VARIABLES)
+    return hashlib.sha256(repr(found).encode()).digest()
+
+
+def environment_key() -> str | None:
+    """Return the Mistral key of the environment as it is now, unchecked."""
+    first, second = ALIASES["mistral_api_key"]
+    return os.environ.get(first) or os.environ.get(second) or None
+
+
+def key_follows_environment(settings: GatewaySettings) -> bool:
+    """Return whether the Mistral key is the environment's, which every call reads anew."""
+    follows: bool = vars(settings)["_key_follows_environment"]
+    return follows
+
+
+def _follows_environment(settings: GatewaySettings, values: Mapping[str, Any]) -> bool:
+    """Return whether neither a keyword nor a file gave the settings their Mistral key."""
+    if "mistral_api_key" in values:
+        return False
+    key, now = settings.mistral_api_key, environment_key()
+    return key == (None if now is None else Secret(clean(now)))
 
 
 _VARIABLES = frozenset(
@@ -315,30 +351,64 @@ def _by_field(values: Mapping[str, Any]) -> dict[str, Any]:
     return {_FIELDS.get(name, name): value for name, value in values.items()}
 
 
-def _veiled(values: dict[str, Any]) -> dict[str, Any]:
+def _hide_secrets(values: dict[str, Any]) -> dict[str, Any]:
     """Return keywords with their secrets out of sight: tracebacks may show a frame's variables."""
     return {
-        name: SecretStr(value) if name in _SECRETS and isinstance(value, str) else value
-        for name, value in values.items()
+        name: _hidden(value) if _may_be_secret(name) else value for name, value in values.items()
     }
 
 
-def _reject_unknown(values: dict[str, Any], settings: type[GatewaySettings]) -> None:
+def _may_be_secret(name: str) -> bool:
+    """Return whether a keyword is a secret, or one under a name that is not known."""
+    return name in _SECRETS or not (name in GatewaySettings.model_fields or name.startswith("_"))
+
+
+def _hidden(value: object) -> object:
+    if isinstance(value, bytes | bytearray):
+        value = value.decode(errors="replace")
+    if isinstance(value, SecretStr):
+        value = value.get_secret_value()
+    if isinstance(value, str):
+        return Secret(value)
+    return None if value is None else type(value)  # no text either, and refused as such
+
+
+def _prepare(values: dict[str, Any], settings: type[GatewaySettings]) -> Exception | None:
+    """Name keywords by field and hide their secrets, in place; return what is wrong with them."""
+    by_field = _hide_secrets(_by_field(values))
+    values.clear()
+    unknown = _unknown_name(by_field, settings)
+    if unknown is not None:
+        return unknown
+    values.update(by_field)
+    if ENV_FILE in os.environ:
+        values.setdefault("_env_file", os.environ[ENV_FILE])
+    missing = _missing_file(values.get("_env_file"))
+    if missing is not None:
+        return missing
+    _report_rivals(values)
+    return None
+
+
+def _unknown_name(
+    values: Mapping[str, Any], settings: type[GatewaySettings]
+) -> GatewayConfigError | None:
     for name in values:
         if name in settings.model_fields or name.startswith("_"):
             continue
         near = difflib.get_close_matches(name, settings.model_fields, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
-        msg = f"GatewaySettings has no setting {name!r}{hint}"
-        raise GatewayConfigError(msg)
+        return GatewayConfigError(f"GatewaySettings has no setting {name!r}{hint}")
+    return None
 
 
-def _check_file(given: Any) -> None:
+def _missing_file(given: Any) -> GatewayConfigError | None:
     files = cast("list[Any]", given) if isinstance(given, list | tuple) else [given]
     for file in files:
         if file is not None and not Path(file).expanduser().is_file():
             msg = f"there is no file {file}, named by _env_file or {ENV_FILE}"
-            raise GatewayConfigError(msg)
+            return GatewayConfigError(msg)
+    return None
 
 
 def _report_rivals(values: dict[str, Any]) -> None:

@@ -36,7 +36,7 @@ def is_event_stream(response: Any) -> bool:
     return content_type.partition(";")[0].strip().lower() == EVENT_STREAM
 
 
-def watch(response: Any) -> None:
+def watch(response: Any, mask: errors.Mask = str) -> None:
     """Have the response's stream raise where it breaks off or carries an error.
 
     What arrived before stays with the caller. A reader that stops early sees no error.
@@ -45,7 +45,7 @@ def watch(response: Any) -> None:
         library = library_of(response)
         both = library.SyncByteStream, library.AsyncByteStream
         kinds = tuple(kind for kind in both if isinstance(response.stream, kind))
-        response.stream = _watched_class(kinds or both)(response)
+        response.stream = _watched_class(kinds or both)(response, mask)
 
 
 def _coding(response: Any) -> str:
@@ -56,8 +56,9 @@ def _coding(response: Any) -> str:
 class Watch:
     """Reads along, line by line, for the end mark and for an error in place of an event."""
 
-    def __init__(self, response: Any) -> None:
+    def __init__(self, response: Any, mask: errors.Mask) -> None:
         self._response = response
+        self._mask = mask
         self.broken = False
         """What arrived cannot be decoded."""
         self.sound = 0
@@ -68,36 +69,34 @@ class Watch:
         self._line: list[bytes] = []
         self._decoder = zlib.decompressobj(47) if _coding(response) in _ZIPPED else None
 
-    def read(self, chunk: bytes) -> None:
-        """Look at a chunk.
+    def read(self, chunk: bytes) -> errors.GatewayError | None:
+        """Look at a chunk; return an error if it ends a line that is one, and no event.
 
-        Raises:
-            GatewayStreamError: the chunk ends a line that is an error, not an event.
+        What is found is not raised: frames of a traceback would show what arrived.
         """
         if self.done:
-            return
+            return None
         if self._decoder is not None:
             chunk = self._decoded(self._decoder, chunk)
         *ended, rest = chunk.replace(b"\r", b"\n").split(b"\n")
         start = 0
         for line in ended:
             self.sound = 0 if self._decoder else start
-            self._look(b"".join((*self._line, line)) if self._line else line)
+            error = self._look(b"".join((*self._line, line)) if self._line else line)
+            if error is not None:
+                return error
             self._line.clear()
             start += len(line) + 1
         if rest:
             self._line.append(rest)
+        return None
 
-    def end(self) -> None:
-        """Look at the end of the stream.
-
-        Raises:
-            GatewayStreamError: the stream ended without its mark.
-        """
-        self._look(b"".join(self._line))
-        if not self.done:
-            msg = "the stream ended before `data: [DONE]`"
-            raise self._error(msg)
+    def end(self) -> errors.GatewayError | None:
+        """Look at the end of the stream; return an error if it ended without its mark."""
+        error = self._look(b"".join(self._line))
+        if error is None and not self.done:
+            error = self._error("the stream ended before `data: [DONE]`")
+        return error
 
     def _decoded(self, decoder: Any, chunk: bytes) -> bytes:
         try:
@@ -106,46 +105,46 @@ class Watch:
             self.broken = True  # the reader's own decoder finds the same, and says so
             return b""
 
-    def _look(self, line: bytes) -> None:
+    def _look(self, line: bytes) -> errors.GatewayError | None:
         if self.done:
-            return
-        if not line.isascii():
-            self._check_text(line)
+            return None
+        if not line.isascii() and not _is_utf8(line):
+            return self._error("the stream is not UTF-8")
         if line.startswith(b"data:"):
             payload = line[5:].strip()
             if payload == b"[DONE]":
                 self.done = True
             elif self._named_error or b'"choices"' not in payload:
-                self._look_for_error(payload)
+                return self._look_for_error(payload)
         elif line.startswith(b"event:"):
             self._named_error = line[6:].strip() == b"error"
         elif line.startswith(b"{"):
-            self._look_for_error(line)
+            return self._look_for_error(line)
+        return None
 
-    def _check_text(self, line: bytes) -> None:
-        try:
-            line.decode()
-        except UnicodeDecodeError:
-            broken = self._error("the stream is not UTF-8")
-        else:
-            return
-        raise broken
-
-    def _look_for_error(self, payload: bytes) -> None:
+    def _look_for_error(self, payload: bytes) -> errors.GatewayError | None:
         try:
             found = json.loads(payload)
         except ValueError:
-            return
+            return None
         except RecursionError:
             found = {"error": "an event is nested too deep"}
         if self._named_error:
             found = {"error": found}
         if isinstance(found, dict) and (message := _error_in(cast("dict[str, Any]", found))):
-            msg = f"the stream carries an error: {message}"
-            raise self._error(msg)
+            return self._error(f"the stream carries an error: {message}")
+        return None
 
     def _error(self, message: str) -> errors.GatewayError:
-        return errors.of_kind(errors.GatewayStreamError, message, self._response)
+        return errors.of_kind(errors.GatewayStreamError, message, self._response, mask=self._mask)
+
+
+def _is_utf8(line: bytes) -> bool:
+    try:
+        line.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _error_in(found: Mapping[str, Any]) -> str | None:
@@ -168,18 +167,15 @@ def _watched_class(kinds: tuple[Any, ...]) -> type[Any]:
     class WatchedStream(*kinds):  # type: ignore[misc]
         """A response's stream with a `Watch` on it."""
 
-        def __init__(self, response: Any) -> None:
+        def __init__(self, response: Any, mask: errors.Mask) -> None:
             self._inner = response.stream
             self._response = response
-            self._watch = Watch(response)
+            self._watch = Watch(response, mask)
             self._rest: Any = None
 
         def _read(self, chunk: bytes) -> tuple[bytes, errors.GatewayError | None]:
-            try:
-                self._watch.read(chunk)
-            except errors.GatewayError as error:
-                return chunk[: self._watch.sound], error
-            return chunk, None
+            error = self._watch.read(chunk)
+            return (chunk, None) if error is None else (chunk[: self._watch.sound], error)
 
         def __iter__(self) -> Generator[bytes, None, None]:
             rest = self._rest = iter(self._inner)
@@ -188,14 +184,19 @@ def _watched_class(kinds: tuple[Any, ...]) -> type[Any]:
                     sound, error = self._read(chunk)
                     if self._watch.broken:
                         self._response.close()
-                    yield sound
+                    yield sound  # what came before an error goes out first
                     if error is not None:
-                        raise error  # noqa: TRY301 - what came before it goes out first
-                self._rest = None
-                self._watch.end()
+                        break
+                else:
+                    self._rest = None
+                    error = self._watch.end()
+                if error is not None:
+                    raise error  # noqa: TRY301
             except Exception as error:
+                chunk = sound = b""  # a traceback may show what a frame holds
                 self._rest = None
                 self._response.close()
+                self._let_go()
                 if not self._watch.done:
                     self._name_log(error)
                     raise
@@ -207,14 +208,19 @@ def _watched_class(kinds: tuple[Any, ...]) -> type[Any]:
                     sound, error = self._read(chunk)
                     if self._watch.broken:
                         await self._response.aclose()
-                    yield sound
+                    yield sound  # what came before an error goes out first
                     if error is not None:
-                        raise error  # noqa: TRY301 - what came before it goes out first
-                self._rest = None
-                self._watch.end()
+                        break
+                else:
+                    self._rest = None
+                    error = self._watch.end()
+                if error is not None:
+                    raise error  # noqa: TRY301
             except Exception as error:
+                chunk = sound = b""  # a traceback may show what a frame holds
                 self._rest = None
                 await self._response.aclose()
+                self._let_go()
                 if not self._watch.done:
                     self._name_log(error)
                     raise
@@ -232,6 +238,10 @@ def _watched_class(kinds: tuple[Any, ...]) -> type[Any]:
                     await adrain(rest, self._response)
             finally:
                 await self._inner.aclose()
+
+        def _let_go(self) -> None:
+            """Let go of the closed stream, which has the request: an error keeps the response."""
+            self._inner = library_of(self._response).ByteStream(b"")
 
         def _name_log(self, error: Exception) -> None:
             """Have an error of the HTTP library's tell the log id; those of ours do already."""

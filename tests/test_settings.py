@@ -272,7 +272,7 @@ def test_no_cause_of_a_refusal_shows_the_value():
     with pytest.raises(GatewayConfigError) as caught:
         GatewaySettings(account_id="acc1", token=f"Bearer: {SECRET}")
     assert caught.value.__cause__ is None
-    assert caught.value.__suppress_context__
+    assert caught.value.__context__ is None
     assert SECRET not in repr(caught.value)
     assert SECRET not in repr(caught.value.__context__)
 
