@@ -99,17 +99,21 @@ def capture() -> Generator[list[GatewayCall], None, None]:
         _sinks.set(tuple(sink for sink in _sinks.get() if sink is not calls))
 
 
-def report(response: Any, facts: Mapping[str, Any], elapsed: float) -> None:
-    """Tell whoever listens of an exchange: capture() blocks, the logger, the current span.
+def report(
+    request: Any, response: Any, facts: Mapping[str, Any], elapsed: float, *, otel: bool = True
+) -> None:
+    """Tell whoever listens of an exchange: capture() blocks, the logger, a span.
 
     Args:
+        request: The SDK's own request.
         response: What arrived, `None` if nothing did.
         facts: Fields of `GatewayCall` that the response does not tell.
         elapsed: Seconds.
+        otel: Write on a span.
     """
     sinks = _sinks.get()
-    span = spans.recording()
-    is_told = span is not None or logger.isEnabledFor(logging.DEBUG)
+    write = spans.get_writer(request) if otel else None
+    is_told = write is not None or logger.isEnabledFor(logging.DEBUG)
     if not sinks and not is_told:
         return
     status_code = None if response is None else response.status_code
@@ -120,8 +124,8 @@ def report(response: Any, facts: Mapping[str, Any], elapsed: float) -> None:
     if not is_told:
         return
     told = _told(call)
-    if span is not None:
-        span.set_attributes({f"cf.aig.{name}": value for name, value in told.items()})
+    if write is not None:
+        write({f"cf.aig.{name}": value for name, value in told.items()})
     logger.debug("%s", " ".join(f"{name}={value}" for name, value in told.items()))
 
 

@@ -1,6 +1,6 @@
 """One exchange with the gateway, step by step; the transport does the steps, sync or async."""
 
-from collections.abc import Generator, Hashable
+from collections.abc import Generator, Hashable, Mapping
 from time import perf_counter
 from typing import Any, Literal, NamedTuple
 
@@ -106,13 +106,17 @@ class _Exchange:
         except Exception as error:
             self._hide_request(error)
             facts["direct"] = self.direct
-            calls.report(self.response, facts, perf_counter() - started)
+            self._report(facts, started)
             raise
         mask = mask_for(self.route, outgoing)
         answer, in_one_piece = self._streamed(mask)
         facts |= {"direct": self.direct, "buffered": in_one_piece}
-        calls.report(self.response, facts, perf_counter() - started)
+        self._report(facts, started)
         return answer if self.direct else inbound(answer, mask)
+
+    def _report(self, facts: Mapping[str, Any], started: float) -> None:
+        elapsed = perf_counter() - started
+        calls.report(self.request, self.response, facts, elapsed, otel=self.route.otel)
 
     def _elsewhere(self) -> Flow:
         """Send what a call addressed to another host: nothing of the gateway's goes there."""

@@ -8,7 +8,7 @@ from email.utils import parsedate_to_datetime
 from time import time
 from typing import Any, NoReturn, cast
 
-from . import errors
+from . import errors, spans
 from ._keys import Key, key_reader
 from ._sdk import httpx
 from ._secrets import Secret, clean
@@ -26,7 +26,10 @@ MISTRAL_HOST = "api.mistral.ai"
 _CHAT = "/v1/chat/completions"
 _LONGEST_WAIT = 60.0  # seconds, as the longest interval of the SDK's own default
 _PORTS = {"https": 443, "http": 80}
-_TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}")
+_TRACE_HEADERS = ("cf-aig-otel-trace-id", "cf-aig-otel-parent-span-id")
+_TRACEPARENT = re.compile(
+    r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}"
+)
 _PREFIX = PREFIX.encode()
 _WATCHED = frozenset({b"authorization", b"x-api-key", b"traceparent"})
 ROUTED = "mistral_cf_adapter.routed"
@@ -48,6 +51,7 @@ class Route:
     stored_key: bool
     fallback: bool
     cool_down: float
+    otel: bool
     headers: Mapping[str, str] = field(repr=False)
     # Functions, so that nothing finds a secret among the attributes of a route.
     gateway_authorization: Callable[[], str | None] = field(repr=False)
@@ -74,6 +78,7 @@ class Route:
             stored_key=settings.stored_key,
             fallback=settings.fallback == "direct" and provider == "mistral",
             cool_down=settings.fallback_cooldown,
+            otel=settings.otel,
             headers=rendered(settings.options),
             gateway_authorization=_authorization_of(settings),
             read_key=key_reader(settings),
@@ -152,7 +157,9 @@ def _outgoing_headers(
     headers = request.headers.copy()
     given = _given(headers)
     own = {**_own(given), **metadata}
-    _put(headers, {**_trace(given), **defaults, **own})
+    stated = {**defaults, **own}
+    trace = _trace(request, given, stated) if route.otel else {}
+    _put(headers, {**trace, **stated})
     alias = own.get(BYOK_ALIAS, options.get("byok_alias"))
     problem = _authorize(route, headers, given, stored_key=route.stored_key or bool(alias))
     if AUTHORIZATION not in own and (authorization := route.gateway_authorization()):
@@ -229,15 +236,23 @@ def _own(given: Mapping[str, list[str]]) -> dict[str, str]:
     return {name: values[-1] for name, values in given.items() if name.startswith(PREFIX)}
 
 
-def _trace(given: Mapping[str, list[str]]) -> dict[str, str]:
-    brought = given.get("traceparent", ())
-    match = _TRACEPARENT.fullmatch(brought[0]) if len(brought) == 1 else None
-    if match is None:
+def _trace(
+    request: Any, given: Mapping[str, list[str]], stated: Mapping[str, str]
+) -> dict[str, str]:
+    """Return the headers of the trace that a request brings, else of the current one.
+
+    A pair of ids that are not of one trace would be worse than none: one that is stated as an
+    option is not made up to a pair.
+    """
+    if any(name in stated for name in _TRACE_HEADERS):
         return {}
-    return {
-        "cf-aig-otel-trace-id": match.group(1),
-        "cf-aig-otel-parent-span-id": match.group(2),
-    }
+    brought = given.get("traceparent")
+    if brought is None:
+        ids = spans.get_trace_ids(request)
+    else:
+        match = _TRACEPARENT.fullmatch(brought[0]) if len(brought) == 1 else None
+        ids = None if match is None else (match[1], match[2])
+    return {} if ids is None else dict(zip(_TRACE_HEADERS, ids, strict=True))
 
 
 def _authorize(

@@ -171,6 +171,10 @@ class GatewaySettings(GatewayOptions, BaseSettings):
         description="Seconds after a failure in which the gateway is not tried first again.",
     )
     speedups: bool = Field(default=True, description="False leaves the SDK's own code untouched.")
+    otel: bool = Field(
+        default=True,
+        description="False: nothing is written on OpenTelemetry spans, no trace id is sent.",
+    )
     max_connections: Annotated[int, Field(ge=1)] = Field(
         default=1000, description="Connections to the gateway at once, per process and event loop."
     )

@@ -14,10 +14,8 @@ from importlib import import_module
 import pytest
 from calling import ASYNC, SYNC
 from opentelemetry import trace
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from recording import CHAT, KEY, TOKEN, Reply, completion, stream
+from spanning import current_span, events
 
 from mistral_cf_adapter import GatewayCall, GatewayError, capture, make_client
 from mistral_cf_adapter._sdk import ROOT
@@ -294,25 +292,15 @@ def test_the_logger_is_silent_above_debug(client, mode, caplog):
     assert not [record for record in caplog.records if record.name == "mistral_cf_adapter"]
 
 
-@pytest.fixture
-def spans():
-    exporter = InMemorySpanExporter()
-    provider = TracerProvider()
-    provider.add_span_processor(SimpleSpanProcessor(exporter))
-    yield provider.get_tracer("test"), exporter
-    provider.shutdown()
-
-
-def test_the_facts_are_on_the_span_that_is_recorded(gateway, client, mode, spans):
+def test_an_event_of_the_current_span_has_the_facts(gateway, client, mode):
     answering(gateway, HEADERS)
-    tracer, exporter = spans
-    with tracer.start_as_current_span("mine"):
+    with current_span() as span:
         mode.chat(client)
-    (span,) = [span for span in exporter.get_finished_spans() if span.name == "mine"]
-    assert span.attributes["cf.aig.log_id"] == FACTS["log_id"]
-    assert span.attributes["cf.aig.step"] == 1
-    assert span.attributes["cf.aig.status_code"] == 200
-    assert TOKEN not in str(span.attributes)
+    (event,) = events(span)
+    assert event["log_id"] == FACTS["log_id"]
+    assert event["step"] == 1
+    assert event["status_code"] == 200
+    assert "dlp" not in event
 
 
 def test_a_span_that_is_not_recorded_costs_nothing_and_harms_nothing(client, mode):

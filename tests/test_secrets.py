@@ -57,7 +57,8 @@ class Ears(logging.Handler):
             ):
                 yield self
                 self.heard += [str(warned), str(dict(span.attributes)), forms_of(calls)]
-                assert span.attributes
+                self.heard += [str(dict(event.attributes)) for event in span.events]
+                assert span.events
         finally:
             root.removeHandler(self)
             root.setLevel(level)
