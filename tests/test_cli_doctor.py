@@ -14,10 +14,10 @@ from doctor_transcripts import SECRETS, SETUPS, WRONG, certificate_in
 
 from mistral_cf_adapter import GatewaySettings
 from mistral_cf_adapter.cli import main
-from mistral_cf_adapter.cli.diagnosis import explained
+from mistral_cf_adapter.cli.diagnosis import diagnose
 from mistral_cf_adapter.cli.doctor import Report
-from mistral_cf_adapter.cli.origins import masked, without_credentials
 from mistral_cf_adapter.cli.report import as_text
+from mistral_cf_adapter.cli.sources import masked, without_credentials
 from mistral_cf_adapter.testing import LocalGateway
 
 
@@ -152,7 +152,7 @@ TYPED = GatewaySettings(base_url="https://ai.example.com", mistral_api_key=WRONG
     ],
 )
 def test_the_next_step_is_about_what_can_be_the_cause(error, settings, code, words):
-    problem = explained(error, settings)
+    problem = diagnose(error, settings)
     assert problem.code == code
     assert words in problem.next_step
 

@@ -6,7 +6,7 @@ import re
 import socket
 import ssl
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TypeVar
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -16,7 +16,8 @@ from mistral_cf_adapter._sdk import SDKError
 from mistral_cf_adapter.options import GatewayConfigError
 from mistral_cf_adapter.settings import GatewaySettings, variables
 
-from .origins import without_credentials
+from .report import Problem
+from .sources import without_credentials
 
 _E = TypeVar("_E", bound=BaseException)
 
@@ -24,15 +25,6 @@ _HOW_TO_AUTHENTICATE = (
     "Create a Cloudflare API token with the permission `AI Gateway Run` (dashboard: AI > AI "
     "Gateway > your gateway > Settings > Create a token) and set CF_AIG_TOKEN."
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """What is wrong: a stable name, the cause in words, and the next step."""
-
-    code: str
-    cause: str
-    next_step: str
 
 
 def missing_key(settings: GatewaySettings) -> Problem | None:
@@ -47,8 +39,8 @@ def missing_key(settings: GatewaySettings) -> Problem | None:
     )
 
 
-def explained(error: BaseException, settings: GatewaySettings) -> Problem:
-    """Say what an exception of the call means."""
+def diagnose(error: BaseException, settings: GatewaySettings) -> Problem:
+    """Return the problem that an exception of the call stands for."""
     if isinstance(error, GatewayConfigError):
         return missing_key(settings) or configuration(error)
     if isinstance(error, errors.GatewayError):

@@ -5,42 +5,23 @@ import importlib.metadata
 import os
 import platform
 import warnings
-from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING
 
 from mistral_cf_adapter import __version__
 from mistral_cf_adapter.options import GatewayConfigError
 from mistral_cf_adapter.settings import ENV_FILE, GatewaySettings, variables
 
-from .origins import origins, secrets_of, shown, without_secrets
+from .report import Report, as_text
+from .sources import find_sources, secrets_of, shown, without_secrets
 
 if TYPE_CHECKING:
-    from .diagnosis import Problem
     from .flags import SettingFlags
-
-
-@dataclass(slots=True)
-class Report:
-    """What the doctor found, with the keys of `doctor --json`."""
-
-    ok: bool = False
-    settings: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
-    urls: dict[str, str] = field(default_factory=dict[str, str])
-    versions: dict[str, str] = field(default_factory=dict[str, str])
-    patch: dict[str, str | None] = field(default_factory=dict[str, str | None])
-    """Mistral's servers, and where patch() takes clients for them; `None` leaves them alone."""
-    proxy: str | None = None
-    notes: list[str] = field(default_factory=list[str])
-    call: dict[str, Any] | None = None
-    """What the call brought, `None` if none was made."""
-    problem: "Problem | None" = None
 
 
 def run_doctor(flags: "SettingFlags", *, offline: bool, as_json: bool, timeout: float) -> int:
     """Print the report, and return 0 only if all is well."""
-    from .report import as_text
-
-    report = examined(flags, offline=offline, timeout=timeout)
+    report = run_checks(flags, offline=offline, timeout=timeout)
     if as_json:
         import json
 
@@ -50,11 +31,11 @@ def run_doctor(flags: "SettingFlags", *, offline: bool, as_json: bool, timeout: 
     return 0 if report.ok else 1
 
 
-def examined(flags: "SettingFlags", *, offline: bool, timeout: float) -> Report:
+def run_checks(flags: "SettingFlags", *, offline: bool, timeout: float) -> Report:
     """Return the report; whatever goes wrong is in it."""
     report = Report(versions=_versions(), notes=_notes())
     given = flags.given()
-    found = origins(given)
+    found = find_sources(given)
     settings = None
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -65,13 +46,13 @@ def examined(flags: "SettingFlags", *, offline: bool, timeout: float) -> Report:
             from .diagnosis import configuration
 
             report.problem = configuration(error)
-    for name, origin in found.items():
-        value = origin.raw if settings is None else getattr(settings, name)
+    for name, source in found.items():
+        value = source.raw if settings is None else getattr(settings, name)
         report.settings[name] = {
             "value": shown(name, value),
-            "source": origin.source,
-            "variable": origin.variable,
-            "shadowed": list(origin.shadowed),
+            "source": source.kind,
+            "variable": source.variable,
+            "shadowed": list(source.shadowed),
         }
     report.notes += [str(warning.message) for warning in caught if _is_ours(warning)]
     report.ok = report.problem is None
@@ -174,7 +155,7 @@ def _call(report: Report, settings: GatewaySettings, timeout: float) -> None:
     from mistral_cf_adapter.calls import capture
     from mistral_cf_adapter.client import make_client
 
-    from .diagnosis import explained
+    from .diagnosis import diagnose
 
     with capture() as calls:
         try:
@@ -183,7 +164,7 @@ def _call(report: Report, settings: GatewaySettings, timeout: float) -> None:
             client = make_client(asked, timeout_ms=round(timeout * 1000))
             listed = client.models.list()
         except Exception as error:  # noqa: BLE001 - whatever it is, it is what doctor is asked for
-            problem = explained(error, settings)
+            problem = diagnose(error, settings)
             # The gateway's own words are in it, and may quote what was sent.
             cause = without_secrets(problem.cause, secrets_of(settings))
             report.problem = replace(problem, cause=cause)

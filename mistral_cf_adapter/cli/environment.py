@@ -12,7 +12,7 @@ from mistral_cf_adapter.options import rendered
 from mistral_cf_adapter.settings import GatewaySettings, variables
 
 from .guides import Gateway, Guide
-from .origins import secrets_of, without_secrets
+from .sources import secrets_of, without_secrets
 from .tools import TOOLS
 
 Style = Literal["shell", "snippet", "json"]

@@ -1,16 +1,40 @@
-"""The doctor's report as text: colour and columns on a terminal, plain lines elsewhere."""
+"""The doctor's report, and its text: colour and columns on a terminal, plain lines elsewhere."""
 
 import json
 import os
 import sys
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from .doctor import Report
+from dataclasses import dataclass, field
+from typing import Any
 
 BOLD, DIM, RED, GREEN, YELLOW = "1", "2", "31", "32", "33"
 Row = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is wrong: a stable name, the cause in words, and the next step."""
+
+    code: str
+    cause: str
+    next_step: str
+
+
+@dataclass(slots=True)
+class Report:
+    """What the doctor found; its fields are the keys of `doctor --json`."""
+
+    ok: bool = False
+    settings: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
+    urls: dict[str, str] = field(default_factory=dict[str, str])
+    versions: dict[str, str] = field(default_factory=dict[str, str])
+    patch: dict[str, str | None] = field(default_factory=dict[str, str | None])
+    """Mistral's servers, and where patch() redirects clients for them; `None`: not redirected."""
+    proxy: str | None = None
+    notes: list[str] = field(default_factory=list[str])
+    call: dict[str, Any] | None = None
+    """The result of the call, `None` if no call was made."""
+    problem: Problem | None = None
 
 
 class Page:
@@ -40,7 +64,7 @@ class Page:
             self.lines.append(self.paint(text, DIM) if faint else text)
 
 
-def as_text(report: "Report", *, terminal: bool | None = None) -> str:
+def as_text(report: Report, *, terminal: bool | None = None) -> str:
     """Return the report for people."""
     page = Page(terminal=_is_terminal() if terminal is None else terminal)
     page.lines.append(", ".join(f"{name} {text}" for name, text in report.versions.items()))
@@ -86,7 +110,7 @@ def _origin(found: dict[str, Any]) -> str:
     return f"{origin} (not used: {', '.join(found['shadowed'])})" if found["shadowed"] else origin
 
 
-def _proxy(report: "Report") -> Iterator[Row]:
+def _proxy(report: Report) -> Iterator[Row]:
     if report.proxy is not None:
         yield "proxy", report.proxy
 
@@ -106,7 +130,7 @@ def _call(page: Page, call: dict[str, Any] | None) -> None:
     page.rows([(name, str(value)) for name, value in told.items()])
 
 
-def _verdict(page: Page, report: "Report") -> None:
+def _verdict(page: Page, report: Report) -> None:
     if report.problem is None:
         checked = "The settings are well; no call was made." if report.call is None else ""
         page.lines += ["", page.paint(checked or "All is well.", GREEN)]

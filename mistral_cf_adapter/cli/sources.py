@@ -1,4 +1,4 @@
-"""Where each setting came from, asked of the very sources that `GatewaySettings` reads."""
+"""Where the value of each setting came from, by the sources that `GatewaySettings` reads."""
 
 import json
 import os
@@ -19,26 +19,26 @@ from .flags import is_secret
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
+class Source:
     """Where the value of one setting came from."""
 
-    source: Literal["flag", "environment", "file", "default"]
+    kind: Literal["flag", "environment", "file", "default"]
     variable: str | None
     """The variable that won, in the environment or the file."""
     shadowed: tuple[str, ...]
-    """Variables that are set for the same setting, and not used."""
+    """Variables that are set for the same setting and not used."""
     raw: Any
     """The value as it was given, before any check."""
 
 
-def origins(given: Mapping[str, Any]) -> dict[str, Origin]:
-    """Return the origin of every setting, with these given as flags."""
+def find_sources(given: Mapping[str, Any]) -> dict[str, Source]:
+    """Return the source of every setting, with these given as flags."""
     sources = _sources()
     # Which gateway comes first, and only then the options of its requests.
     names = sorted(
         GatewaySettings.model_fields, key=lambda name: name in GatewayOptions.model_fields
     )
-    return {name: _origin(name, given, sources) for name in names}
+    return {name: _find_source(name, given, sources) for name in names}
 
 
 def _sources() -> dict[Literal["environment", "file"], EnvSettingsSource]:
@@ -51,28 +51,28 @@ def _sources() -> dict[Literal["environment", "file"], EnvSettingsSource]:
     return sources
 
 
-def _origin(
+def _find_source(
     name: str,
     given: Mapping[str, Any],
     sources: Mapping[Literal["environment", "file"], EnvSettingsSource],
-) -> Origin:
+) -> Source:
     found: list[tuple[Literal["environment", "file"], str, Any]] = [
         (kind, variable, source.env_vars[variable.lower()])
         for kind, source in sources.items()
         for variable in variables(name)
         if source.env_vars.get(variable.lower())
     ]
-    told = tuple(_told(kind, variable) for kind, variable, _ in found)
+    labels = tuple(_label(kind, variable) for kind, variable, _ in found)
     if name in given:
-        return Origin("flag", None, told, given[name])
+        return Source("flag", None, labels, given[name])
     if not found:
         default = GatewaySettings.model_fields[name].get_default(call_default_factory=True)
-        return Origin("default", None, (), default)
+        return Source("default", None, (), default)
     source, variable, raw = found[0]
-    return Origin(source, variable, told[1:], raw)
+    return Source(source, variable, labels[1:], raw)
 
 
-def _told(kind: str, variable: str) -> str:
+def _label(kind: str, variable: str) -> str:
     return variable if kind == "environment" else f"{variable} in the file"
 
 
