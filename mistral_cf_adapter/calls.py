@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, fields
@@ -100,7 +100,13 @@ def capture() -> Generator[list[GatewayCall], None, None]:
 
 
 def report(
-    request: Any, response: Any, facts: Mapping[str, Any], elapsed: float, *, otel: bool = True
+    request: Any,
+    response: Any,
+    facts: Mapping[str, Any],
+    elapsed: float,
+    *,
+    mask: Callable[[str], str] = str,
+    otel: bool = True,
 ) -> None:
     """Tell whoever listens of an exchange: capture() blocks, the logger, a span.
 
@@ -109,6 +115,7 @@ def report(
         response: What arrived, `None` if nothing did.
         facts: Fields of `GatewayCall` that the response does not tell.
         elapsed: Seconds.
+        mask: Masks in a text the secrets that the request carried.
         otel: Write on a span.
     """
     sinks = _sinks.get()
@@ -117,7 +124,7 @@ def report(
     if not sinks and not is_told:
         return
     status_code = None if response is None else response.status_code
-    told_by_gateway = {} if response is None else _from_headers(response.headers)
+    told_by_gateway = {} if response is None else _from_headers(response.headers, mask)
     call = GatewayCall(**facts, **told_by_gateway, elapsed=elapsed, status_code=status_code)
     for sink in sinks:
         sink.append(call)
@@ -129,13 +136,16 @@ def report(
     logger.debug("%s", " ".join(f"{name}={value}" for name, value in told.items()))
 
 
-def _from_headers(headers: Any) -> dict[str, Any]:
+def _from_headers(headers: Any, mask: Callable[[str], str]) -> dict[str, Any]:
     """Return what the gateway tells, in one pass over the raw headers."""
     found: dict[str, Any] = {}
     for name, value in headers.raw:
         field = _FIELDS.get(name.lower())
         if field is not None:
             found[field] = value.decode(headers.encoding)
+    texts = "\n".join(found.values())
+    if mask(texts) != texts:
+        found = {field: mask(text) for field, text in found.items()}
     if "step" in found:
         found["step"] = _int(found["step"])
     if "dlp" in found:

@@ -100,23 +100,24 @@ class _Exchange:
             "path": self.path,
             "attempt": _counted(self.request),
         }
+        mask = mask_for(self.route, outgoing)
         started = perf_counter()
         try:
             yield from self._reach(outgoing)
         except Exception as error:
             self._hide_request(error)
             facts["direct"] = self.direct
-            self._report(facts, started)
+            self._report(facts, started, mask)
             raise
-        mask = mask_for(self.route, outgoing)
         answer, in_one_piece = self._streamed(mask)
         facts |= {"direct": self.direct, "buffered": in_one_piece}
-        self._report(facts, started)
+        self._report(facts, started, mask)
         return answer if self.direct else inbound(answer, mask)
 
-    def _report(self, facts: Mapping[str, Any], started: float) -> None:
+    def _report(self, facts: Mapping[str, Any], started: float, mask: errors.Mask) -> None:
         elapsed = perf_counter() - started
-        calls.report(self.request, self.response, facts, elapsed, otel=self.route.otel)
+        otel = self.route.otel
+        calls.report(self.request, self.response, facts, elapsed, mask=mask, otel=otel)
 
     def _elsewhere(self) -> Flow:
         """Send what a call addressed to another host: nothing of the gateway's goes there."""

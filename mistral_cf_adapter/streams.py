@@ -170,6 +170,7 @@ def _watched_class(kinds: tuple[Any, ...]) -> type[Any]:
         def __init__(self, response: Any, mask: errors.Mask) -> None:
             self._inner = response.stream
             self._response = response
+            self._mask = mask
             self._watch = Watch(response, mask)
             self._rest: Any = None
 
@@ -247,7 +248,7 @@ def _watched_class(kinds: tuple[Any, ...]) -> type[Any]:
             """Have an error of the HTTP library's tell the log id; those of ours do already."""
             log_id = self._response.headers.get("cf-aig-log-id")
             if log_id and not isinstance(error, errors.GatewayError):
-                error.add_note(f"cf-aig-log-id: {log_id}")
+                error.add_note(f"cf-aig-log-id: {self._mask(log_id)}")
 
         def _left(self) -> Any:
             """Return what there is to read after the end mark, once."""
