@@ -99,7 +99,7 @@ def capture() -> Generator[list[GatewayCall], None, None]:
         _sinks.set(tuple(sink for sink in _sinks.get() if sink is not calls))
 
 
-def report(
+def report(  # noqa: PLR0913
     request: Any,
     response: Any,
     facts: Mapping[str, Any],

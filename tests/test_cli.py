@@ -14,6 +14,7 @@ from mistral_cf_adapter.settings import variables
 
 MODULE = [sys.executable, "-m", "mistral_cf_adapter"]
 SECRET = "cf-secret-0123456789"
+SECRETS = {"token", "mistral_api_key"}
 
 
 def start(*command, **kwargs):
@@ -48,8 +49,8 @@ def test_every_command_has_help_on_standard_output(command, capsys):
 
 
 @pytest.mark.parametrize("command", ["doctor", "run", "env"])
-@pytest.mark.parametrize("name", GatewaySettings.model_fields)
-def test_every_setting_is_a_flag_with_its_own_help_text(command, name, capsys):
+@pytest.mark.parametrize("name", sorted(GatewaySettings.model_fields.keys() - SECRETS))
+def test_every_setting_but_secrets_is_a_flag_with_its_own_help_text(command, name, capsys):
     with pytest.raises(SystemExit):
         main([command, "--help"])
     text = " ".join(capsys.readouterr().out.split())
@@ -60,16 +61,9 @@ def test_every_setting_is_a_flag_with_its_own_help_text(command, name, capsys):
     assert variables(name)[0] in text
 
 
-def test_flags_for_secrets_say_that_the_environment_is_safer(capsys):
-    with pytest.raises(SystemExit):
-        main(["doctor", "--help"])
-    assert capsys.readouterr().out.count("Safer in the") == 2
-
-
 GIVEN = {
     "account_id": "acc",
     "gateway_id": "gw",
-    "token": SECRET,
     "base_url": "https://ai.example.com",
     "providers": '{"api.eu.mistral.ai": "custom-eu"}',
     "cache_ttl": "60",

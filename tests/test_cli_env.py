@@ -105,10 +105,11 @@ def test_the_default_variables_lead_to_the_same_settings(monkeypatch):
         "keepalive_expiry": 1.5,
     }
     from mistral_cf_adapter.cli.environment import own_variables
+    from mistral_cf_adapter.cli.guides import reveal
 
     settings = GatewaySettings(**given)
     for name, value in own_variables(settings).items():
-        monkeypatch.setenv(name, value)
+        monkeypatch.setenv(name, reveal(value))
     assert GatewaySettings() == settings
 
 

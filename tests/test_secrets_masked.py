@@ -12,7 +12,7 @@ from secrecy import shown_in
 
 from mistral_cf_adapter import GatewayError, GatewaySettings, capture, make_client, patch
 from mistral_cf_adapter._sdk import Mistral
-from mistral_cf_adapter._secrets import mask
+from mistral_cf_adapter._secrets import abbreviate, mask
 
 TOKEN = "cfut_9f86d081884c7d659a2feaa0c55ad015a3bf4f1b"
 KEY = "Zq7xWm3kVb9TnR2yLc5hJd8gFs1pQe6u"
@@ -142,3 +142,8 @@ def test_what_is_no_secret_stays(secret, text):
 )
 def test_what_is_one_is_masked(secret, text, expected):
     assert masked(text, secret) == expected
+
+
+@pytest.mark.parametrize("secret", ["", "short", "fifteen-letters"])
+def test_a_short_secret_is_not_shown_in_part(secret):
+    assert abbreviate(SecretStr(secret)) == "***"

@@ -19,10 +19,10 @@ from pydantic_settings import (
 )
 
 from mistral_cf_adapter import __version__
-from mistral_cf_adapter.settings import GatewaySettings
+from mistral_cf_adapter.settings import ENV_FILE, GatewaySettings, variables
 
 from . import PROGRAM
-from .flags import GivenFlags, SettingFlags, flag_of, is_switch
+from .flags import GivenFlags, SettingFlags, flag_of, is_switch, secret_flags
 from .tools import TOOLS
 
 Action = Callable[[], int]
@@ -194,7 +194,8 @@ class CommandLine(BaseSettings):
     """The official Mistral SDK through Cloudflare AI Gateway.
 
     Every setting is a flag of each command, named as its variable: CF_AIG_CACHE_TTL is
-    --cache-ttl. See `mistral-cf-adapter doctor --help` for all of them.
+    --cache-ttl. Secrets are not: set CF_AIG_TOKEN and MISTRAL_API_KEY, or put them into a file and
+    name that with CF_AIG_ENV_FILE. See `mistral-cf-adapter doctor --help` for all flags.
     """
 
     model_config = SettingsConfigDict(
@@ -239,6 +240,7 @@ def parse(arguments: list[str]) -> Doctor | Run | Env | Serve | _NoCommand | _Ve
         SystemExit: help was asked for, and has been printed.
     """
     ours, theirs = split(arguments)
+    _reject_secrets(ours)
     try:
         line = CliApp.run(CommandLine, cli_args=ours, cli_exit_on_error=False)
     except SettingsError as error:
@@ -251,6 +253,19 @@ def parse(arguments: list[str]) -> Doctor | Run | Env | Serve | _NoCommand | _Ve
     if isinstance(command, Run):
         command.hand_over(theirs)
     return cast("Doctor | Run | Env | Serve", command)
+
+
+def _reject_secrets(arguments: list[str]) -> None:
+    """Raise if a secret is given as a flag; what it is set with is where others cannot read it."""
+    known = secret_flags()
+    given = [argument.partition("=")[0].replace("_", "-").lower() for argument in arguments]
+    flag = next((flag for flag in given if flag in known), None)
+    if flag is not None:
+        msg = (
+            f"{flag} is no flag: other users of this machine could read the command line. Set "
+            f"{variables(known[flag])[0]}, or put it into a file and name that with {ENV_FILE}"
+        )
+        raise UsageError(msg)
 
 
 def _first_problem(error: Any) -> str:

@@ -121,13 +121,13 @@ def _unauthorized(settings: GatewaySettings) -> Problem:
         "token_rejected",
         "The gateway rejected the token: it is wrong or expired, belongs to another account, or "
         "lacks the permission `AI Gateway Run`. The gateway does not say which.",
-        f"Create a new token where it gets the permission by itself (dashboard: AI > AI Gateway > "
-        f"your gateway > Settings > Create a token) and set {_variable('token')} to it. It is not "
-        "the Mistral key.",
+        "Create a new token where it gets the permission by itself (dashboard: AI > AI Gateway > "
+        f"your gateway > Settings > Create a token) and set {variable_of('token')} to it. It is "
+        "not the Mistral key.",
     )
 
 
-def _variable(name: str) -> str:
+def variable_of(name: str) -> str:
     """Return the variable that a setting was read from, or would be."""
     names = variables(name)
     return next((variable for variable in names if os.environ.get(variable)), names[0])

@@ -9,13 +9,16 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 from mistral_cf_adapter import __version__
+from mistral_cf_adapter._secrets import is_too_short, mask
 from mistral_cf_adapter.options import GatewayConfigError
 from mistral_cf_adapter.settings import ENV_FILE, GatewaySettings, variables
 
 from .report import Report, as_text
-from .sources import find_sources, secrets_of, shown, without_secrets
+from .sources import find_sources, shown
 
 if TYPE_CHECKING:
+    from pydantic import SecretStr
+
     from .flags import SettingFlags
 
 
@@ -130,11 +133,27 @@ def _examine(report: Report, settings: GatewaySettings, *, offline: bool, timeou
 
 
 def _about_credentials(settings: GatewaySettings) -> list[str]:
+    notes = [
+        f"{name} is shorter than any {what} is: it looks like a placeholder."
+        for (name, what), secret in _secrets_of(settings)
+        if is_too_short(secret)
+    ]
     if settings.token is None:
-        return ["No token is set: only a gateway without authentication lets such calls pass."]
-    if settings.stored_key and settings.mistral_api_key is not None:
-        return ["byok is on: the Mistral key that is set as well is not sent."]
-    return []
+        notes.append("No token is set: only a gateway without authentication lets such calls pass.")
+    elif settings.stored_key and settings.mistral_api_key is not None:
+        notes.append("byok is on: the Mistral key that is set as well is not sent.")
+    return notes
+
+
+def _secrets_of(settings: GatewaySettings) -> "list[tuple[tuple[str, str], SecretStr]]":
+    """Return the secrets among the settings, with their variables and what they are."""
+    from .diagnosis import variable_of
+
+    known = {
+        (variable_of("token"), "token of Cloudflare's"): settings.token,
+        (variable_of("mistral_api_key"), "key of Mistral's"): settings.mistral_api_key,
+    }
+    return [(name, secret) for name, secret in known.items() if secret is not None]
 
 
 def _patched(settings: GatewaySettings) -> dict[str, str | None]:
@@ -165,9 +184,9 @@ def _call(report: Report, settings: GatewaySettings, timeout: float) -> None:
             listed = client.models.list()
         except Exception as error:  # noqa: BLE001 - whatever it is, it is what doctor is asked for
             problem = diagnose(error, settings)
-            # The gateway's own words are in it, and may quote what was sent.
-            cause = without_secrets(problem.cause, secrets_of(settings))
-            report.problem = replace(problem, cause=cause)
+            # A server's own words are in it, and may quote what was sent.
+            secrets = [secret for _, secret in _secrets_of(settings)]
+            report.problem = replace(problem, cause=mask(problem.cause, secrets))
             models = None
         else:
             models = len((listed and listed.data) or [])

@@ -11,8 +11,7 @@ from pydantic import SecretStr
 from mistral_cf_adapter.options import rendered
 from mistral_cf_adapter.settings import GatewaySettings, variables
 
-from .guides import Gateway, Guide
-from .sources import secrets_of, without_secrets
+from .guides import Gateway, Guide, Text, hide, reveal
 from .tools import TOOLS
 
 Style = Literal["shell", "snippet", "json"]
@@ -26,9 +25,9 @@ def print_environment(
     if style == "snippet":
         print(guide.snippet, end="")
     elif style == "json":
-        print(json.dumps(_as_json(settings, tool, guide, show_secrets=show_secrets), indent=2))
+        print(json.dumps(_as_json(tool, guide, show_secrets=show_secrets), indent=2))
     else:
-        print("\n".join(_as_shell(settings, guide, show_secrets=show_secrets)))
+        print("\n".join(_as_shell(guide, show_secrets=show_secrets)))
     return 0
 
 
@@ -41,17 +40,17 @@ def guide_for(settings: GatewaySettings, tool: str | None) -> Guide:
         stored_key=settings.stored_key,
         options=rendered(settings.options),
         own=own_variables(settings),
-        token=_plain(settings.token),
-        key=_plain(settings.mistral_api_key),
+        token=settings.token,
+        key=settings.mistral_api_key,
     )
     if tool is None:
         return Guide(gateway.own, settings.provider_url, gateway.headers, "")
     return TOOLS[tool](gateway)
 
 
-def own_variables(settings: GatewaySettings) -> dict[str, str]:
+def own_variables(settings: GatewaySettings) -> dict[str, Text]:
     """Return the settings as the environment that would lead to the same ones."""
-    own: dict[str, str] = {}
+    own: dict[str, Text] = {}
     for name, field in GatewaySettings.model_fields.items():
         value = getattr(settings, name)
         if value is None or value == field.get_default(call_default_factory=True):
@@ -60,13 +59,9 @@ def own_variables(settings: GatewaySettings) -> dict[str, str]:
     return own
 
 
-def _plain(secret: SecretStr | None) -> str | None:
-    return None if secret is None else secret.get_secret_value()
-
-
-def _text(value: Any) -> str:
+def _text(value: Any) -> Text:
     if isinstance(value, SecretStr):
-        return value.get_secret_value()
+        return value
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, Mapping):
@@ -79,21 +74,16 @@ def _number(value: object) -> object:
     return format(value, "f") if isinstance(value, Decimal) else str(value)
 
 
-def _hides(text: str, secrets: list[str]) -> bool:
-    return any(secret in text for secret in secrets)
-
-
-def _as_shell(settings: GatewaySettings, guide: Guide, *, show_secrets: bool) -> list[str]:
-    secrets = secrets_of(settings)
+def _as_shell(guide: Guide, *, show_secrets: bool) -> list[str]:
     lines: list[str] = []
     hidden = False
     for name, value in guide.variables.items():
-        if show_secrets or not _hides(value, secrets):
-            lines.append(f"export {name}={_quoted(value)}")
+        if show_secrets or isinstance(value, str):
+            lines.append(f"export {name}={_quoted(reveal(value))}")
             continue
         hidden = True
         # A comment must stay on its line, whatever the value.
-        text = without_secrets(value, secrets).replace("\n", "\\n")
+        text = hide(value).replace("\n", "\\n")
         lines.append(f"# export {name}={_quoted(text)}")
     if hidden:
         lines.append("# Commented lines hold secrets; --show-secrets prints them in full.")
@@ -107,13 +97,12 @@ def _quoted(value: str) -> str:
     return quoted if quoted.startswith("'") else f"'{quoted}'"
 
 
-def _as_json(
-    settings: GatewaySettings, tool: str | None, guide: Guide, *, show_secrets: bool
-) -> dict[str, Any]:
-    secrets = [] if show_secrets else secrets_of(settings)
-
-    def safe(values: Mapping[str, str]) -> dict[str, str | None]:
-        return {name: None if _hides(value, secrets) else value for name, value in values.items()}
+def _as_json(tool: str | None, guide: Guide, *, show_secrets: bool) -> dict[str, Any]:
+    def safe(values: Mapping[str, Text]) -> dict[str, str | None]:
+        return {
+            name: reveal(value) if show_secrets or isinstance(value, str) else None
+            for name, value in values.items()
+        }
 
     return {
         "for": tool,

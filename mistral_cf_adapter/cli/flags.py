@@ -1,4 +1,7 @@
-"""Every setting of `GatewaySettings` as a command-line flag, from the same table."""
+"""Every setting of `GatewaySettings` as a command-line flag, from the same table.
+
+Secrets are none: other users of the machine can read a command line while the program runs.
+"""
 
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
@@ -8,7 +11,6 @@ from pydantic.fields import FieldInfo
 from mistral_cf_adapter.settings import GatewaySettings, from_environment, variables
 
 _UNCHECKED: Any = SkipValidation  # a plain value, as the types in its brackets are values too
-SAFER = "Safer in the environment: other users of the machine can see a command line."
 
 
 class GivenFlags(BaseModel):
@@ -53,6 +55,14 @@ def is_switch(name: str) -> bool:
     return _members(GatewaySettings.model_fields[name].annotation) == [bool]
 
 
+def secret_flags() -> dict[str, str]:
+    """Map the flags that a secret would have, after its setting and its variables, to settings."""
+    names = {"api_key": "mistral_api_key"}
+    for setting in filter(is_secret, GatewaySettings.model_fields):
+        names |= dict.fromkeys((setting, *variables(setting)), setting)
+    return {flag_of(name.lower()): setting for name, setting in names.items()}
+
+
 def flag_of(name: str) -> str:
     """Return the flag of a setting."""
     return f"--{name.replace('_', '-')}"
@@ -76,8 +86,7 @@ def _shown_type(field: FieldInfo) -> Any:
 
 
 def _help(name: str, field: FieldInfo) -> str:
-    advice = f" {SAFER}" if is_secret(name) else ""
-    return f"{field.description}{advice} [{', '.join(variables(name))}]"
+    return f"{field.description} [{', '.join(variables(name))}]"
 
 
 def _field(name: str, field: FieldInfo) -> Any:
@@ -95,5 +104,9 @@ else:
     SettingFlags = create_model(
         "SettingFlags",
         __base__=GivenFlags,
-        **{name: _field(name, field) for name, field in GatewaySettings.model_fields.items()},
+        **{
+            name: _field(name, field)
+            for name, field in GatewaySettings.model_fields.items()
+            if not is_secret(name)
+        },
     )

@@ -1,11 +1,19 @@
 """What a tool is told of the gateway, and the parts that the guides have in common."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from string import Template
+from typing import TypeAlias
+
+from pydantic import SecretStr
+
+from mistral_cf_adapter._secrets import Secret, abbreviate
 
 KEY, TOKEN = "MISTRAL_API_KEY", "CF_AIG_TOKEN"
 AUTHORIZATION = "cf-aig-authorization"
+
+Text: TypeAlias = str | SecretStr
+"""What is printed; if a secret is in it, only when asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,15 +26,15 @@ class Gateway:
     stored_key: bool
     options: Mapping[str, str]
     """The default gateway options, as request headers."""
-    own: Mapping[str, str]
+    own: Mapping[str, Text]
     """The adapter's own variables, for tools that `patch()` reaches."""
-    token: str | None = field(repr=False)
-    key: str | None = field(repr=False)
+    token: SecretStr | None
+    key: SecretStr | None
 
     @property
-    def headers(self) -> dict[str, str]:
+    def headers(self) -> dict[str, Text]:
         """The headers that every call needs, besides `Authorization`."""
-        token = {} if self.token is None else {AUTHORIZATION: f"Bearer {self.token}"}
+        token = {} if self.token is None else {AUTHORIZATION: join("Bearer ", self.token)}
         return {**token, **self.options}
 
 
@@ -34,14 +42,41 @@ class Gateway:
 class Guide:
     """What to print for one tool."""
 
-    variables: Mapping[str, str]
+    variables: Mapping[str, Text]
     base_url: str
-    headers: Mapping[str, str]
+    headers: Mapping[str, Text]
     snippet: str
     comment: str = "#"
 
 
-def secret_variables(gateway: Gateway) -> dict[str, str]:
+class _TextWithSecret(Secret):
+    """A text that has a secret in it, and the same text with the secret abbreviated."""
+
+    def __init__(self, text: str, abbreviated: str) -> None:
+        super().__init__(text)
+        self.abbreviated = abbreviated
+
+
+def join(*parts: Text) -> Text:
+    """Return the parts as one text, which is a secret if one of them is."""
+    text = "".join(map(reveal, parts))
+    hidden = "".join(map(hide, parts))
+    return text if all(isinstance(part, str) for part in parts) else _TextWithSecret(text, hidden)
+
+
+def reveal(text: Text) -> str:
+    """Return a text as it is."""
+    return text if isinstance(text, str) else text.get_secret_value()
+
+
+def hide(text: Text) -> str:
+    """Return a text with the secret in it abbreviated."""
+    if isinstance(text, str):
+        return text
+    return text.abbreviated if isinstance(text, _TextWithSecret) else abbreviate(text)
+
+
+def secret_variables(gateway: Gateway) -> dict[str, Text]:
     """Return the variables that the snippets read their secrets from."""
     key = None if gateway.stored_key else gateway.key
     secrets = {KEY: key, TOKEN: gateway.token}

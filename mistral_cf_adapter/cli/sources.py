@@ -12,6 +12,7 @@ from urllib.parse import urlsplit, urlunsplit
 from pydantic import SecretStr
 from pydantic_settings import DotEnvSettingsSource, EnvSettingsSource
 
+from mistral_cf_adapter._secrets import Secret, abbreviate
 from mistral_cf_adapter.options import GatewayOptions
 from mistral_cf_adapter.settings import ENV_FILE, GatewaySettings, variables
 
@@ -57,7 +58,7 @@ def _find_source(
     sources: Mapping[Literal["environment", "file"], EnvSettingsSource],
 ) -> Source:
     found: list[tuple[Literal["environment", "file"], str, Any]] = [
-        (kind, variable, source.env_vars[variable.lower()])
+        (kind, variable, _hidden(name, source.env_vars[variable.lower()]))
         for kind, source in sources.items()
         for variable in variables(name)
         if source.env_vars.get(variable.lower())
@@ -72,34 +73,19 @@ def _find_source(
     return Source(source, variable, labels[1:], raw)
 
 
+def _hidden(name: str, value: str | None) -> Any:
+    """Return a value, with a secret out of sight: tracebacks may show a frame's variables."""
+    return Secret(value) if value is not None and is_secret(name) else value
+
+
 def _label(kind: str, variable: str) -> str:
     return variable if kind == "environment" else f"{variable} in the file"
-
-
-def masked(secret: str) -> str:
-    """Return enough of a secret to recognise it: first four, last two, or nothing if short."""
-    return f"{secret[:4]}...{secret[-2:]}" if len(secret) >= 16 else "***"
-
-
-def secrets_of(settings: GatewaySettings) -> list[str]:
-    """Return the secrets among the settings, in full."""
-    known = (settings.token, settings.mistral_api_key)
-    return [secret.get_secret_value() for secret in known if secret is not None]
-
-
-def without_secrets(text: str, secrets: list[str]) -> str:
-    """Return a text with each secret in it masked."""
-    for secret in secrets:
-        text = text.replace(secret, masked(secret))
-    return text
 
 
 def shown(name: str, value: Any) -> Any:
     """Return a setting's value as JSON can hold it, with secrets masked."""
     if isinstance(value, SecretStr):
-        return masked(value.get_secret_value())
-    if value is not None and is_secret(name):
-        return masked(str(value))
+        return abbreviate(value)
     if isinstance(value, Mapping):
         return json.loads(json.dumps(value, default=_plain))
     return without_credentials(value) if name == "base_url" and value is not None else value

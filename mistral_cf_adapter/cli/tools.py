@@ -14,7 +14,9 @@ from .guides import (
     TOKEN,
     Gateway,
     Guide,
+    Text,
     filled,
+    join,
     python_headers,
     secret_variables,
 )
@@ -100,11 +102,11 @@ answer = litellm.completion(
 def openai(gateway: Gateway) -> Guide:
     """Point OpenAI clients at compat; newer ones read all of it from the environment."""
     key = gateway.token if gateway.stored_key else gateway.key
-    headers = gateway.options if gateway.stored_key else gateway.headers
-    variables = {
+    headers: Mapping[str, Text] = gateway.options if gateway.stored_key else gateway.headers
+    variables: dict[str, Text | None] = {
         "OPENAI_BASE_URL": gateway.compat_url,
         "OPENAI_API_KEY": key,
-        "OPENAI_CUSTOM_HEADERS": "\n".join(f"{name}: {text}" for name, text in headers.items()),
+        "OPENAI_CUSTOM_HEADERS": _lines(headers),
         **secret_variables(gateway),
     }
     template = """
@@ -132,6 +134,11 @@ answer = client.chat.completions.create(
     )
     given = {name: value for name, value in variables.items() if value}
     return Guide(given, gateway.compat_url, headers, snippet)
+
+
+def _lines(headers: Mapping[str, Text]) -> Text:
+    parts = [part for name, text in headers.items() for part in ("\n", name, ": ", text)]
+    return join(*parts[1:])
 
 
 def haystack(gateway: Gateway) -> Guide:
@@ -209,17 +216,26 @@ console.log(answer.choices[0].message.content);
 
 
 def curl(gateway: Gateway) -> Guide:
-    """Call Mistral's own path, with the headers."""
-    names = {} if gateway.stored_key else {"Authorization": f'"Bearer ${KEY}"'}
+    """Call Mistral's own path, with the headers; the secrets go through a pipe.
+
+    What is among a command's arguments, other users of the machine can read.
+    """
+    secrets = {} if gateway.stored_key else {"Authorization": KEY}
     if gateway.token is not None:
-        names[AUTHORIZATION] = f'"Bearer ${TOKEN}"'
-    lines = [f"  -H '{name}: '{value} \\\n" for name, value in names.items()]
-    lines += [
+        secrets[AUTHORIZATION] = TOKEN
+    lines = [
         f"  -H {shlex.quote(f'{name}: {text}')} \\\n" for name, text in gateway.options.items()
     ]
+    piped = ""
+    if secrets:
+        form = "".join(f"{name}: Bearer %s\\n" for name in secrets)
+        names = " ".join(f'"${name}"' for name in secrets.values())
+        piped = f"printf '{form}' {names} |\n"
+        lines.insert(0, "  -H @- \\\n")
     body = '{"model": "mistral-small-latest", "messages": [{"role": "user", "content": "Hello"}]}'
     snippet = (
-        f"curl --fail-with-body {shlex.quote(f'{gateway.provider_url}/v1/chat/completions')} \\\n"
+        f"{piped}curl --fail-with-body "
+        f"{shlex.quote(f'{gateway.provider_url}/v1/chat/completions')} \\\n"
         f"{''.join(lines)}  -H 'Content-Type: application/json' \\\n  -d '{body}'\n"
     )
     return Guide(secret_variables(gateway), gateway.provider_url, gateway.headers, snippet)
