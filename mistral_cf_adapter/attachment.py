@@ -12,20 +12,22 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Generator
+from copy import deepcopy
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any, NoReturn, Self, cast
 from urllib.parse import urlsplit
-from weakref import WeakSet
+from weakref import WeakValueDictionary, ref
 
 from . import spans
 from ._keys import KeyForSDK
 from ._sdk import MISTRAL_URL, check_seams
 from .options import GatewayConfigError
-from .routing import Route, route_of
+from .routing import NOT_PICKLED, Route, route_of
 from .settings import GatewaySettings
 from .transport import AsyncGatewayClient, GatewayClient
 
 _STATE = "_mistral_cf_adapter"
+_SHELLS = GatewayClient, AsyncGatewayClient
 # The SDK's code outside of its generated client asks for the server's address only to open
 # connections of its own: realtime WebSockets and the connectors' HTTP and MCP clients.
 _OWN_CONNECTIONS = "mistralai.extra."
@@ -52,73 +54,102 @@ _lock = process_lock()
 
 
 class Attachment:
-    """One route on one SDK configuration; `detach()` takes it back, in any order."""
+    """One route on one SDK configuration and its copies; `detach()` takes it back, in any order."""
 
-    __slots__ = ("_configuration", "direct_url", "key", "route", "settings")
+    __slots__ = ("_configurations", "direct_url", "key", "route", "settings")
 
-    def __init__(self, configuration: Any, settings: GatewaySettings, route: Route) -> None:
-        self._configuration = configuration
+    def __init__(self, settings: GatewaySettings, route: Route) -> None:
+        # Weak: a configuration has its attachments, and a cycle would keep it for a collection.
+        self._configurations: list[ref[Any]] = []
         self.settings = settings
         self.route = route
         self.key = KeyForSDK(settings)
         self.direct_url = MISTRAL_URL if settings.unsupported == "direct" else None
+
+    def add(self, configuration: Any) -> None:
+        """Have `detach()` take the route off this configuration too."""
+        alive = [known for known in self._configurations if known() is not None]
+        self._configurations = [*alive, ref(configuration)]
 
     def in_force(self) -> "Attachment":
         """Return this, or what `rerouted()` makes of it."""
         if _change is None:
             return self
         settings = _change(self.settings)
-        return Attachment(self._configuration, settings, route_of(settings, self.route.provider))
+        return Attachment(settings, route_of(settings, self.route.provider))
 
     def detach(self) -> None:
-        """Give the configuration back what it had; do nothing if that has happened already."""
+        """Give the configurations back what they had; do nothing if that has happened already."""
         with _lock:
-            state: _State | None = self._configuration.__dict__.get(_STATE)
-            if state is not None and self in state.attachments:
-                state.attachments.remove(self)
-                state.apply()
+            for known in self._configurations:
+                configuration = known()
+                state = None if configuration is None else _get_state(configuration)
+                if state is not None and self in state.attachments:
+                    state.attachments.remove(self)
+                    state.choose()
+                    state.apply(configuration)
+            self._configurations = []
 
 
 class _State:
     """What a configuration was, and the attachments on it, the last one in force."""
 
     def __init__(self, configuration: Any) -> None:
-        self.configuration = configuration
         self.kind: type = type(configuration)
         self.server_url: str | None = configuration.server_url
         self.attachments: list[Attachment] = []
+        self.current: Attachment | None = None
         self.shells: dict[str, Any] = {}
         self.applied_url = self.server_url
         self.warned = False
 
-    def original_server(self) -> str:
+    def original_server(self, configuration: Any) -> str:
         """Return the address the configuration had."""
-        before = SimpleNamespace(server_url=self.server_url, server=self.configuration.server)
+        before = SimpleNamespace(server_url=self.server_url, server=configuration.server)
         return str(self.kind.get_server_details(before)[0])  # type: ignore[attr-defined]
 
-    def apply(self) -> None:
-        """Bring the configuration in line with the attachments."""
-        if self.attachments:
-            _states.add(self)
-            self.current = self.attachments[-1].in_force()
-        configuration = self.configuration  # after what may raise: its repr can show a key
-        if not self.attachments:
-            _states.discard(self)
-            self.shells = {}
+    def choose(self) -> None:
+        """Choose the attachment that is in force, `None` if there is none."""
+        # Not in apply(): this may raise, and the repr of a configuration can show a key.
+        self.current = self.attachments[-1].in_force() if self.attachments else None
+
+    def apply(self, configuration: Any) -> None:
+        """Bring the configuration in line with what was chosen."""
+        self.shells = {}
+        if self.current is None:
+            _configurations.pop(id(configuration), None)
             configuration.__class__ = self.kind
             if configuration.server_url == self.applied_url:  # else its owner has set another
                 configuration.server_url = self.server_url
             configuration.__dict__.pop(_STATE, None)
             spans.keep_together(configuration)
             return
-        self.shells = {}
+        _configurations[id(configuration)] = configuration
         configuration.__dict__[_STATE] = self
         spans.keep_apart(configuration)
         configuration.__class__ = _routed(self.kind)
-        configuration.server_url = self.applied_url = self.current.route.provider_url
+        self.applied_url = self.current.route.provider_url
+        configuration.server_url = _RoutedURL(self.applied_url, configuration)
+
+    def extend_to(self, copy: Any) -> None:
+        """Attach the same to a copy of the configuration, whose owner may have set another URL."""
+        url = copy.server_url
+        state = _State(copy)
+        state.kind = self.kind
+        if url == self.applied_url:
+            state.server_url = self.server_url
+        state.attachments = list(self.attachments)
+        for attachment in state.attachments:
+            attachment.add(copy)
+        state.choose()
+        state.apply(copy)
+        if url != self.applied_url:
+            copy.server_url = url
+        state.shells = self.shells  # a copy equals its original for as long as it is not changed
 
 
-_states: WeakSet[_State] = WeakSet()
+# By id(), as the SDK's configurations are compared by value and have no hash.
+_configurations: WeakValueDictionary[int, Any] = WeakValueDictionary()
 
 
 @contextlib.contextmanager
@@ -135,8 +166,11 @@ def _reroute(change: Change | None) -> None:
     global _change  # noqa: PLW0603 - one process, one place where all its clients go
     with _lock:
         _change = change
-        for state in list(_states):
-            state.apply()
+        for configuration in list(_configurations.values()):
+            state = _get_state(configuration)
+            if state is not None:
+                state.choose()
+                state.apply(configuration)
 
 
 def attach(sdk: Any, settings: GatewaySettings, route: Route) -> Attachment:
@@ -148,33 +182,58 @@ def attach(sdk: Any, settings: GatewaySettings, route: Route) -> Attachment:
     check_seams()
     with _lock:
         state = _state_of(sdk)
-        attachment = Attachment(sdk.sdk_configuration, settings, route)
+        attachment = Attachment(settings, route)
+        attachment.add(sdk.sdk_configuration)
         state.attachments.append(attachment)
-        state.apply()
+        state.choose()
+        state.apply(sdk.sdk_configuration)
     return attachment
 
 
 def original_server(sdk: Any) -> str:
     """Return the address an SDK object has, or had before anything was attached to it."""
-    return _state_of(sdk).original_server()
+    return _state_of(sdk).original_server(sdk.sdk_configuration)
+
+
+def _get_state(configuration: Any) -> _State | None:
+    """Return what is attached to a configuration; `None` too for one that is gone."""
+    state: _State | None = getattr(configuration, "__dict__", {}).get(_STATE)
+    return state
 
 
 def _state_of(sdk: Any) -> _State:
     """Return what is attached to an SDK object; a new state, not kept, if that is nothing."""
     configuration = sdk.sdk_configuration
-    state: _State | None = configuration.__dict__.get(_STATE)
-    return state or _State(configuration)
+    return _get_state(configuration) or _State(configuration)
 
 
-def _routed(kind: type) -> type:
+def _routed(kind: Any) -> type:
     """Return the subclass of a configuration class that hands out the gateway's shells."""
     if kind not in _subclasses:
+
+        def __init__(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807
+            kind.__init__(self, *args, **kwargs)
+            shells = [value for value in (*args, *kwargs.values()) if isinstance(value, _SHELLS)]
+            args, kwargs = (), {}  # a traceback may show what a frame holds
+            _extend_to_replacement(self, shells, kind)
+
+        def get_server_details(self: Any) -> tuple[str, dict[str, str]]:
+            state = _get_state(self)
+            asking: str = sys._getframe(1).f_globals.get("__name__", "")  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+            if state is not None and asking.startswith(_OWN_CONNECTIONS):
+                return _server_for_own_connections(asking, self, state), {}
+            return cast("tuple[str, dict[str, str]]", kind.get_server_details(self))
+
         body = {
+            "__init__": __init__,
+            "__copy__": _copy,
+            "__deepcopy__": _deepcopy,
+            "__reduce_ex__": _refuse_to_pickle,
+            "__repr__": _repr,
             "client": _handed_out("client", GatewayClient),
             "async_client": _handed_out("async_client", AsyncGatewayClient),
             "security": property(_get_security, _set_security),
-            "get_server_details": _get_server_details,
-            "__repr__": _repr,
+            "get_server_details": get_server_details,
         }
         _subclasses[kind] = type(f"Gateway{kind.__name__}", (kind,), body)
     return _subclasses[kind]
@@ -183,13 +242,14 @@ def _routed(kind: type) -> type:
 def _handed_out(name: str, shell_class: type[GatewayClient] | type[AsyncGatewayClient]) -> property:
     def get(self: Any) -> Any:
         inner = self.__dict__[name]
-        state: _State | None = self.__dict__.get(_STATE)
-        if inner is None or state is None:  # closed, or detached by another thread just now
-            return inner
+        state = _get_state(self)
+        if inner is None or state is None or state.current is None:
+            return inner  # closed, or detached by another thread just now
         shell, route = state.shells.get(name), state.current.route
         # Another thread may have stored a shell for the route of a moment ago.
         if shell is None or shell.inner is not inner or shell.route is not route:
             shell = state.shells[name] = shell_class(inner, route)
+            shell.configuration = ref(self)
         return shell
 
     def put(self: Any, client: Any) -> None:
@@ -198,11 +258,80 @@ def _handed_out(name: str, shell_class: type[GatewayClient] | type[AsyncGatewayC
     return property(get, put)
 
 
+def _blank(self: Any) -> Any:
+    return object.__new__(cast("type[object]", type(self)))
+
+
+def _copy(self: Any) -> Any:
+    copy = _blank(self)
+    copy.__dict__.update(self.__dict__)
+    return _extend(self, copy)
+
+
+def _deepcopy(self: Any, memo: dict[int, Any]) -> Any:
+    copy = memo[id(self)] = _blank(self)
+    values = {name: value for name, value in self.__dict__.items() if name != _STATE}
+    copy.__dict__.update(deepcopy(values, memo))
+    return _extend(self, copy)
+
+
+def _refuse_to_pickle(_self: Any, _protocol: object) -> NoReturn:
+    raise TypeError(NOT_PICKLED)
+
+
+def _extend(original: Any, copy: Any) -> Any:
+    """Attach to a copy what is attached to the original."""
+    with _lock:
+        state = _get_state(original)
+        copy.__dict__.pop(_STATE, None)
+        if state is None:  # detached by another thread just now
+            copy.__class__ = type(original)
+        else:
+            state.extend_to(copy)
+    return copy
+
+
+def _extend_to_replacement(copy: Any, shells: list[Any], kind: type) -> None:
+    """Attach to what `dataclasses.replace()` made what is attached to the original.
+
+    The original is known by its address or, if that is another now, by the clients it handed out.
+    """
+    makers = [copy.__dict__["server_url"], *shells]
+    originals = [it.configuration() for it in makers if hasattr(it, "configuration")]
+    with _lock:
+        original = next((one for one in originals if _get_state(one) is not None), None)
+        state = None if original is None else _get_state(original)
+        if original is None or state is None:
+            copy.__class__ = kind
+            return
+        state.extend_to(copy)
+    if "_hooks" in original.__dict__:  # no field of the dataclass, and no call works without
+        copy.__dict__.setdefault("_hooks", original.__dict__["_hooks"])
+
+
+class _RoutedURL(str):
+    """A configuration's address while it is routed; `dataclasses.replace()` hands it on."""
+
+    __slots__ = ("configuration",)
+
+    configuration: ref[Any]
+
+    def __new__(cls, url: str, configuration: Any) -> Self:
+        self = super().__new__(cls, url)
+        self.configuration = ref(configuration)
+        return self
+
+    def __reduce_ex__(self, _protocol: object) -> tuple[type[str], tuple[str]]:
+        return str, (str(self),)
+
+
 def _get_security(self: Any) -> Any:
     """Return what the SDK authenticates with: a client's own key, else that of the settings."""
     own = self.__dict__["security"]
-    state: _State | None = self.__dict__.get(_STATE)
-    return own if state is None else state.current.key.in_place_of(own)
+    state = _get_state(self)
+    if state is None or state.current is None:
+        return own
+    return state.current.key.in_place_of(own)
 
 
 def _set_security(self: Any, security: Any) -> None:
@@ -210,17 +339,8 @@ def _set_security(self: Any, security: Any) -> None:
     self.__dict__["security"] = None if isinstance(security, KeyForSDK) else security
 
 
-def _get_server_details(self: Any) -> tuple[str, dict[str, str]]:
-    state: _State | None = self.__dict__.get(_STATE)
-    asking: str = sys._getframe(1).f_globals.get("__name__", "")  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
-    if state is not None and asking.startswith(_OWN_CONNECTIONS):
-        return _server_for_own_connections(asking, state), {}
-    kind: type = cast("type[object]", type(self)) if state is None else state.kind
-    return cast("tuple[str, dict[str, str]]", kind.get_server_details(self))  # type: ignore[attr-defined]
-
-
-def _server_for_own_connections(asking: str, state: _State) -> str:
-    direct_url = state.current.direct_url
+def _server_for_own_connections(asking: str, configuration: Any, state: _State) -> str:
+    direct_url = None if state.current is None else state.current.direct_url
     if direct_url is None:
         msg = (
             f"{asking} opens a connection of its own, which AI Gateway does not carry. To connect "
@@ -232,12 +352,12 @@ def _server_for_own_connections(asking: str, state: _State) -> str:
         state.warned = True
         msg = f"{asking} connects to Mistral directly, not through AI Gateway"
         warnings.warn(msg, stacklevel=4)
-    return _mistral_server(state) or direct_url
+    return _mistral_server(configuration, state) or direct_url
 
 
-def _mistral_server(state: _State) -> str | None:
+def _mistral_server(configuration: Any, state: _State) -> str | None:
     """Return the server the client had before patch(), if it is one of Mistral's."""
-    own = state.original_server()
+    own = state.original_server(configuration)
     return own if (urlsplit(own).hostname or "").endswith(".mistral.ai") else None
 
 

@@ -32,6 +32,7 @@ _TRACEPARENT = re.compile(
 )
 _PREFIX = PREFIX.encode()
 _WATCHED = frozenset({b"authorization", b"x-api-key", b"traceparent"})
+NOT_PICKLED = "A client of the gateway holds secrets and does not pickle: build it in the worker"
 ROUTED = "mistral_cf_adapter.routed"
 ATTEMPT = "mistral_cf_adapter.attempt"
 
@@ -85,8 +86,7 @@ class Route:
         )
 
     def __reduce__(self) -> NoReturn:
-        msg = "A client of the gateway holds secrets and does not pickle: build it in the worker"
-        raise TypeError(msg)
+        raise TypeError(NOT_PICKLED)
 
     def __deepcopy__(self, memo: object) -> "Route":
         return self

@@ -5,13 +5,16 @@ the front of a shared pool, and does with it what `exchange()` decides.
 """
 
 import inspect
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import pools
 from .exchange import Flow, Step, exchange
 from .options import GatewayConfigError
 from .routing import Route
 from .stack import PoolConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class _Shared:
@@ -55,6 +58,8 @@ class _Shell:
     def __init__(self, inner: Any, route: Route) -> None:
         self.inner = inner
         self.route = route
+        self.configuration: Callable[[], Any] = lambda: None
+        """Returns the SDK configuration that hands this out, if any; a weak reference."""
         follows = getattr(inner, "follow_redirects", True)
         self._max_redirects: int = getattr(inner, "max_redirects", 20) if follows else 0
         # Redirects are followed here, hop by hop; a client of another make may not take the word.
