@@ -7,9 +7,7 @@ away leaves the object as it was.
 """
 
 import contextlib
-import os
 import sys
-import threading
 import warnings
 from collections.abc import Callable, Generator
 from copy import deepcopy
@@ -20,6 +18,7 @@ from weakref import WeakValueDictionary, ref
 
 from . import spans
 from ._keys import KeyForSDK
+from ._locks import fork_safe_lock
 from ._sdk import MISTRAL_URL, check_seams
 from .options import GatewayConfigError
 from .routing import NOT_PICKLED, Route, route_of
@@ -38,19 +37,7 @@ _change: Change | None = None
 _subclasses: dict[type, type] = {}
 
 
-def process_lock() -> Any:
-    """Return a lock that a forked child need not wait for, whichever thread of its parent's had it.
-
-    The bound method that frees it keeps no module alive for longer than its time, which would
-    have sockets collected with warnings at the end.
-    """
-    lock: Any = threading.RLock()
-    if hasattr(os, "register_at_fork"):
-        os.register_at_fork(after_in_child=lock._at_fork_reinit)  # noqa: SLF001
-    return lock
-
-
-_lock = process_lock()
+_lock = fork_safe_lock()
 
 
 class Attachment:

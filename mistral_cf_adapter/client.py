@@ -9,6 +9,7 @@ from . import speedups
 from ._sdk import Mistral
 from ._secrets import Secret
 from .attachment import attach
+from .certificates import read_certificate_state
 from .options import GatewayConfigError
 from .routing import route_of
 from .settings import GatewaySettings, from_environment
@@ -86,7 +87,8 @@ def make_client(
 
 def give_clients(settings: GatewaySettings, keywords: dict[str, Any]) -> None:
     """Fill in the shared pools where the caller brings no HTTP client."""
-    config = PoolConfig(settings.max_connections, settings.keepalive_expiry)
+    certificates = read_certificate_state()
+    config = PoolConfig(settings.max_connections, settings.keepalive_expiry, certificates)
     if keywords.get("client") is None:
         keywords["client"] = SharedClient(config)
     if keywords.get("async_client") is None:

@@ -120,6 +120,10 @@ class Pool:
         """Take a connection back whose answer nobody holds any more."""
         self.give(connection, usable=False)
 
+    def close_idle(self) -> None:
+        """Close the connections that are not in use."""
+        _close(self._stack.expire())
+
     def close(self) -> None:
         """Close every connection."""
         _close(self._stack.clear())

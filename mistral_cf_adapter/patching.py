@@ -11,8 +11,9 @@ from urllib.parse import urlsplit
 from weakref import ref
 
 from . import speedups
+from ._locks import fork_safe_lock
 from ._sdk import Mistral, check_seams, servers
-from .attachment import Attachment, attach, original_server, process_lock
+from .attachment import Attachment, attach, original_server
 from .client import give_clients
 from .options import GatewayConfigError
 from .routing import MISTRAL_HOST, route_of
@@ -20,7 +21,7 @@ from .settings import GatewaySettings, from_environment
 
 _REGIONAL = frozenset({"api.eu.mistral.ai", "api.us.mistral.ai", "codestral.mistral.ai"})
 
-_lock = process_lock()
+_lock = fork_safe_lock()
 _in_force: list["Patch"] = []  # process-wide patches, the newest last
 
 

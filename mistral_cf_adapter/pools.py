@@ -10,13 +10,14 @@ import atexit
 import contextlib
 import os
 import threading
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Hashable
 from functools import cache, lru_cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from ._sdk import httpx
+from .baseurl import is_loopback
 from .connections import AsyncPool, Pool
 from .stack import Builder, PoolConfig
 
@@ -26,6 +27,7 @@ _ENVIRONMENT = (
     *("http_proxy", "https_proxy", "all_proxy", "no_proxy"),
     *("SSL_CERT_FILE", "SSL_CERT_DIR"),
 )
+_MOST_CONTEXTS = 8  # certificates are replaced once in a while, not all the time
 
 
 _LONGEST = 1024  # characters of a URL worth remembering
@@ -39,7 +41,7 @@ class _State:
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.ssl: dict[_Environment, Any] = {}
+        self.ssl: dict[tuple[_Environment, Hashable], Any] = {}
         self.sync: dict[_Key, Pool] = {}
         self.by_loop: WeakKeyDictionary[Any, dict[_Key, Any]] = WeakKeyDictionary()
         self.without_loop: dict[_Key, Any] = {}
@@ -57,15 +59,30 @@ def _key(config: PoolConfig) -> _Key:
     return config, _environment()
 
 
-def _builder(kind: Any, environment: _Environment) -> Builder:
-    context = _state.ssl.get(environment)
+def _ssl_context(key: _Key) -> Any:
+    """Return the TLS context for the certificates of a pool, loaded once."""
+    config, environment = key
+    contexts = _state.ssl
+    loaded = environment, config.certificates
+    context = contexts.get(loaded)
     if context is None:
-        context = _state.ssl[environment] = httpx.create_ssl_context()
+        while len(contexts) >= _MOST_CONTEXTS:
+            contexts.pop(next(iter(contexts)), None)
+        context = contexts[loaded] = httpx.create_ssl_context()
+    return context
 
-    def build(limits: Any) -> tuple[Any, bool]:
+
+def _builder(kind: Any, key: _Key) -> Builder:
+    environment = key[1]
+    context = _ssl_context(key)
+
+    def build(limits: Any, origin: tuple[str, bytes, int | None]) -> tuple[Any, bool]:
         client = kind(
             limits=limits,
             verify=context,
+            # Plain http to this machine: a proxy would get the secrets unencrypted, and could not
+            # reach the origin.
+            trust_env=not _is_plain_loopback(origin),
             follow_redirects=True,  # for clients that were patched once and are their own again
             # Shared by strangers: what one is told to remember must not be sent for another.
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
@@ -74,6 +91,10 @@ def _builder(kind: Any, environment: _Environment) -> Builder:
         return client, _environment() == environment
 
     return build
+
+
+def _is_plain_loopback(origin: tuple[str, bytes, int | None]) -> bool:
+    return origin[0] == "http" and is_loopback(origin[1].decode("ascii").strip("[]"))
 
 
 @cache
@@ -103,7 +124,8 @@ def sync_pool(config: PoolConfig) -> Pool:
         with _state.lock:
             pool = _state.sync.get(key)
             if pool is None:
-                pool = _state.sync[key] = Pool(_builder(httpx.Client, key[1]), config)
+                _expire_outdated(_state.sync, config)
+                pool = _state.sync[key] = Pool(_builder(httpx.Client, key), config)
     return pool
 
 
@@ -120,12 +142,40 @@ def async_pool(config: PoolConfig) -> Any:
 
 
 def _async_pool(key: _Key, *, in_asyncio: bool) -> Any:
-    config, environment = key
-    build = _builder(httpx.AsyncClient, environment)
+    config, _ = key
+    build = _builder(httpx.AsyncClient, key)
     if in_asyncio:
         return AsyncPool(build, config)
-    client, _ = build(config.limits(config.max_connections))
-    return client
+    return _PlainAsyncClients(build, config)
+
+
+class _PlainAsyncClients:
+    """The HTTP library's own pools, for an event loop that is not asyncio's."""
+
+    def __init__(self, build: Builder, config: PoolConfig) -> None:
+        limits = config.limits(config.max_connections)
+        self._remote, _ = build(limits, ("https", b"", None))
+        self._loopback, _ = build(limits, ("http", b"localhost", None))
+
+    async def send(self, request: Any, **asked: Any) -> Any:
+        url = request.url
+        client = (
+            self._loopback
+            if _is_plain_loopback((url.scheme, url.raw_host, url.port))
+            else self._remote
+        )
+        return await client.send(request, **asked)
+
+    async def aclose(self) -> None:
+        await self._remote.aclose()
+        await self._loopback.aclose()
+
+
+def _expire_outdated(pools: dict[_Key, Pool], config: PoolConfig) -> None:
+    """Close idle connections that were made with other certificates, replaced since as a rule."""
+    for (other, _), pool in list(pools.items()):
+        if other.certificates != config.certificates:
+            pool.close_idle()
 
 
 def _pools_of_loop() -> dict[_Key, Any]:

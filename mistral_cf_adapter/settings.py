@@ -8,7 +8,6 @@ import re
 import sys
 import warnings
 from collections.abc import Mapping
-from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn, Self, cast
 from urllib.parse import urlsplit
@@ -242,7 +241,7 @@ class GatewaySettings(GatewayOptions, BaseSettings):
         """Whether the gateway holds the Mistral key: `byok`, or a `byok_alias`."""
         return self.byok or self.byok_alias is not None
 
-    @cached_property
+    @property
     def root_url(self) -> str:
         """Everything before `/{provider}` and `/compat`."""
         return self.base_url or f"{GATEWAY_URL}/{self.account_id}/{self.gateway_id}"
@@ -257,7 +256,7 @@ class GatewaySettings(GatewayOptions, BaseSettings):
         """The `base_url` of an OpenAI client; models are named `mistral/{model}`."""
         return f"{self.root_url}/compat"
 
-    @cached_property
+    @property
     def options(self) -> dict[str, Any]:
         """The default gateway options that are set."""
         values = {name: getattr(self, name) for name in GatewayOptions.model_fields}

@@ -6,7 +6,7 @@ an HTTP client of its own, and none but the next is looked at. Nothing here touc
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from contextlib import suppress
 from math import inf
 from time import monotonic
@@ -17,9 +17,9 @@ from ._sdk import httpx
 _AT_ONCE = 32
 """Connections that one call closes at most, so that none pays for a burst of long ago."""
 
-Builder = Callable[[Any], tuple[Any, bool]]
-"""From an HTTP library's `Limits` to a client, and whether it fits its pool for good."""
 _Origin = tuple[str, bytes, int | None]
+Builder = Callable[[Any, _Origin], tuple[Any, bool]]
+"""From an HTTP library's `Limits` and an origin to a client, and whether it can be pooled."""
 
 
 class PoolConfig(NamedTuple):
@@ -27,6 +27,8 @@ class PoolConfig(NamedTuple):
 
     max_connections: int = 1000
     keepalive_expiry: float = 60.0
+    certificates: Hashable = None
+    """The state of the certificate files when the client was built: see `certificates.py`."""
 
     def limits(self, connections: int) -> Any:
         """Return the same for an HTTP client of so many connections."""
@@ -71,7 +73,7 @@ class Stack:
         idle = self._last(origin)
         if idle is not None:
             return idle, []
-        connection = Connection(self._build(self._one), origin)
+        connection = Connection(self._build(self._one, origin), origin)
         self.open.add(connection)
         surplus = len(self.open) - self._config.max_connections
         return connection, self._forget(self._oldest(surplus))
@@ -84,6 +86,10 @@ class Stack:
         self._idle.append(connection)
         expired = connection.since - self._config.keepalive_expiry
         return self._forget(self._oldest(_AT_ONCE, before=expired))
+
+    def expire(self) -> list[Any]:
+        """Return the clients of all idle connections, to be closed."""
+        return self._forget(self._oldest(len(self._idle)))
 
     def clear(self) -> list[Any]:
         """Return all clients, to be closed; keep no connection from now on."""

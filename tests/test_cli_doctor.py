@@ -190,6 +190,13 @@ def test_a_proxy_that_wants_a_password_is_quoted():
     assert "ALL_PROXY" in problem["next_step"]
 
 
+def test_a_proxy_is_not_used_for_plain_http_to_this_machine(local):
+    found = consistent(*doctor("--json", **{**local.env(), "HTTP_PROXY": "http://127.0.0.1:9"}))
+    assert found["ok"]
+    assert found["proxy"] is None
+    assert [note for note in found["notes"] if "trust_env=False" in note]
+
+
 @pytest.mark.parametrize("name", ["CF_AIG_TOKEN", "CLOUDFLARE_AI_GATEWAY_TOKEN"])
 def test_a_rejected_token_is_named_by_the_variable_it_came_from(local, name):
     settings = {**local.env(), "CF_AIG_TOKEN": None, name: WRONG}

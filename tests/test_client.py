@@ -498,14 +498,6 @@ def test_a_certificate_nobody_vouches_for_is_refused(tls_gateway, make_settings,
     assert tls_gateway.requests == []
 
 
-def test_a_proxy_of_the_environment_is_used(gateway, elsewhere, make_settings, monkeypatch, mode):
-    # Only https leads to the real gateway; a proxy is asked for the target with CONNECT.
-    monkeypatch.setenv("HTTP_PROXY", elsewhere.origin)
-    mode.chat(make_client(make_settings()))
-    assert gateway.requests == []
-    assert elsewhere.last.path == f"{gateway.base_url}/mistral{CHAT}"
-
-
 def test_a_host_without_proxy_is_reached_directly(gateway, elsewhere, settings, monkeypatch, mode):
     monkeypatch.setenv("HTTP_PROXY", elsewhere.origin)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")

@@ -415,9 +415,9 @@ async def test_threads_that_call_another_host_at_once_stay_within_the_limit(serv
     stack, both = pool_of(SYNC, client)._stack, threading.Barrier(2)
     original = stack._build
 
-    def build(limits):
+    def build(*arguments):
         both.wait(GONE)
-        return original(limits)
+        return original(*arguments)
 
     stack._build = build
     await ask_at_once(SYNC, client, server, 2)

@@ -13,6 +13,7 @@ from urllib.request import getproxies, proxy_bypass
 
 from mistral_cf_adapter import errors
 from mistral_cf_adapter._sdk import SDKError
+from mistral_cf_adapter.baseurl import is_loopback
 from mistral_cf_adapter.options import GatewayConfigError
 from mistral_cf_adapter.settings import GatewaySettings, variables
 
@@ -201,6 +202,17 @@ UNREAD = ("CLOUDFLARE_API_TOKEN", "CLOUDFLARE_AI_GATEWAY_API_KEY")
 
 
 def proxy_for(url: str) -> str | None:
+    """Return the proxy that requests to a URL take, without its password."""
+    return None if is_plain_loopback(url) else named_proxy(url)
+
+
+def is_plain_loopback(url: str) -> bool:
+    """Return whether a URL is plain http to this machine, which takes no proxy."""
+    parts = urlsplit(url)
+    return parts.scheme == "http" and is_loopback(parts.hostname or "")
+
+
+def named_proxy(url: str) -> str | None:
     """Return the proxy that the environment names for a URL, without its password."""
     parts = urlsplit(url)
     proxies = getproxies()

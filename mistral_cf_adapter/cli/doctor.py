@@ -126,7 +126,7 @@ def _examine(report: Report, settings: GatewaySettings, *, offline: bool, timeou
     report.versions[httpx.__name__] = httpx.__version__
     report.patch = _patched(settings)
     report.proxy = proxy_for(settings.root_url)
-    report.notes += _about_credentials(settings)
+    report.notes += [*_about_credentials(settings), *_about_proxy(settings)]
     report.problem = missing_key(settings)
     if report.problem is None and not offline:
         _call(report, settings, timeout)
@@ -154,6 +154,21 @@ def _secrets_of(settings: GatewaySettings) -> "list[tuple[tuple[str, str], Secre
         (variable_of("mistral_api_key"), "key of Mistral's"): settings.mistral_api_key,
     }
     return [(name, secret) for name, secret in known.items() if secret is not None]
+
+
+def _about_proxy(settings: GatewaySettings) -> list[str]:
+    from .diagnosis import is_plain_loopback, named_proxy
+
+    url = settings.root_url
+    proxy = named_proxy(url) if is_plain_loopback(url) else None
+    if proxy is None:
+        return []
+    note = (
+        f"The proxy {proxy} of the environment is not used for {url}: it would get the secrets "
+        "unencrypted. An HTTP client of your own (client=, async_client=) does use it: build that "
+        "with trust_env=False."
+    )
+    return [note]
 
 
 def _patched(settings: GatewaySettings) -> dict[str, str | None]:

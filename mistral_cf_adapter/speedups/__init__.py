@@ -4,14 +4,14 @@ Every speed-up names the place it goes in, checks that the source there is one i
 against, and steps aside with one DEBUG line when it is not.
 """
 
-import threading
 from typing import Self
 
 from .. import _sdk
+from .._locks import fork_safe_lock
 from .seams import Applied, apply_all
 from .table import SEAMS
 
-_lock = threading.Lock()
+_lock = fork_safe_lock()
 _holders = 0
 _applied: list[Applied] = []
 

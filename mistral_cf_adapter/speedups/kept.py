@@ -1,14 +1,17 @@
 """What is kept per type: the key, and a bounded place for it."""
 
-import threading
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
 import typing_extensions
+
+from .._locks import fork_safe_lock
 
 LIMIT = 512
 """How much is kept at most; a program uses a few dozen of the SDK's types."""
 
 T = TypeVar("T")
+
+_lock = fork_safe_lock()
 
 # typing hands out the same object for a type written twice, as long as it remembers it.
 _recent: dict[int, tuple[Any, Any]] = {}
@@ -54,7 +57,6 @@ class Kept(Generic[T]):
     """Values by key, each with the type that its key stands for; the oldest goes first."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
         self._entries: dict[Any, tuple[Any, T]] = {}
 
     def __len__(self) -> int:
@@ -67,7 +69,7 @@ class Kept(Generic[T]):
 
     def keep(self, key: Any, typ: Any, value: T) -> None:
         """Keep a value, and its type alive with it."""
-        with self._lock:
+        with _lock:
             self._entries.pop(key, None)
             if len(self._entries) >= LIMIT:
                 del self._entries[next(iter(self._entries))]

@@ -1,0 +1,142 @@
+"""Certificates that change while a process runs: a new client sees what a bare one would."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from contextlib import contextmanager
+
+import pytest
+import trustme
+from calling import ASYNC, ASYNC_STREAM, SYNC
+from recording import KEY, TEXT, TOKEN, RecordingServer
+
+from mistral_cf_adapter import GatewaySettings, make_client, patch, pools
+from mistral_cf_adapter._sdk import Mistral, httpx
+from mistral_cf_adapter.certificates import read_certificate_state
+
+
+@pytest.fixture(autouse=True)
+def _no_pools_before_and_after():
+    pools.close()
+    yield
+    pools.close()
+
+
+class Authority:
+    """A certificate authority, a server that it vouches for, and its bundle in a file."""
+
+    def __init__(self, bundle):
+        self.ca = trustme.CA()
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.ca.issue_cert("127.0.0.1").configure_cert(self.context)
+        self.bundle = bundle
+
+    def install(self):
+        """Replace the bundle, as an update of the system does: a new file under the same name."""
+        new = self.bundle.with_suffix(".new")
+        self.ca.cert_pem.write_to_path(str(new))
+        new.replace(self.bundle)
+
+
+@pytest.fixture
+def bundle(tmp_path, monkeypatch):
+    path = tmp_path / "bundle.pem"
+    monkeypatch.setenv("SSL_CERT_FILE", str(path))
+    return path
+
+
+def settings_for(server):
+    return GatewaySettings(base_url=server.base_url, token=TOKEN, mistral_api_key=KEY)
+
+
+@contextmanager
+def made(server):
+    yield make_client(settings_for(server))
+
+
+@contextmanager
+def patched(server):
+    with patch(settings=settings_for(server)):
+        yield Mistral(api_key=KEY)
+
+
+@pytest.mark.parametrize("client_for", [made, patched])
+def test_a_new_client_uses_the_bundle_that_is_there_now(bundle, client_for, mode):
+    old, new = Authority(bundle), Authority(bundle)
+    with RecordingServer(old.context) as before, RecordingServer(new.context) as after:
+        old.install()
+        with client_for(before) as client:
+            assert mode.chat(client) == TEXT
+        new.install()
+        with client_for(after) as client:
+            assert mode.chat(client) == TEXT
+
+
+def test_an_old_client_goes_on_with_the_bundle_it_was_built_with(bundle):
+    old, new = Authority(bundle), Authority(bundle)
+    with RecordingServer(old.context) as server, made(server) as first:
+        old.install()
+        assert SYNC.chat(first) == TEXT
+        new.install()
+        with made(server) as second, pytest.raises(httpx.ConnectError, match=r"(?i)certificate"):
+            SYNC.chat(second)
+        assert SYNC.chat(first) == TEXT
+
+
+def test_clients_with_the_same_certificates_share_connections(bundle):
+    authority = Authority(bundle)
+    with RecordingServer(authority.context) as server:
+        authority.install()
+        for _ in range(3):
+            with made(server) as client:
+                assert SYNC.chat(client) == TEXT
+        assert len({request.peer for request in server.requests}) == 1
+
+
+@pytest.mark.parametrize("mode", [ASYNC, ASYNC_STREAM], ids=lambda mode: mode.name)
+def test_in_one_event_loop_as_well(bundle, mode):
+    old, new = Authority(bundle), Authority(bundle)
+
+    async def both():
+        with RecordingServer(old.context) as before, RecordingServer(new.context) as after:
+            for authority, server in ((old, before), (new, after)):
+                authority.install()
+                with made(server) as client:
+                    assert await mode.achat(client) == TEXT
+
+    asyncio.run(both())
+
+
+def test_a_file_written_in_place_counts_as_another(bundle):
+    bundle.write_text("one")
+    before = read_certificate_state()
+    assert read_certificate_state() == before
+    bundle.write_text("other")
+    assert read_certificate_state() != before
+
+
+def test_a_file_added_to_the_folder_or_changed_in_it_counts(tmp_path, monkeypatch):
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
+    before = read_certificate_state()
+    (tmp_path / "ca.pem").write_text("one")
+    between = read_certificate_state()
+    (tmp_path / "ca.pem").write_text("another")
+    assert len({before, between, read_certificate_state()}) == 3
+
+
+def test_the_file_for_tls_keys_counts(bundle, monkeypatch):
+    before = read_certificate_state()
+    monkeypatch.setenv("SSLKEYLOGFILE", str(bundle.with_name("keys")))
+    assert read_certificate_state() != before
+
+
+def test_contexts_of_replaced_bundles_are_dropped(bundle):
+    authority = Authority(bundle)
+    with RecordingServer(authority.context) as server:
+        for _ in range(12):
+            authority.install()
+            with made(server) as client:
+                assert SYNC.chat(client) == TEXT
+    assert len(pools._state.ssl) <= 8

@@ -1,0 +1,104 @@
+"""A fork while another thread holds a lock of the package: the child never waits for it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+from recording import KEY, TOKEN
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+
+SCRIPT = """
+import os, signal, sys, threading, types
+from mistral_cf_adapter import GatewaySettings, make_client, patch
+from mistral_cf_adapter._sdk import Mistral
+
+LOCKS = (type(threading.Lock()), type(threading.RLock()))
+settings = GatewaySettings(base_url={url!r}, token={token!r}, mistral_api_key={key!r})
+
+def use():
+    client = make_client(settings)
+    assert client.models.list()
+    with patch(settings=settings):
+        assert Mistral(api_key={key!r}).models.list()
+
+def is_ours(value):
+    return getattr(type(value), "__module__", "").startswith("mistral_cf_adapter")
+
+def find_locks():
+    found = {{}}
+    seen = set()
+    todo = [
+        (name, module) for name, module in list(sys.modules.items())
+        if name.startswith("mistral_cf_adapter") and isinstance(module, types.ModuleType)
+    ]
+    while todo:
+        name, owner = todo.pop()
+        for key, value in list(getattr(owner, "__dict__", {{}}).items()):
+            if isinstance(value, LOCKS):
+                found[id(value)] = name + "." + key, value
+            elif is_ours(value) and id(value) not in seen:
+                seen.add(id(value))
+                todo.append((name + "." + key, value))
+    return list(found.values())
+
+use()
+locks = find_locks()
+assert len(locks) >= 4, locks
+held, done = threading.Event(), threading.Event()
+
+def hold():
+    for _, lock in locks:
+        lock.acquire()
+    held.set()
+    done.wait(60)
+    for _, lock in locks:
+        lock.release()
+
+thread = threading.Thread(target=hold)
+thread.start()
+held.wait(10)
+child = os.fork()
+if not child:
+    signal.alarm(20)
+    use()
+    os._exit(0)
+_, status = os.waitpid(child, 0)
+done.set()
+thread.join()
+print(sorted(name for name, _ in locks))
+sys.exit(os.waitstatus_to_exitcode(status) and 1)
+"""
+
+WHILE_INSTALLING = """
+import os, signal, threading
+from mistral_cf_adapter import GatewaySettings, make_client
+
+settings = GatewaySettings(base_url={url!r}, token={token!r}, mistral_api_key={key!r})
+status = 0
+for _ in range(3):
+    threading.Thread(target=make_client, args=(settings,)).start()
+    child = os.fork()
+    if not child:
+        signal.alarm(20)
+        make_client(settings)
+        os._exit(0)
+    status |= os.waitpid(child, 0)[1]
+os._exit(status and 1)
+"""
+
+
+@pytest.mark.parametrize("script", [SCRIPT, WHILE_INSTALLING], ids=["held", "installing"])
+def test_a_child_does_not_wait_for_a_lock_that_its_parent_held(gateway, script):
+    code = script.format(url=gateway.base_url, token=TOKEN, key=KEY)
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
