@@ -41,7 +41,7 @@ def json_answer(value: Any, status: int = 200, headers: Mapping[str, str] | None
     """Answer with one JSON value."""
     body = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     extra = tuple((headers or {}).items())
-    return Answer(status, (("content-type", "application/json"), *extra), _utf8(body))
+    return Answer(status, (("content-type", "application/json"), *extra), utf8(body))
 
 
 def bytes_answer(
@@ -54,6 +54,12 @@ def bytes_answer(
     return Answer(status, (("content-type", content_type), *(headers or {}).items()), body)
 
 
+def text_answer(status: int, text: str) -> Answer:
+    """Answer with a line of text, and end the connection."""
+    headers = (("content-type", "text/plain; charset=utf-8"), ("connection", "close"))
+    return Answer(status, headers, utf8(f"{text}\n"))
+
+
 def stream_answer(chunks: Iterable[bytes]) -> Answer:
     """Answer with server-sent events."""
     return Answer(200, (("content-type", "text/event-stream; charset=utf-8"),), tuple(chunks))
@@ -62,7 +68,7 @@ def stream_answer(chunks: Iterable[bytes]) -> Answer:
 def event(value: Any, name: str | None = None) -> bytes:
     """Write one server-sent event."""
     data = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return (f"event: {name}\n" if name else "").encode() + _utf8(f"data: {data}\n\n")
+    return (f"event: {name}\n" if name else "").encode() + utf8(f"data: {data}\n\n")
 
 
 GATEWAY_ERRORS: Mapping[int, tuple[int, str]] = {
@@ -125,7 +131,8 @@ def policy_error(kind: str, *, message: str | None = None, status: int | None = 
     return json_answer({"success": False, "error": error}, status or usual_status)
 
 
-def _utf8(text: str) -> bytes:
+def utf8(text: str) -> bytes:
+    """Encode a text, whatever a request has made of it."""
     # JSON can hold half a surrogate pair, which UTF-8 cannot.
     return text.encode(errors="replace")
 

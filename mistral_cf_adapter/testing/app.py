@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.datastructures import Headers
 
-from mistral_cf_adapter.testing import faults, logs_api, wishes
-from mistral_cf_adapter.testing.answers import Answer, gateway_error
+from mistral_cf_adapter.testing import faults, guard, limits, logs_api, wishes
+from mistral_cf_adapter.testing.answers import Answer, gateway_error, text_answer
 from mistral_cf_adapter.testing.cache import MAX_REQUEST, default_key
 from mistral_cf_adapter.testing.records import LogRecord, ReceivedRequest, uuid7
 from mistral_cf_adapter.testing.routing import (
@@ -56,11 +56,20 @@ class GatewayApp:
             return  # The gateway is stopping, and the connection is gone already.
 
     async def _serve(self, scope: Message, receive: Receive, send: Send) -> None:
-        request = await _read(scope, receive)
-        if request is None:
-            return
-        self._state.requests.append(request)
         wire = Wire(receive, send, self.transports[scope["client"]])
+        headers = Headers(raw=scope["headers"])
+        refused = guard.refusal(headers)
+        body = await _read(receive, at_most=limits.MAX_BODY if refused is None else 0)
+        if body is None:
+            return
+        if refused is None and len(body) > limits.MAX_BODY:
+            text = f"The request's body is over {limits.MAX_BODY} bytes."
+            refused = text_answer(413, text)
+        if refused is not None:
+            await wire.deliver(refused)
+            return
+        request = _request(scope, headers, body)
+        self._state.requests.append(request)
 
         async def answer() -> Answer:
             return await self.answer(request)
@@ -77,9 +86,11 @@ class GatewayApp:
             return logs_api.answer(request, self._state)
         try:
             target = find_target(request, self._state)
+            return await _Call(self._state, self._upstream, request, target).answer()
         except Refused as refused:
             return refused.answer
-        return await _Call(self._state, self._upstream, request, target).answer()
+        except RecursionError:
+            return gateway_error(None, message="The request's JSON is nested too deep")
 
 
 class _Call:
@@ -221,20 +232,29 @@ def _is_gateway_failure(answer: Answer) -> bool:
     return answer.status == 400 and b'"internalCode":2005' in (answer.known_body() or b"")
 
 
-async def _read(scope: Message, receive: Receive) -> ReceivedRequest | None:
+async def _read(receive: Receive, *, at_most: int) -> bytes | None:
+    """Return a body, or a piece of it that is over the limit; `None` if the caller is gone.
+
+    All of it is read: a caller that is still sending would not read a refusal.
+    """
     body = bytearray()
     more = True
     while more:
         message = await receive()
         if message["type"] == "http.disconnect":
             return None
-        body += message.get("body", b"")
+        if len(body) <= at_most:
+            body += message.get("body", b"")
         more = message.get("more_body", False)
+    return bytes(body)
+
+
+def _request(scope: Message, headers: Headers, body: bytes) -> ReceivedRequest:
     return ReceivedRequest(
         method=scope["method"],
         path=scope["path"],
         raw_path=scope["raw_path"].decode("ascii"),
         query=scope["query_string"].decode("latin-1"),
-        headers=Headers(raw=scope["headers"]),
-        body=bytes(body),
+        headers=headers,
+        body=body,
     )

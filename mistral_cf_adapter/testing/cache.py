@@ -6,6 +6,9 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from mistral_cf_adapter.testing.answers import utf8
+from mistral_cf_adapter.testing.limits import drop_oldest
+
 if TYPE_CHECKING:
     from mistral_cf_adapter.testing.answers import Answer
 
@@ -18,7 +21,7 @@ def default_key(
     """Hash what the documentation names: provider, path, model, provider key and body."""
     digest = hashlib.sha256()
     for part in (provider, path, model or "", authorization):
-        digest.update(part.encode())
+        digest.update(utf8(part))
         digest.update(b"\0")
     digest.update(body)
     return digest.hexdigest()
@@ -44,10 +47,15 @@ class Cache:
         """Keep an answer if it is a whole one below 300, of a kind the gateway caches."""
         if isinstance(answer.body, bytes) and answer.status < 300 and _is_cacheable(answer):
             self._entries[key] = (expires, answer)
+            drop_oldest(self._entries, _size)
 
     def clear(self) -> None:
         """Forget every answer."""
         self._entries.clear()
+
+
+def _size(entry: tuple[float, Answer]) -> int:
+    return len(entry[1].body) if isinstance(entry[1].body, bytes) else 0
 
 
 def _is_cacheable(answer: Answer) -> bool:

@@ -63,6 +63,10 @@ class LocalGateway(Controls):
 
     The module `logs_api` says the same of Cloudflare's API for logs.
 
+    It serves this machine's programs alone: a `Host` that is not localhost gives 421, an `Origin`
+    of another host 403. The module `limits` says how large a body may be, how long a request may
+    take to arrive, and how much is kept; the oldest requests and logs go first.
+
     Args:
         token: the gateway token it accepts.
         account_id: the account in its path.

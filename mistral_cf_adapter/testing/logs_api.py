@@ -77,7 +77,7 @@ def _list(request: ReceivedRequest, logs: list[LogRecord]) -> Answer:
     if request.method != "GET" or not params.keys() <= {"page", "per_page"}:
         return _error(UNSERVED, "LocalGateway serves GET with page= and per_page=, no filters")
     page, size = params.get("page", "1"), params.get("per_page", str(PAGE))
-    if not (page.isdecimal() and size.isdecimal() and 1 <= int(size) <= LONGEST_PAGE and int(page)):
+    if not (_is_count(page) and _is_count(size) and int(size) <= LONGEST_PAGE):
         return _error(INVALID, f"page must be from 1, per_page from 1 to {LONGEST_PAGE}")
     start = (int(page) - 1) * int(size)
     shown = logs[::-1][start : start + int(size)]
@@ -89,6 +89,10 @@ def _list(request: ReceivedRequest, logs: list[LogRecord]) -> Answer:
     }
     result = [_shown(log) for log in shown]
     return json_answer({"result": result, "result_info": info, "success": True})
+
+
+def _is_count(text: str) -> bool:
+    return text.isdecimal() and len(text) < 10 and int(text) > 0
 
 
 def _one(request: ReceivedRequest, state: State, gateway_id: str, log_id: str) -> Answer:
@@ -107,7 +111,7 @@ def _one(request: ReceivedRequest, state: State, gateway_id: str, log_id: str) -
 def _edit(request: ReceivedRequest, state: State, log: LogRecord) -> Answer:
     try:
         given = request.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         given = None
     if not isinstance(given, dict):
         return _error(INVALID, "The body must be a JSON object")
@@ -148,7 +152,7 @@ def _shown(log: LogRecord) -> dict[str, Any]:
 def _usage(log: LogRecord) -> dict[str, Any]:
     try:
         return as_dict(as_dict(json.loads(log.response or b"")).get("usage"))
-    except ValueError:  # a stream, bytes, or nothing
+    except (ValueError, RecursionError):  # a stream, bytes, or nothing
         return {}
 
 

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from python_multipart.exceptions import FormParserError
 from starlette.datastructures import FormData
 from starlette.formparsers import FormParser, MultiPartException, MultiPartParser
 
-from mistral_cf_adapter.testing import mistral_chat, mistral_media
+from mistral_cf_adapter.testing import limits, mistral_chat, mistral_media
 from mistral_cf_adapter.testing.answers import Answer, json_answer
 from mistral_cf_adapter.testing.mistral_conversations import ROOT as CONVERSATIONS
 from mistral_cf_adapter.testing.mistral_conversations import Conversations
 from mistral_cf_adapter.testing.mistral_files import Files
-from mistral_cf_adapter.testing.mistral_text import as_dict
+from mistral_cf_adapter.testing.mistral_text import as_count, as_dict, as_list
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping
@@ -164,12 +165,26 @@ def _problem(request: ReceivedRequest) -> Answer | None:
     for name in required:
         if fields.get(name) in (None, "", []):
             return invalid("missing", ["body", name], "Field required")
-    if request.path != "/v1/chat/completions":
-        return None
+    too_much = _too_much(request.path, fields)
+    if too_much is not None or request.path != "/v1/chat/completions":
+        return too_much
     for name in FOREIGN_FIELDS:
         if name in fields:
             return invalid("extra_forbidden", ["body", name], "Extra inputs are not permitted")
     return None
+
+
+def _too_much(path: str, fields: Mapping[str, Any]) -> Answer | None:
+    """Refuse a small request for an answer that would take minutes to make."""
+    given = fields.get("input", fields.get("inputs"))
+    inputs = len(as_list(given)) or 1
+    numbers = inputs * as_count(fields.get("output_dimension"), mistral_media.DIMENSION)
+    name, is_too_much = "n", as_count(fields.get("n"), 1) > limits.MAX_CHOICES
+    if path == "/v1/embeddings":
+        name, is_too_much = "output_dimension", numbers > limits.MAX_NUMBERS
+    elif path not in mistral_chat.PATHS:
+        name, is_too_much = "input", inputs > limits.MAX_INPUTS
+    return invalid("too_large", ["body", name], "LocalGateway's limit") if is_too_much else None
 
 
 @asynccontextmanager
@@ -192,6 +207,6 @@ async def _parse_form(request: ReceivedRequest) -> FormData:
             return await MultiPartParser(request.headers, stream()).parse()
         if kind.startswith("application/x-www-form-urlencoded"):
             return await FormParser(request.headers, stream()).parse()
-    except MultiPartException:
+    except (MultiPartException, FormParserError):
         return FormData()
     return FormData()

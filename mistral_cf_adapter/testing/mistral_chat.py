@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from mistral_cf_adapter.testing.answers import Answer, event, json_answer, stream_answer, words
+from mistral_cf_adapter.testing.limits import MAX_CHOICES, MAX_ECHO
 from mistral_cf_adapter.testing.mistral_text import (
     as_count,
     as_dict,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 CREATED = 1_760_000_000
 PATHS = frozenset({"/v1/chat/completions", "/v1/agents/completions", "/v1/fim/completions"})
 DEFAULT_MODEL = "mistral-small-latest"
+MAX_MODEL = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,7 @@ def answer(request: ReceivedRequest, turn: Turn | None = None) -> Answer:
     if fields.get("stream") is True:
         return stream_answer(_stream(request, turn))
     identity = _identity(request, "chat.completion")
-    count = as_count(fields.get("n"), 1)
+    count = min(as_count(fields.get("n"), 1), MAX_CHOICES)
     choices = [_choice(index, turn) for index in range(count)]
     return json_answer(
         {**identity, "choices": choices, "usage": usage(_prompt(fields), turn.text or "")}
@@ -67,12 +69,17 @@ def default_turn(request: ReceivedRequest) -> Turn:
         call = _tool_call(tool, request.body)
         return Turn(None, (), (call,), "tool_calls")
     if last.get("role") == "tool":
-        return text_turn(f"Here is what I found: {content_text(last.get('content'))}", fields)
+        return text_turn(f"Here is what I found: {_echo(last)}", fields)
     form = as_dict(fields.get("response_format"))
     if form.get("type") in {"json_object", "json_schema"}:
         return text_turn(_json_text(form, _prompt(fields)), fields)
-    prefix = content_text(last.get("content")) if last.get("prefix") is True else ""
+    prefix = _echo(last) if last.get("prefix") is True else ""
     return text_turn(prefix + reply_to(_prompt(fields)), fields)
+
+
+def _echo(message: Mapping[str, Any]) -> str:
+    """Return a message's text to say it again; each word of it may become an event."""
+    return content_text(message.get("content"))[:MAX_ECHO]
 
 
 def text_turn(text: str, fields: Mapping[str, Any]) -> Turn:
@@ -129,13 +136,18 @@ def _json_text(form: Mapping[str, Any], prompt: str) -> str:
 
 def _identity(request: ReceivedRequest, kind: str) -> dict[str, Any]:
     fields = request.fields
-    model = fields.get("model") or DEFAULT_MODEL
     return {
         "id": stable_id("", request.body),
         "object": kind,
         "created": CREATED,
-        "model": model,
+        "model": model_of(fields),
     }
+
+
+def model_of(fields: Mapping[str, Any]) -> str:
+    """Return the model that a request names, to say it in each event."""
+    model = fields.get("model")
+    return model[:MAX_MODEL] if isinstance(model, str) and model else DEFAULT_MODEL
 
 
 def _choice(index: int, turn: Turn) -> dict[str, Any]:

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from mistral_cf_adapter.testing.answers import Answer, event, json_answer, stream_answer, words
-from mistral_cf_adapter.testing.mistral_chat import DEFAULT_MODEL, Turn
+from mistral_cf_adapter.testing.limits import MAX_KEPT, MAX_KEPT_BYTES, drop_oldest
+from mistral_cf_adapter.testing.mistral_chat import DEFAULT_MODEL, Turn, model_of
 from mistral_cf_adapter.testing.mistral_text import (
     as_dict,
     as_list,
@@ -29,6 +30,7 @@ class Conversations:
     _entries: dict[str, list[dict[str, Any]]] = field(
         default_factory=dict[str, list[dict[str, Any]]]
     )
+    _started: int = 0
 
     def answer(self, request: ReceivedRequest, turn: Turn | None = None) -> Answer | None:  # noqa: PLR0911  # one per path
         """Serve a path under /v1/conversations; None if it leads nowhere."""
@@ -55,8 +57,10 @@ class Conversations:
             return json_answer([_card(identity) for identity in self._entries])
         if request.method != "POST":
             return None
-        identity = stable_id("conv_", str(len(self._entries)), request.body)
+        identity = stable_id("conv_", str(self._started), request.body)
+        self._started += 1
         self._entries[identity] = []
+        drop_oldest(self._entries, _size)
         return self._say(request, identity, turn)
 
     def _say(self, request: ReceivedRequest, identity: str, turn: Turn | None) -> Answer:
@@ -67,8 +71,11 @@ class Conversations:
         past = self._entries[identity]
         past.append(_entry("message.input", "user", prompt, identity, len(past)))
         said = _entry("message.output", "assistant", text, identity, len(past))
-        said["model"] = fields.get("model") or DEFAULT_MODEL
+        said["model"] = model_of(fields)
         past.append(said)
+        del past[:-MAX_KEPT]
+        while len(past) > 2 and _size(past) > MAX_KEPT_BYTES:
+            del past[0]
         counted = usage(prompt, text)
         if request.streams:
             return stream_answer(_stream(identity, said, list(pieces), counted))
@@ -85,6 +92,10 @@ class Conversations:
         entries = self._entries[identity]
         key = "entries" if view == "history" else "messages"
         return {"object": f"conversation.{view}", "conversation_id": identity, key: entries}
+
+
+def _size(entries: list[dict[str, Any]]) -> int:
+    return sum(len(entry["content"]) for entry in entries)
 
 
 def _stream(

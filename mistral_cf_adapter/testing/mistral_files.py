@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from mistral_cf_adapter.testing.answers import Answer, bytes_answer, json_answer
+from mistral_cf_adapter.testing.limits import drop_oldest
 from mistral_cf_adapter.testing.mistral_chat import CREATED
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ class Files:
     _files: dict[str, tuple[dict[str, Any], bytes]] = field(
         default_factory=dict[str, tuple[dict[str, Any], bytes]]
     )
+    _uploads: int = 0
 
     async def upload(self, form: FormData) -> Answer | None:
         """Keep the form's `file`; None if it has none."""
@@ -30,8 +32,8 @@ class Files:
             return None
         content = await upload.read()
         name = upload.filename or "file"
-        number = len(self._files) + 1
-        identity = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{number}/{name}"))
+        self._uploads += 1
+        identity = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{self._uploads}/{name}"))
         card: dict[str, Any] = {
             "id": identity,
             "object": "file",
@@ -46,6 +48,7 @@ class Files:
             "signature": None,
         }
         self._files[identity] = (card, content)
+        drop_oldest(self._files, lambda file: len(file[1]))
         return json_answer(card)
 
     def all(self) -> Answer:

@@ -7,7 +7,14 @@ import math
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
-from mistral_cf_adapter.testing.answers import Answer, event, json_answer, stream_answer, words
+from mistral_cf_adapter.testing.answers import (
+    Answer,
+    event,
+    json_answer,
+    stream_answer,
+    utf8,
+    words,
+)
 from mistral_cf_adapter.testing.mistral_chat import CREATED
 from mistral_cf_adapter.testing.mistral_text import (
     as_count,
@@ -137,7 +144,7 @@ def transcription(form: FormData) -> Answer:
 
 
 def _vector(text: str, size: int) -> list[float]:
-    raw = hashlib.shake_256(text.encode()).digest(size * 2)
+    raw = hashlib.shake_256(utf8(text)).digest(size * 2)
     values = [
         int.from_bytes(raw[index : index + 2]) / 32767.5 - 1.0 for index in range(0, size * 2, 2)
     ]

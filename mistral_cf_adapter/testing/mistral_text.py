@@ -6,6 +6,9 @@ import hashlib
 import re
 from typing import TYPE_CHECKING, Any, cast
 
+from mistral_cf_adapter.testing.answers import utf8
+from mistral_cf_adapter.testing.limits import MAX_NODES
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -24,6 +27,7 @@ LEAD_IN = re.compile(
 QUESTION = re.compile(r"(?:what|who|where|when|why|how|which|is|are|do|does|can)\b", re.IGNORECASE)
 MAX_TOPIC = 60
 MAX_DEPTH = 8
+MAX_NUMBER = 1e15
 
 
 def reply_to(prompt: str) -> str:
@@ -52,46 +56,71 @@ def content_text(content: Any) -> str:
     return " ".join(text for text in texts if text)
 
 
-def sample(schema: Any, root: Any = None, depth: int = 0) -> Any:  # noqa: PLR0911  # one per keyword
-    """Make the simplest value that a JSON schema accepts."""
-    node = as_dict(schema)
-    top = node if root is None else root
-    if depth > MAX_DEPTH:
-        return None
-    if "$ref" in node:
-        return sample(_resolve(str(node["$ref"]), top), top, depth + 1)
-    if "const" in node:
-        return node["const"]
-    if "default" in node:
-        return node["default"]
-    if node.get("enum"):
-        return node["enum"][0]
-    for key in ("anyOf", "oneOf", "allOf"):
-        if node.get(key):
-            return sample(node[key][0], top, depth + 1)
-    return _sample_of_type(node, top, depth)
+def sample(schema: Any) -> Any:
+    """Make the simplest value that a JSON schema accepts, as far as it is of a sane size."""
+    return _Sampler(schema).sample(schema)
 
 
-def _sample_of_type(node: Mapping[str, Any], root: Any, depth: int) -> Any:  # noqa: PLR0911  # one per type
-    kinds = node.get("type", "object" if "properties" in node else "string")
-    kind: Any = next(iter(as_list(kinds)), kinds)
-    match kind:
-        case "object":
-            properties = as_dict(node.get("properties"))
-            return {name: sample(part, root, depth + 1) for name, part in properties.items()}
-        case "array":
-            count = max(int(node.get("minItems", 1)), 0)
-            return [sample(node.get("items", {}), root, depth + 1) for _ in range(count)]
-        case "integer":
-            return int(node.get("minimum", 1))
-        case "number":
-            return float(node.get("minimum", 1.0))
-        case "boolean":
-            return True
-        case "null":
+class _Sampler:
+    def __init__(self, root: Any) -> None:
+        self._root = root
+        self._left = MAX_NODES
+
+    def sample(self, schema: Any, depth: int = 0) -> Any:  # noqa: PLR0911  # one per keyword
+        self._left -= 1
+        node = as_dict(schema)
+        if depth > MAX_DEPTH or self._left < 0:
             return None
-        case _:
-            return str(node.get("title", "example")).lower()
+        if "$ref" in node:
+            return self.sample(_resolve(str(node["$ref"]), self._root), depth + 1)
+        if "const" in node:
+            return self._given(node["const"])
+        if "default" in node:
+            return self._given(node["default"])
+        if as_list(node.get("enum")):
+            return self._given(node["enum"][0])
+        for key in ("anyOf", "oneOf", "allOf"):
+            if as_list(node.get(key)):
+                return self.sample(node[key][0], depth + 1)
+        return self._of_type(node, depth)
+
+    def _of_type(self, node: Mapping[str, Any], depth: int) -> Any:  # noqa: PLR0911  # one per type
+        kinds = node.get("type", "object" if "properties" in node else "string")
+        kind: Any = next(iter(as_list(kinds)), kinds)
+        match kind:
+            case "object":
+                return self._object(as_dict(node.get("properties")), depth)
+            case "array":
+                count = min(_number(node.get("minItems"), 1), max(self._left, 0))
+                return [self.sample(node.get("items", {}), depth + 1) for _ in range(int(count))]
+            case "integer":
+                return int(_number(node.get("minimum"), 1))
+            case "number":
+                return float(_number(node.get("minimum"), 1.0))
+            case "boolean":
+                return True
+            case "null":
+                return None
+            case _:
+                return self._given(str(node.get("title", "example")).lower())
+
+    def _given(self, value: Any) -> Any:
+        """Return a value that the schema spells out, which counts for what it takes to write it."""
+        self._left -= len(str(value)) // 64
+        return value
+
+    def _object(self, properties: Mapping[str, Any], depth: int) -> dict[str, Any]:
+        made: dict[str, Any] = {}
+        for name, part in properties.items():
+            if self._left <= 0:
+                break
+            made[name] = self.sample(part, depth + 1)
+        return made
+
+
+def _number(value: Any, default: float) -> float:
+    """Return a number as it is, anything else as the default; none that is not finite."""
+    return value if isinstance(value, int | float) and abs(value) < MAX_NUMBER else default
 
 
 def _resolve(ref: str, root: Any) -> Any:
@@ -124,7 +153,7 @@ def stable_id(prefix: str, *parts: bytes | str) -> str:
     """Return an id that depends on the parts alone."""
     digest = hashlib.sha256()
     for part in parts:
-        digest.update(part if isinstance(part, bytes) else part.encode())
+        digest.update(part if isinstance(part, bytes) else utf8(part))
     return prefix + digest.hexdigest()[:32]
 
 

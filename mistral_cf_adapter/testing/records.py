@@ -36,7 +36,10 @@ class ReceivedRequest:
     body: bytes = field(repr=False)
 
     def json(self) -> Any:
-        """Return the body decoded from JSON; raise ValueError if it is not JSON."""
+        """Return the body decoded from JSON; raise ValueError if it is not JSON.
+
+        JSON that is nested too deep to be read raises RecursionError.
+        """
         return json.loads(self.body)
 
     @property

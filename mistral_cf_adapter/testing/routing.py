@@ -9,7 +9,7 @@ from urllib.parse import unquote
 
 from starlette.datastructures import Headers
 
-from mistral_cf_adapter.testing.answers import Answer, gateway_error
+from mistral_cf_adapter.testing.answers import Answer, gateway_error, utf8
 
 if TYPE_CHECKING:
     from mistral_cf_adapter.testing.records import ReceivedRequest
@@ -130,7 +130,7 @@ def _compat_target(request: ReceivedRequest, path: str, state: State) -> Target:
         provider, name = PROVIDER, _route(name, state)
     elif not _is_provider(provider, state):
         raise Refused(gateway_error(2008))
-    body = json.dumps({**fields, "model": name}, ensure_ascii=False).encode()
+    body = utf8(json.dumps({**fields, "model": name}, ensure_ascii=False))
     return Target(provider, "v1/chat/completions", name, body, dynamic=dynamic, compat=True)
 
 

@@ -7,11 +7,16 @@ import contextlib
 import socket
 import threading
 from concurrent.futures import Future
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, cast
 
+import h11
 from uvicorn.config import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
+
+from mistral_cf_adapter.testing import limits
+from mistral_cf_adapter.testing.strict import StrictConnection
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
@@ -148,7 +153,7 @@ class ThreadedServer:
 
 
 class _Connection(H11Protocol):
-    """uvicorn's HTTP/1.1, which also tells where its transport is."""
+    """uvicorn's HTTP/1.1, strict and within a time limit, which tells where its transport is."""
 
     def __init__(
         self,
@@ -159,7 +164,9 @@ class _Connection(H11Protocol):
         super().__init__(config, state, {}, asyncio.get_running_loop())
         # uvicorn's own switch would silence every other uvicorn server of the process as well.
         self.access_log = False
+        self._strict = self.conn = StrictConnection()
         self._transports = transports
+        self._deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(cast("asyncio.Transport", transport))
@@ -168,8 +175,48 @@ class _Connection(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
+        self._end_deadline()
         if self.client is not None:
             self._transports.pop(self.client, None)
+
+    def handle_events(self) -> None:
+        super().handle_events()
+        if not self._strict.is_within_request:
+            self._end_deadline()
+        elif self._deadline is None and not self.transport.is_closing():
+            self._deadline = self.loop.call_later(limits.REQUEST_TIMEOUT, self._give_up)
+
+    def _end_deadline(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _give_up(self) -> None:
+        self._deadline = None
+        self._refuse(408, f"The request was not whole after {limits.REQUEST_TIMEOUT:g} s.")
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no HTTP; uvicorn's own fails where an answer has begun."""
+        self._refuse(400, self._strict.problem or msg)
+
+    def _refuse(self, status: int, text: str) -> None:
+        if self.conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
+            self.transport.abort()
+            return
+        body = f"{text}\n".encode()
+        headers = [
+            ("content-type", "text/plain; charset=utf-8"),
+            ("content-length", str(len(body))),
+            ("connection", "close"),
+        ]
+        response = h11.Response(
+            status_code=status, headers=headers, reason=HTTPStatus(status).phrase
+        )
+        # One that asks for the head alone gets no body, which h11 insists on.
+        with contextlib.suppress(h11.LocalProtocolError):
+            for event in (response, h11.Data(data=body), h11.EndOfMessage()):
+                self.transport.write(self.conn.send(event) or b"")
+        self.transport.close()
 
 
 def _bound_socket(port: int) -> socket.socket:

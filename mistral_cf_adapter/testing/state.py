@@ -8,14 +8,24 @@ from typing import TYPE_CHECKING
 
 from mistral_cf_adapter.testing.cache import Cache
 from mistral_cf_adapter.testing.faults import Faults
-from mistral_cf_adapter.testing.records import LogRecord, ReceivedRequest
+from mistral_cf_adapter.testing.limits import Kept
 from mistral_cf_adapter.testing.script import Script
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
+    from mistral_cf_adapter.testing.records import LogRecord, ReceivedRequest
+
 RATE_WINDOW = 60.0
+
+
+def _kept_requests() -> list[ReceivedRequest]:
+    return Kept(lambda request: len(request.body))
+
+
+def _kept_logs() -> list[LogRecord]:
+    return Kept(lambda log: len(log.request or b"") + len(log.response or b""))
 
 
 @dataclass(slots=True)
@@ -40,9 +50,9 @@ class State:
     dlp: Mapping[str, Any] | None = None
     origin: str = ""
 
-    requests: list[ReceivedRequest] = field(default_factory=list[ReceivedRequest])
-    upstream_requests: list[ReceivedRequest] = field(default_factory=list[ReceivedRequest])
-    logs: list[LogRecord] = field(default_factory=list[LogRecord])
+    requests: list[ReceivedRequest] = field(default_factory=_kept_requests)
+    upstream_requests: list[ReceivedRequest] = field(default_factory=_kept_requests)
+    logs: list[LogRecord] = field(default_factory=_kept_logs)
     script: Script = field(default_factory=Script)
     upstream_script: Script = field(default_factory=Script)
     faults: Faults = field(default_factory=Faults)
