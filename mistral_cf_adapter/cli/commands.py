@@ -2,19 +2,20 @@
 
 import inspect
 import sys
+from argparse import ArgumentParser, BooleanOptionalAction
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal, NoReturn, cast
 
-from pydantic import AliasChoices, BaseModel, Field, PrivateAttr
+from pydantic import AliasChoices, BaseModel, Field, PrivateAttr, ValidationError
 from pydantic_settings import (
     BaseSettings,
     CliApp,
     CliPositionalArg,
+    CliSettingsSource,
     CliSubCommand,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
-    SettingsError,
     get_subcommand,
 )
 
@@ -22,7 +23,7 @@ from mistral_cf_adapter import __version__
 from mistral_cf_adapter.settings import ENV_FILE, GatewaySettings, variables
 
 from . import PROGRAM
-from .flags import GivenFlags, SettingFlags, flag_of, is_switch, secret_flags
+from .flags import GivenFlags, SettingFlags, Switch, flag_of, is_switch, secret_flags
 from .tools import TOOLS
 
 Action = Callable[[], int]
@@ -242,17 +243,27 @@ def parse(arguments: list[str]) -> Doctor | Run | Env | Serve | _NoCommand | _Ve
     ours, theirs = split(arguments)
     _reject_secrets(ours)
     try:
-        line = CliApp.run(CommandLine, cli_args=ours, cli_exit_on_error=False)
-    except SettingsError as error:
-        _reject(str(error), ours)
-    except ValueError as error:
+        source = CliSettingsSource[Any](
+            CommandLine, cli_exit_on_error=False, add_argument_method=_add_argument
+        )
+        line = CliApp.run(CommandLine, cli_args=ours, cli_settings_source=source)
+    except ValidationError as error:
         _reject(_first_problem(error), ours)
+    except ValueError as error:  # SettingsError is one
+        _reject(str(error), ours)
     command: Any = get_subcommand(line, is_required=False)
     if command is None:
         return _Version() if line.version else _NoCommand()
     if isinstance(command, Run):
         command.hand_over(theirs)
     return cast("Doctor | Run | Env | Serve", command)
+
+
+def _add_argument(parser: ArgumentParser, *flags: str, **options: Any) -> Any:
+    """Add an argument as pydantic-settings asks for it, switches as ours."""
+    if options.get("action") is BooleanOptionalAction:
+        options["action"] = Switch
+    return ArgumentParser.add_argument(parser, *flags, **options)
 
 
 def _reject_secrets(arguments: list[str]) -> None:
@@ -268,7 +279,7 @@ def _reject_secrets(arguments: list[str]) -> None:
         raise UsageError(msg)
 
 
-def _first_problem(error: Any) -> str:
+def _first_problem(error: ValidationError) -> str:
     problem = error.errors(include_url=False, include_input=False, include_context=False)[0]
     return f"{flag_of(str(problem['loc'][-1]))}: {problem['msg']}"
 

@@ -3,6 +3,8 @@
 Secrets are none: other users of the machine can read a command line while the program runs.
 """
 
+import argparse
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, SkipValidation, create_model
@@ -11,6 +13,47 @@ from pydantic.fields import FieldInfo
 from mistral_cf_adapter.settings import GatewaySettings, from_environment, variables
 
 _UNCHECKED: Any = SkipValidation  # a plain value, as the types in its brackets are values too
+
+
+class Switch(argparse.Action):
+    """A flag without a value, with its opposite: `--byok` and `--no-byok`.
+
+    `argparse.BooleanOptionalAction` refuses a flag that itself begins with `--no-` (Python 3.14),
+    or calls its opposite `--no-no-wholesale`. Here that is `--wholesale`.
+    """
+
+    def __init__(
+        self,
+        option_strings: Sequence[str],
+        dest: str,
+        default: object = None,
+        help: str | None = None,  # noqa: A002 - argparse gives it by this name
+        **_: object,
+    ) -> None:
+        self._flags = tuple(option_strings)
+        flags = [*self._flags, *map(_opposite, self._flags)]
+        super().__init__(flags, dest, nargs=0, default=default, help=help)
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,  # noqa: ARG002 - the signature is argparse's
+        namespace: argparse.Namespace,
+        values: object,  # noqa: ARG002
+        option_string: str | None = None,
+    ) -> None:
+        """Store whether it is the flag, and not its opposite, that was typed."""
+        setattr(namespace, self.dest, option_string in self._flags)
+
+    def format_usage(self) -> str:
+        """Return both flags, as they stand in the usage line."""
+        return " | ".join(self.option_strings)
+
+
+def _opposite(flag: str) -> str:
+    negative = "--no-"
+    if flag.startswith(negative):
+        return f"--{flag.removeprefix(negative)}"
+    return f"{negative}{flag.removeprefix('--')}"
 
 
 class GivenFlags(BaseModel):
@@ -51,7 +94,7 @@ def is_secret(name: str) -> bool:
 
 
 def is_switch(name: str) -> bool:
-    """Tell whether a setting is a flag without a value: `--name` or `--no-name`."""
+    """Return whether a setting is a flag without a value, a `Switch`."""
     return _members(GatewaySettings.model_fields[name].annotation) == [bool]
 
 

@@ -1,0 +1,60 @@
+"""Flags without a value and their opposites, and mistakes that argparse itself reports."""
+
+import argparse
+
+import pytest
+
+from mistral_cf_adapter import GatewaySettings
+from mistral_cf_adapter.cli import commands, main
+from mistral_cf_adapter.cli.flags import Switch, flag_of, is_switch
+
+SWITCHES = sorted(filter(is_switch, GatewaySettings.model_fields))
+
+
+def opposite_of(flag):
+    return f"--{flag.removeprefix('--no-')}" if "--no-" in flag else f"--no-{flag[2:]}"
+
+
+@pytest.mark.parametrize("name", SWITCHES)
+def test_every_switch_can_be_turned_on_and_off(name):
+    flag = flag_of(name)
+    for typed, value in ((flag, True), (opposite_of(flag), False)):
+        assert commands.parse(["env", typed]).given() == {name: value}
+
+
+def test_the_last_of_a_switch_and_its_opposite_wins():
+    assert commands.parse(["env", "--byok", "--no-byok"]).given() == {"byok": False}
+    assert commands.parse(["env", "--no-wholesale", "--wholesale"]).given() == {
+        "no_wholesale": False
+    }
+
+
+def test_no_flag_begins_with_two_negatives(capsys):
+    with pytest.raises(SystemExit):
+        main(["run", "--help"])
+    assert "--no-no-" not in capsys.readouterr().out
+
+
+def test_a_switch_takes_no_value(capsys):
+    assert main(["env", "--byok=true"]) == 2
+    assert "--byok" in capsys.readouterr().err
+
+
+def test_an_option_without_a_value_is_taken_as_it_stands():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--no-store", action=Switch, help="Keep nothing.")
+    assert parser.parse_args([]).no_store is None
+    assert parser.parse_args(["--store"]).no_store is False
+    assert "--no-store | --store" in parser.format_usage()
+
+
+@pytest.mark.parametrize("error", [ValueError("badly formed help string"), UnicodeError("cut")])
+def test_any_value_error_of_the_parser_is_one_plain_message(error, monkeypatch, capsys):
+    def refuse(*_args, **_options):
+        raise error
+
+    monkeypatch.setattr(commands, "_add_argument", refuse)
+    assert main(["doctor"]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(f"mistral-cf-adapter: {error}\n")
