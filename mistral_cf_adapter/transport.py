@@ -8,6 +8,7 @@ import inspect
 from typing import TYPE_CHECKING, Any
 
 from . import pools
+from ._http2_logs import redact_http2_logs
 from .exchange import Flow, Step, exchange
 from .options import GatewayConfigError
 from .routing import Route
@@ -74,6 +75,8 @@ class _Shell:
             )
             raise GatewayConfigError(msg)
         self._via = inner.config if isinstance(inner, _Shared) else id(inner)
+        if not isinstance(inner, _Shared):  # which speaks HTTP/1.1
+            redact_http2_logs()
 
     def build_request(self, *args: Any, **kwargs: Any) -> Any:
         try:
