@@ -8,6 +8,7 @@ from queue import Empty, SimpleQueue
 from typing import Any, NoReturn
 
 from ._sdk import httpx
+from .leftovers import has_leftovers
 from .stack import Builder, Connection, PoolConfig, Stack
 
 _MOST = 65_536
@@ -86,8 +87,7 @@ class Pool:
         self._wait(request)
         connection = None
         try:
-            connection, surplus = self._stack.take(request.url)
-            _close(surplus)
+            connection = self._acquire(request.url)
             response = connection.client.send(request, stream=stream, **asked)
         except BaseException:
             self.give(connection, usable=False)
@@ -97,6 +97,15 @@ class Pool:
         else:
             self.give(connection, usable=True)
         return response
+
+    def _acquire(self, url: Any) -> Connection:
+        """Return a connection on which nothing is left over from an earlier response."""
+        while True:
+            connection, surplus = self._stack.take(url)
+            _close(surplus)
+            if connection.is_new or not has_leftovers(connection.client, ask_system=True):
+                return connection
+            _close(self._stack.give(connection, usable=False))
 
     def _wait(self, request: Any) -> None:
         with suppress(Empty):
@@ -112,6 +121,7 @@ class Pool:
         """Take a connection back, for the next request or to be closed."""
         try:
             if connection is not None:
+                usable = usable and not has_leftovers(connection.client)
                 _close(self._stack.give(connection, usable=usable))
         finally:
             self._free.put(None)
@@ -147,8 +157,7 @@ class AsyncPool:
         await self._wait(request)
         connection = None
         try:
-            connection, surplus = self._stack.take(request.url)
-            await _aclose(surplus)
+            connection = await self._acquire(request.url)
             response = await connection.client.send(request, stream=stream, **asked)
         except BaseException:
             await self.give(connection, usable=False)
@@ -158,6 +167,14 @@ class AsyncPool:
         else:
             await self.give(connection, usable=True)
         return response
+
+    async def _acquire(self, url: Any) -> Connection:
+        while True:
+            connection, surplus = self._stack.take(url)
+            await _aclose(surplus)
+            if connection.is_new or not has_leftovers(connection.client, ask_system=True):
+                return connection
+            await _aclose(self._stack.give(connection, usable=False))
 
     async def _wait(self, request: Any) -> None:
         if not self._free.locked():
@@ -174,6 +191,7 @@ class AsyncPool:
         """Take a connection back, for the next request or to be closed."""
         try:
             if connection is not None:
+                usable = usable and not has_leftovers(connection.client)
                 await _aclose(self._stack.give(connection, usable=usable))
         finally:
             self._free.release()

@@ -50,6 +50,11 @@ class Connection:
         self.since = 0.0
         """When it was last used."""
 
+    @property
+    def is_new(self) -> bool:
+        """Whether no request was sent on it."""
+        return not self.since
+
 
 class Stack:
     """Which connection is next, and which have to go.
