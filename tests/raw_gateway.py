@@ -34,15 +34,18 @@ def head(path=CHAT, method="POST", host="127.0.0.1", **headers):
     return "\r\n".join([*lines, "", ""]).encode("latin-1")
 
 
+def credentials(gateway):
+    return {
+        "cf-aig-authorization": f"Bearer {gateway.token}",
+        "Authorization": f"Bearer {gateway.mistral_api_key}",
+    }
+
+
 def asking(gateway, body, path=CHAT, **headers):
     """Return a request as bytes, whose answer ends the connection."""
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     headers = {"Content-Type": "application/json", "Connection": "close", **headers}
-    headers |= {
-        "cf-aig-authorization": f"Bearer {gateway.token}",
-        "Authorization": f"Bearer {gateway.mistral_api_key}",
-        "Content-Length": str(len(data)),
-    }
+    headers |= {**credentials(gateway), "Content-Length": str(len(data))}
     return head(path, **headers) + data
 
 
