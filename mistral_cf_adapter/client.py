@@ -45,6 +45,10 @@ def make_client(
             (milliseconds), `retry_config`, `debug_logger`, and `client` / `async_client`, which
             are wrapped, used with their own proxies, certificates and hooks, and never closed.
 
+    On Pyodide, as in Cloudflare's Python Workers, requests are sent by JavaScript's `fetch()`.
+    A synchronous call works there only where Python can wait for JavaScript (JSPI) and below an
+    async function; elsewhere it is a GatewayConfigError that names the asynchronous twin.
+
     Raises:
         GatewayConfigError: a setting is missing or wrong; `server` or `server_url` is given,
             which contradicts the gateway; an `api_key` is given where the gateway holds the

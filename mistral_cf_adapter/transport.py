@@ -5,14 +5,19 @@ the front of a shared pool, and does with it what `exchange()` decides.
 """
 
 import inspect
+import sys
 from typing import TYPE_CHECKING, Any
 
-from . import pools
 from ._http2_logs import redact_http2_logs
 from .exchange import Flow, Step, exchange
 from .options import GatewayConfigError
 from .routing import Route
 from .stack import PoolConfig
+
+if sys.platform == "emscripten":  # Pyodide: no sockets, so no pools
+    from . import _fetch as pools
+else:
+    from . import pools
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -89,6 +94,12 @@ class _Shell:
         del kwargs  # a traceback may show what a frame holds
         raise problem
 
+    def _sender(self) -> Any:
+        """Return the inner client, or a copy of it where its own transport is unsafe."""
+        if sys.platform == "emscripten":
+            return pools.through_fetch(self.inner)
+        return self.inner
+
     def _withheld(self, step: Step, asked: dict[str, Any]) -> dict[str, Any]:
         """Withhold the inner client's own credentials where they are not meant to go."""
         if not step.withhold or getattr(self.inner, "auth", None) is None:
@@ -129,7 +140,8 @@ class GatewayClient(_Shell):
 
     def _do(self, step: Step, stream: bool, asked: dict[str, Any]) -> Any:  # noqa: FBT001
         if step.do == "send":
-            return self.inner.send(step.what, stream=stream, **self._withheld(step, asked))
+            inner = self._sender()
+            return inner.send(step.what, stream=stream, **self._withheld(step, asked))
         if step.do == "read":
             step.what.read()  # what it returns would be seen in a traceback
             return None
@@ -158,7 +170,8 @@ class AsyncGatewayClient(_Shell):
 
     async def _do(self, step: Step, stream: bool, asked: dict[str, Any]) -> Any:  # noqa: FBT001
         if step.do == "send":
-            return await self.inner.send(step.what, stream=stream, **self._withheld(step, asked))
+            inner = self._sender()
+            return await inner.send(step.what, stream=stream, **self._withheld(step, asked))
         if step.do == "read":
             await step.what.aread()
             return None
