@@ -4,7 +4,7 @@ import importlib
 import importlib.metadata
 import sys
 from functools import cache
-from types import ModuleType, SimpleNamespace
+from types import CodeType, FrameType, ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from .options import GatewayConfigError
@@ -98,6 +98,39 @@ def check_seams() -> None:
             raise moved(seam)
 
 
+_templates: dict[CodeType, str] = {}
+
+
+def path_template(caller: FrameType) -> str | None:
+    """Return an operation's path as `/v1/files/{file_id}`, `None` if the SDK is not the caller.
+
+    Args:
+        caller: The frame that builds a request: the SDK's `_build_request_with_client()`, behind
+            `_build_request()`, behind the operation.
+    """
+    if caller.f_code.co_name != "_build_request_with_client":
+        return None
+    between = caller.f_back
+    operation = between and between.f_back
+    if operation is None:
+        return None
+    template = _templates.get(operation.f_code)
+    if template is None:
+        # All the variables of a frame are copied for this, so once for each operation.
+        variables = caller.f_locals
+        template = variables.get("path") if variables.get("url_override") is None else None
+        if not isinstance(template, str):
+            return None
+        if _paths_in(operation.f_code) == [template]:
+            _templates[operation.f_code] = template
+    return template
+
+
+def _paths_in(code: CodeType) -> list[str]:
+    """Return the paths among the constants of an operation; a wrapper of the SDK's has none."""
+    return [text for text in code.co_consts if isinstance(text, str) and text.startswith("/")]
+
+
 def servers() -> dict[str, str]:
     """Map the SDK's server names to addresses; no name, `""`, is its default."""
     configuration = SimpleNamespace(server_url=None, server=None)
@@ -116,6 +149,7 @@ __all__ = [
     "check_seams",
     "httpx",
     "moved",
+    "path_template",
     "servers",
     "version",
 ]

@@ -6,7 +6,7 @@ from typing import Any, Literal, NamedTuple
 
 from . import buffered, calls, errors, fallback, streams
 from ._sdk import library_of
-from .options import current_layer
+from .options import GatewayConfigError, current_layer
 from .routing import (
     ATTEMPT,
     CREDENTIALS,
@@ -20,6 +20,7 @@ from .routing import (
     origin_of,
     outbound,
     path_below,
+    problem_with_address,
     uncovered,
     without_gateways_own,
 )
@@ -92,7 +93,10 @@ class _Exchange:
         self.direct = False
 
     def run(self) -> Flow:
-        if not self.route.covers(self.request.url):
+        if not self.route.leads_to_provider(self.request.url):
+            problem = problem_with_address(self.route, self.request)
+            if problem is not None:
+                raise GatewayConfigError(problem)
             return (yield from self._elsewhere())
         outgoing = outbound(self.route, self.request, current_layer())
         facts = {

@@ -8,7 +8,7 @@ from email.utils import parsedate_to_datetime
 from time import time
 from typing import Any, NoReturn, cast
 
-from . import errors, spans
+from . import _paths, errors, spans
 from ._keys import Key, key_reader
 from ._sdk import httpx
 from ._secrets import Secret, clean
@@ -31,10 +31,13 @@ _TRACEPARENT = re.compile(
     r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}"
 )
 _PREFIX = PREFIX.encode()
+_SEGMENT = rb"[^./?%\\][^/?%\\]*"  # without what a dot segment could be spelt with
+_OPERATION = rb"/v[0-9]+/(?=.)(%b(?:/%b)*(?:\?.*)?\Z)?" % (_SEGMENT, _SEGMENT)
 _WATCHED = frozenset({b"authorization", b"x-api-key", b"traceparent"})
 NOT_PICKLED = "A client of the gateway holds secrets and does not pickle: build it in the worker"
 ROUTED = "mistral_cf_adapter.routed"
 ATTEMPT = "mistral_cf_adapter.attempt"
+ELSEWHERE = "mistral_cf_adapter.elsewhere"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,9 @@ class Route:
     provider: str
     provider_path: str
     provider_raw_path: bytes
+    operations: re.Pattern[bytes]
+    """Matches the beginning of a raw path that leads to the provider's `/v1/`, `/v2/` ..., with
+    a group for one that has nothing to look at more closely."""
     provider_url: str
     compat_url: str
     options: Mapping[str, Any]
@@ -73,6 +79,7 @@ class Route:
             provider=provider,
             provider_path=url.path,
             provider_raw_path=bytes(url.raw_path),
+            operations=re.compile(re.escape(bytes(url.raw_path)) + _OPERATION),
             provider_url=provider_url,
             compat_url=settings.compat_url,
             options=settings.options,
@@ -95,6 +102,13 @@ class Route:
         """Tell whether a URL lies on the gateway's own host."""
         return origin_of(url) == self.origin
 
+    def leads_to_provider(self, url: Any) -> bool:
+        """Return whether a URL is an operation's below this account, gateway and provider."""
+        match = self.operations.match(url.raw_path)
+        if match is None or not self.is_origin_of(url):
+            return False
+        return match[1] is not None or _paths.is_below(url.raw_path, self.provider_raw_path + b"/")
+
     def covers(self, url: Any) -> bool:
         """Tell whether a URL lies below this account's gateway."""
         return self.is_origin_of(url) and bytes(url.raw_path).startswith(self.prefix)
@@ -109,6 +123,62 @@ def _authorization_of(settings: GatewaySettings) -> Callable[[], str | None]:
 def origin_of(url: Any) -> tuple[str, str, int]:
     """Return scheme, host and port, the default one if the URL names none."""
     return url.scheme, url.raw_host.decode("ascii"), url.port or _PORTS.get(url.scheme, 0)
+
+
+def problem_with_url(route: Route, url: str, template: str | None) -> _paths.Problem | None:
+    """Return why a request for a URL is refused, `None` if it may be built.
+
+    Args:
+        route: Where requests go.
+        url: The URL as the SDK wrote it: the HTTP library has not resolved anything in it.
+        template: The operation's path, as `/v1/files/{file_id}`, if it is known.
+    """
+    if url.startswith(route.provider_url):
+        path = url[len(route.provider_url) :]
+        if path.startswith("/"):
+            return _paths.find_problem(path, template)
+    return _problem_with_other_url(route, url, template)
+
+
+def _problem_with_other_url(route: Route, url: str, template: str | None) -> _paths.Problem | None:
+    """Judge a URL that does not begin as the provider's: another spelling of it, or elsewhere."""
+    try:
+        parsed = httpx.URL(url)
+    except Exception:  # noqa: BLE001 - the HTTP library says what it is when it builds the request
+        return None
+    if not route.is_origin_of(parsed):
+        return None
+    path, prefix = _path_text(url), _path_text(route.provider_url)
+    if path.startswith(f"{prefix}/"):
+        return _paths.find_problem(path.removeprefix(prefix), template)
+    if _paths.has_dot_segment(path):  # which decides whose gateway gets the request
+        return _paths.Problem("the path", path, "it has a dot segment")
+    if route.covers(parsed):
+        return _paths.Problem("the path", path, _not_the_provider(route))
+    return None
+
+
+def _path_text(url: str) -> str:
+    return "/" + url.partition("://")[2].partition("/")[2]
+
+
+def _not_the_provider(route: Route) -> str:
+    return (
+        f"it is not below {route.provider_path}/v1/. For another provider of the gateway build "
+        "a client of its own, with GatewaySettings(provider=...)"
+    )
+
+
+def problem_with_address(route: Route, request: Any) -> str | None:
+    """Return why a request, as it was built, must not be sent to the gateway's host."""
+    url = request.url
+    if route.leads_to_provider(url) or not route.is_origin_of(url):
+        return None
+    if ELSEWHERE in request.extensions and not route.covers(url):
+        return None
+    path = bytes(url.raw_path).partition(b"?")[0].decode("ascii")
+    problem = _paths.Problem("the path", path, _not_the_provider(route))
+    return problem.describe(mask_for(route, request))
 
 
 def has_credentials(request: Any) -> bool:
@@ -350,9 +420,17 @@ def _seconds(value: str, unit: float) -> float:
 
 def mask_for(route: Route, request: Any) -> errors.Mask:
     """Return what masks in a text the secrets of a route, and those that a request carries."""
+    return mask_for_headers(route, request.headers)
+
+
+def mask_for_headers(route: Route, headers: Mapping[str, str]) -> errors.Mask:
+    """Return the same for a request that is not built yet."""
 
     def mask(text: str) -> str:
-        values = [request.headers.get(name) for name in (AUTHORIZATION, *CREDENTIALS)]
+        secret = (AUTHORIZATION, *CREDENTIALS)
+        values: list[str | None] = [
+            value for name, value in headers.items() if name.lower() in secret
+        ]
         values += route.gateway_authorization(), route.read_key()[0]
         return mask_secrets(text, [Secret(clean(value)) for value in values if value])
 

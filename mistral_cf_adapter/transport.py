@@ -6,12 +6,14 @@ the front of a shared pool, and does with it what `exchange()` decides.
 
 import inspect
 import sys
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, cast
 
 from ._http2_logs import redact_http2_logs
+from ._sdk import path_template
 from .exchange import Flow, Step, exchange
 from .options import GatewayConfigError
-from .routing import Route
+from .routing import ELSEWHERE, Route, mask_for_headers, problem_with_url
 from .stack import PoolConfig
 
 if sys.platform == "emscripten":  # Pyodide: no sockets, so no pools
@@ -84,14 +86,18 @@ class _Shell:
             redact_http2_logs()
 
     def build_request(self, *args: Any, **kwargs: Any) -> Any:
-        try:
-            return self.inner.build_request(*args, **kwargs)
-        except UnicodeEncodeError:
-            msg = "a header is not ASCII: look at api_key (or MISTRAL_API_KEY) and http_headers"
-            problem: Exception = GatewayConfigError(msg)
-        except Exception as error:  # noqa: BLE001 - raised again below
-            problem = error.with_traceback(None)
-        del kwargs  # a traceback may show what a frame holds
+        url = kwargs.get("url", args[1] if len(args) > 1 else None)
+        template = path_template(sys._getframe(1))  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+        problem = self._refusal(url, template, kwargs.get("headers"))
+        if problem is None:
+            try:
+                return self._marked(self.inner.build_request(*args, **kwargs), url)
+            except UnicodeEncodeError:
+                msg = "a header is not ASCII: look at api_key (or MISTRAL_API_KEY) and http_headers"
+                problem = GatewayConfigError(msg)
+            except Exception as error:  # noqa: BLE001 - raised again below
+                problem = error.with_traceback(None)
+        del args, kwargs, url  # a traceback may show what a frame holds
         raise problem
 
     def _sender(self) -> Any:
@@ -99,6 +105,20 @@ class _Shell:
         if sys.platform == "emscripten":
             return pools.through_fetch(self.inner)
         return self.inner
+
+    def _refusal(self, url: object, template: str | None, headers: object) -> Exception | None:
+        """Return the error for a URL that is not the one its operation means."""
+        problem = problem_with_url(self.route, url, template) if isinstance(url, str) else None
+        if problem is None:
+            return None
+        given = cast("dict[str, str]", headers if isinstance(headers, Mapping) else {})
+        return GatewayConfigError(problem.describe(mask_for_headers(self.route, given)))
+
+    def _marked(self, request: Any, url: object) -> Any:
+        """Note on a request that its URL leads to another gateway of the same host, as given."""
+        if isinstance(url, str) and not url.startswith(self.route.provider_url):
+            request.extensions[ELSEWHERE] = True
+        return request
 
     def _withheld(self, step: Step, asked: dict[str, Any]) -> dict[str, Any]:
         """Withhold the inner client's own credentials where they are not meant to go."""
