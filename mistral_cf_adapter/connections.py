@@ -5,9 +5,13 @@ import weakref
 from collections.abc import AsyncGenerator, Generator
 from contextlib import suppress
 from queue import Empty, SimpleQueue
+from time import monotonic
 from typing import Any, NoReturn
 
 from ._sdk import httpx
+from .bodies import wrap_body
+from .drains import READ_TIMEOUT, Unread, aread_rest, is_being_read, read_rest
+from .generators import HiddenFromLoop
 from .leftovers import has_leftovers
 from .stack import Builder, Connection, PoolConfig, Stack
 
@@ -18,11 +22,32 @@ _MOST = 65_536
 class _Lent:
     """The body of an answer, which gives its connection back when it is closed."""
 
-    def __init__(self, inner: Any, pool: Any, connection: Connection) -> None:
+    def __init__(self, inner: Any, pool: Any, connection: Connection, network_stream: Any) -> None:
         self._inner = inner
         self._pool = pool
         self._held = [connection]
+        self._network_stream = network_stream
+        # Weak: who drops the iterator ends it, and with it the use of the connection.
+        self._chunks: Any = None
         self._read = False
+
+    def _take_connection(self) -> Connection | None:
+        """Return the connection once, `None` if it is given back, or being so by another thread."""
+        try:
+            return self._held.pop()
+        except IndexError:
+            return None
+
+    def _take_unread(self) -> Connection | None:
+        """Return the connection with the rest of the response, `None` if there is no rest."""
+        chunks = None if self._chunks is None else self._chunks()
+        if chunks is None or self._read or is_being_read(chunks):
+            return None
+        connection = self._take_connection()
+        if connection is not None:
+            self._chunks = None
+            connection.unread = Unread(chunks, self._inner, self._network_stream)
+        return connection
 
     def __del__(self) -> None:
         """Give it back where nobody has begun to read, so that no generator ends."""
@@ -32,41 +57,67 @@ class _Lent:
 
 class _SyncLent(_Lent, httpx.SyncByteStream):
     def __iter__(self) -> Generator[bytes, None, None]:
+        chunks = iter(self._inner)
+        self._chunks = weakref.ref(chunks)
         try:
-            yield from self._inner
+            # Not `yield from`, which would close the iterator where its rest is read later.
+            for chunk in chunks:  # noqa: UP028
+                yield chunk
         except BaseException:
             self.close()
             raise
         self._read = True
 
     def close(self) -> None:
+        connection = self._take_connection()
+        if connection is None:
+            return
         usable = False
         try:
             self._inner.close()
             usable = self._read
         finally:
-            with suppress(IndexError):  # given back, or being so by another thread
-                self._pool.give(self._held.pop(), usable=usable)
+            self._pool.give(connection, usable=usable)
+
+    def close_unread(self) -> bool:
+        """Give the connection back with a rest to read; return whether there is one."""
+        connection = self._take_unread()
+        if connection is not None:
+            self._pool.give(connection, usable=True)
+        return connection is not None
 
 
 class _AsyncLent(_Lent, httpx.AsyncByteStream):
     async def __aiter__(self) -> AsyncGenerator[bytes, None]:
+        chunks = HiddenFromLoop(aiter(self._inner))
+        self._chunks = weakref.ref(chunks)
         try:
-            async for chunk in self._inner:
+            async for chunk in chunks:
                 yield chunk
         except BaseException:
             await self.aclose()
+            if self._chunks is not None:  # else they are kept for the next call
+                await chunks.aclose()
             raise
         self._read = True
 
     async def aclose(self) -> None:
+        connection = self._take_connection()
+        if connection is None:
+            return
         usable = False
         try:
             await self._inner.aclose()
             usable = self._read
         finally:
-            with suppress(IndexError):
-                await self._pool.give(self._held.pop(), usable=usable)
+            await self._pool.give(connection, usable=usable)
+
+    async def aclose_unread(self) -> bool:
+        """Give the connection back with a rest to read; return whether there is one."""
+        connection = self._take_unread()
+        if connection is not None:
+            await self._pool.give(connection, usable=True)
+        return connection is not None
 
 
 class Pool:
@@ -93,19 +144,38 @@ class Pool:
             self.give(connection, usable=False)
             raise
         if stream:
-            response.stream = _SyncLent(response.stream, self, connection)
+            network_stream = response.extensions.get("network_stream")
+            wrap_body(response, lambda inner: _SyncLent(inner, self, connection, network_stream))
         else:
             self.give(connection, usable=True)
         return response
 
     def _acquire(self, url: Any) -> Connection:
         """Return a connection on which nothing is left over from an earlier response."""
+        deadline = None
         while True:
             connection, surplus = self._stack.take(url)
             _close(surplus)
-            if connection.is_new or not has_leftovers(connection.client, ask_system=True):
+            if connection.is_new:
+                return connection
+            if connection.unread is not None:
+                deadline = deadline or monotonic() + READ_TIMEOUT
+                if not self._is_read(connection, deadline):
+                    continue
+            if not has_leftovers(connection.client, ask_system=True):
                 return connection
             _close(self._stack.give(connection, usable=False))
+
+    def _is_read(self, connection: Connection, deadline: float) -> bool:
+        """Read the rest of an earlier response; close the connection if it does not come."""
+        unread, connection.unread = connection.unread, None
+        is_read = False
+        try:
+            is_read = read_rest(unread, deadline)
+        finally:
+            if not is_read:
+                _close(self._stack.give(connection, usable=False))
+        return is_read
 
     def _wait(self, request: Any) -> None:
         with suppress(Empty):
@@ -121,7 +191,7 @@ class Pool:
         """Take a connection back, for the next request or to be closed."""
         try:
             if connection is not None:
-                usable = usable and not has_leftovers(connection.client)
+                usable = usable and _is_clean(connection)
                 _close(self._stack.give(connection, usable=usable))
         finally:
             self._free.put(None)
@@ -163,18 +233,36 @@ class AsyncPool:
             await self.give(connection, usable=False)
             raise
         if stream:
-            response.stream = _AsyncLent(response.stream, self, connection)
+            network_stream = response.extensions.get("network_stream")
+            wrap_body(response, lambda inner: _AsyncLent(inner, self, connection, network_stream))
         else:
             await self.give(connection, usable=True)
         return response
 
     async def _acquire(self, url: Any) -> Connection:
+        deadline = None
         while True:
             connection, surplus = self._stack.take(url)
             await _aclose(surplus)
-            if connection.is_new or not has_leftovers(connection.client, ask_system=True):
+            if connection.is_new:
+                return connection
+            if connection.unread is not None:
+                deadline = deadline or monotonic() + READ_TIMEOUT
+                if not await self._is_read(connection, deadline):
+                    continue
+            if not has_leftovers(connection.client, ask_system=True):
                 return connection
             await _aclose(self._stack.give(connection, usable=False))
+
+    async def _is_read(self, connection: Connection, deadline: float) -> bool:
+        unread, connection.unread = connection.unread, None
+        is_read = False
+        try:
+            is_read = await aread_rest(unread, deadline)
+        finally:
+            if not is_read:
+                await _aclose(self._stack.give(connection, usable=False))
+        return is_read
 
     async def _wait(self, request: Any) -> None:
         if not self._free.locked():
@@ -191,7 +279,7 @@ class AsyncPool:
         """Take a connection back, for the next request or to be closed."""
         try:
             if connection is not None:
-                usable = usable and not has_leftovers(connection.client)
+                usable = usable and _is_clean(connection)
                 await _aclose(self._stack.give(connection, usable=usable))
         finally:
             self._free.release()
@@ -211,6 +299,11 @@ class AsyncPool:
     async def aclose(self) -> None:
         """Close every connection."""
         await _aclose(self._stack.clear())
+
+
+def _is_clean(connection: Connection) -> bool:
+    """Return whether a connection can be kept: what is unread is looked at when it is read."""
+    return connection.unread is not None or not has_leftovers(connection.client)
 
 
 def _patience(request: Any) -> float | None:
@@ -240,4 +333,7 @@ async def _aclose(clients: list[Any]) -> None:
         except BaseException as error:  # noqa: BLE001
             cancelled = error
     if cancelled is not None:
-        raise cancelled
+        try:
+            raise cancelled
+        finally:
+            del cancelled  # an error and a frame that holds it would form a cycle

@@ -225,11 +225,10 @@ async def _until_the_loop_ends(pools: dict[_Key, Any], key: _Key) -> AsyncGenera
 @atexit.register
 def close() -> None:
     """Close the pools of synchronous clients; the next request opens new ones."""
-    with _state.lock:
-        pools = list(_state.sync.values())
-        _state.sync.clear()
-    for pool in pools:
-        pool.close()
+    # Without the lock, for which the end of a program would have to wait: each step is atomic.
+    with contextlib.suppress(KeyError):
+        while True:
+            _state.sync.popitem()[1].close()
 
 
 def _start_afresh() -> None:

@@ -42,13 +42,15 @@ class PoolConfig(NamedTuple):
 class Connection:
     """An HTTP client of one connection; proxies and TLS are its own matter."""
 
-    __slots__ = ("client", "lasting", "origin", "since")
+    __slots__ = ("client", "lasting", "origin", "since", "unread")
 
     def __init__(self, built: tuple[Any, bool], origin: _Origin) -> None:
         self.client, self.lasting = built
         self.origin = origin
         self.since = 0.0
         """When it was last used."""
+        self.unread: Any = None
+        """What is left of its last response, to be read before the next request."""
 
     @property
     def is_new(self) -> bool:

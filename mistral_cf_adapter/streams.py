@@ -8,10 +8,12 @@ import zlib
 from collections.abc import AsyncGenerator, Generator, Mapping
 from functools import cache
 from typing import Any, cast
+from weakref import ref
 
 from . import errors
 from ._sdk import library_of
-from .drains import adrain, drain
+from .bodies import wrap_body
+from .drains import aread_received, is_being_read, read_received
 
 # Streams of these end with `data: [DONE]`; the others have no such mark.
 _MARKED = frozenset({"/v1/chat/completions", "/v1/fim/completions", "/v1/agents/completions"})
@@ -42,10 +44,35 @@ def watch(response: Any, mask: errors.Mask = str) -> None:
     What arrived before stays with the caller. A reader that stops early sees no error.
     """
     if _coding(response) in _READABLE:
-        library = library_of(response)
-        both = library.SyncByteStream, library.AsyncByteStream
-        kinds = tuple(kind for kind in both if isinstance(response.stream, kind))
-        response.stream = _watched_class(kinds or both)(response, mask)
+        wrap_body(response, lambda stream: _watched(stream, response, mask))
+
+
+def _watched(stream: Any, response: Any, mask: errors.Mask) -> Any:
+    library = library_of(response)
+    both = library.SyncByteStream, library.AsyncByteStream
+    kinds = tuple(kind for kind in both if isinstance(stream, kind))
+    return _watched_class(kinds or both)(stream, ResponseRef(response), mask)
+
+
+class ResponseRef:
+    """A response as its own stream knows it: a strong reference would form a cycle."""
+
+    def __init__(self, response: Any) -> None:
+        self.headers = response.headers
+        self._ref = ref(response)
+        self._kind: Any = cast("type[object]", type(response))
+        self._status_code = response.status_code
+
+    def get(self) -> Any:
+        """Return the response, or one like it where only its stream is left."""
+        response = self._ref()
+        if response is None:
+            response = self._kind(self._status_code, headers=self.headers)
+        return response
+
+    def alive(self) -> Any:
+        """Return the response, `None` where only its stream is left."""
+        return self._ref()
 
 
 def _coding(response: Any) -> str:
@@ -56,7 +83,7 @@ def _coding(response: Any) -> str:
 class Watch:
     """Reads along, line by line, for the end mark and for an error in place of an event."""
 
-    def __init__(self, response: Any, mask: errors.Mask) -> None:
+    def __init__(self, response: ResponseRef, mask: errors.Mask) -> None:
         self._response = response
         self._mask = mask
         self.broken = False
@@ -136,7 +163,8 @@ class Watch:
         return None
 
     def _error(self, message: str) -> errors.GatewayError:
-        return errors.of_kind(errors.GatewayStreamError, message, self._response, mask=self._mask)
+        response = self._response.get()
+        return errors.of_kind(errors.GatewayStreamError, message, response, mask=self._mask)
 
 
 def _is_utf8(line: bytes) -> bool:
@@ -160,6 +188,13 @@ def _error_in(found: Mapping[str, Any]) -> str | None:
     return str(detail or found.get("message") or "no message")[:500]
 
 
+def _weak(iterator: Any) -> Any:
+    try:
+        return ref(iterator)
+    except TypeError:  # one of a user's own make, of a class that has none
+        return None
+
+
 @cache
 def _watched_class(kinds: tuple[Any, ...]) -> type[Any]:
     """Return the stream class of a library's kinds: hooks of the SDK's tell a body by its kind."""
@@ -167,82 +202,107 @@ def _watched_class(kinds: tuple[Any, ...]) -> type[Any]:
     class WatchedStream(*kinds):  # type: ignore[misc]
         """A response's stream with a `Watch` on it."""
 
-        def __init__(self, response: Any, mask: errors.Mask) -> None:
-            self._inner = response.stream
+        def __init__(self, stream: Any, response: ResponseRef, mask: errors.Mask) -> None:
+            self._inner = stream
             self._response = response
             self._mask = mask
             self._watch = Watch(response, mask)
-            self._rest: Any = None
+            # Weak: who drops the iterator ends it, and with it the use of the connection.
+            self._chunks: Any = None
 
         def _read(self, chunk: bytes) -> tuple[bytes, errors.GatewayError | None]:
             error = self._watch.read(chunk)
             return (chunk, None) if error is None else (chunk[: self._watch.sound], error)
 
         def __iter__(self) -> Generator[bytes, None, None]:
-            rest = self._rest = iter(self._inner)
+            chunks = iter(self._inner)
+            self._chunks = _weak(chunks)
             try:
-                for chunk in rest:
+                for chunk in chunks:
                     sound, error = self._read(chunk)
                     if self._watch.broken:
-                        self._response.close()
+                        self._close_response()
                     yield sound  # what came before an error goes out first
                     if error is not None:
                         break
                 else:
-                    self._rest = None
+                    self._chunks = None
                     error = self._watch.end()
                 if error is not None:
                     raise error  # noqa: TRY301
+            except GeneratorExit:  # dropped: SDKs 2.x and 3.x do so at the mark, then close
+                if self._watch.done:
+                    self.close()
+                raise
             except Exception as error:
                 chunk = sound = b""  # a traceback may show what a frame holds
-                self._rest = None
-                self._response.close()
+                self._chunks = None
+                self._close_response()
                 self._let_go()
                 if not self._watch.done:
                     self._name_log(error)
                     raise
 
         async def __aiter__(self) -> AsyncGenerator[bytes, None]:
-            rest = self._rest = aiter(self._inner)
+            chunks = aiter(self._inner)
+            self._chunks = _weak(chunks)
             try:
-                async for chunk in rest:
+                async for chunk in chunks:
                     sound, error = self._read(chunk)
                     if self._watch.broken:
-                        await self._response.aclose()
+                        await self._aclose_response()
                     yield sound  # what came before an error goes out first
                     if error is not None:
                         break
                 else:
-                    self._rest = None
+                    self._chunks = None
                     error = self._watch.end()
                 if error is not None:
                     raise error  # noqa: TRY301
+            except GeneratorExit:  # dropped: SDKs 2.x and 3.x do so at the mark, then close
+                if self._watch.done:
+                    await self.aclose()
+                raise
             except Exception as error:
                 chunk = sound = b""  # a traceback may show what a frame holds
-                self._rest = None
-                await self._response.aclose()
+                self._chunks = None
+                await self._aclose_response()
                 self._let_go()
                 if not self._watch.done:
                     self._name_log(error)
                     raise
 
         def close(self) -> None:
-            try:
-                if (rest := self._left()) is not None:
-                    drain(rest, self._response)
-            finally:
-                self._inner.close()
+            chunks = self._take_unread()
+            if chunks is not None:
+                if hasattr(self._inner, "close_unread"):
+                    if self._inner.close_unread():
+                        return
+                else:
+                    read_received(chunks, self._response.get())
+            self._inner.close()
 
         async def aclose(self) -> None:
-            try:
-                if (rest := self._left()) is not None:
-                    await adrain(rest, self._response)
-            finally:
-                await self._inner.aclose()
+            chunks = self._take_unread()
+            if chunks is not None:
+                if hasattr(self._inner, "aclose_unread"):
+                    if await self._inner.aclose_unread():
+                        return
+                else:
+                    await aread_received(chunks, self._response.get())
+            await self._inner.aclose()
+
+        def _close_response(self) -> None:
+            response = self._response.alive()
+            self.close() if response is None else response.close()
+
+        async def _aclose_response(self) -> None:
+            response = self._response.alive()
+            await (self.aclose() if response is None else response.aclose())
 
         def _let_go(self) -> None:
             """Let go of the closed stream, which has the request: an error keeps the response."""
-            self._inner = library_of(self._response).ByteStream(b"")
+            self._inner = library_of(self._response.get()).ByteStream(b"")
 
         def _name_log(self, error: Exception) -> None:
             """Have an error of the HTTP library's tell the log id; those of ours do already."""
@@ -250,9 +310,12 @@ def _watched_class(kinds: tuple[Any, ...]) -> type[Any]:
             if log_id and not isinstance(error, errors.GatewayError):
                 error.add_note(f"cf-aig-log-id: {self._mask(log_id)}")
 
-        def _left(self) -> Any:
-            """Return what there is to read after the end mark, once."""
-            rest, self._rest = self._rest, None
-            return rest if self._watch.done else None
+        def _take_unread(self) -> Any:
+            """Return the iterator over what follows the end mark, once; `None` if there is none."""
+            chunks, self._chunks = self._chunks, None
+            if chunks is None or not self._watch.done:
+                return None
+            chunks = chunks()
+            return None if chunks is None or is_being_read(chunks) else chunks
 
     return WatchedStream

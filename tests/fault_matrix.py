@@ -173,9 +173,12 @@ def _bare(stage: Stage, *, asynchronous: bool, timeout_ms: int) -> Iterator[tupl
 
 
 def _held(pool: Any) -> int:
-    """Count the connections in use of a pool of ours, or of an HTTP client."""
+    """Count the connections in use of a pool of ours, or of an HTTP client.
+
+    One that waits for its next call with the rest of a stream to read is in use by none.
+    """
     stack = getattr(pool, "_stack", None)
-    clients = [pool] if stack is None else [connection.client for connection in stack.open]
+    clients = [pool] if stack is None else [one.client for one in stack.open if one.unread is None]
     transports = [t for c in clients for t in (c._transport, *filter(None, c._mounts.values()))]
     connections = [c for transport in transports for c in transport._pool.connections]
     return sum(not (c.is_idle() or c.is_closed()) for c in connections)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import threading
-from types import SimpleNamespace
 
 import pytest
 from calling import ASYNC, ASYNC_STREAM, STREAM, SYNC
@@ -17,7 +15,6 @@ from mistral_cf_adapter import (
     GatewayStreamError,
     _sdk,
     attachment,
-    drains,
     fallback,
     gateway_options,
     make_client,
@@ -182,16 +179,6 @@ def test_a_stream_in_a_coding_of_two_is_left_to_the_http_library(gateway, client
     gateway.replies.append(
         Reply(200, reply.payload, {**reply.all_headers(), "content-encoding": "identity, identity"})
     )
-    assert STREAM.chat(client) == TEXT
-
-
-def test_without_a_thread_to_spare_a_stream_is_closed_and_whole(client, monkeypatch):
-    class NoThread(threading.Thread):
-        def start(self):
-            msg = "can't start new thread"
-            raise RuntimeError(msg)
-
-    monkeypatch.setattr(drains, "threading", SimpleNamespace(Thread=NoThread))
     assert STREAM.chat(client) == TEXT
 
 

@@ -512,16 +512,20 @@ def test_a_body_that_two_threads_close_gives_its_connection_back_once():
 
     class Body:
         def close(self):
-            both.wait(GONE)
+            time.sleep(0.001)
 
     class Pool:
         def give(self, connection, *, usable):
             given.append((connection, usable))
 
+    def close(body):
+        both.wait(GONE)
+        body.close()
+
     for number in range(50):
-        lent = connections._SyncLent(Body(), Pool(), number)
+        lent = connections._SyncLent(Body(), Pool(), number, None)
         with ThreadPoolExecutor(2) as threads:
-            for closing in [threads.submit(lent.close) for _ in range(2)]:
+            for closing in [threads.submit(close, lent) for _ in range(2)]:
                 closing.result()
     assert given == [(number, False) for number in range(50)]
 
@@ -598,7 +602,7 @@ class Unclosable:
     """A body whose end is read, and then a task is cancelled while it closes."""
 
     def __iter__(self):
-        return iter([b"x"])
+        yield b"x"
 
     async def __aiter__(self):
         yield b"x"
@@ -616,7 +620,7 @@ class Unclosable:
 def test_a_body_that_cannot_be_closed_leaves_no_connection_to_the_next_call():
     given = []
     pool = SimpleNamespace(give=lambda _connection, *, usable: given.append(usable))
-    body = connections._SyncLent(Unclosable(), pool, None)
+    body = connections._SyncLent(Unclosable(), pool, "connection", None)
     assert list(body) == [b"x"]
     with pytest.raises(asyncio.CancelledError):
         body.close()
@@ -625,8 +629,8 @@ def test_a_body_that_cannot_be_closed_leaves_no_connection_to_the_next_call():
 
 async def test_an_async_body_that_cannot_be_closed_leaves_none_either():
     pool = SimpleNamespace(give=AsyncMock())
-    body = connections._AsyncLent(Unclosable(), pool, None)
+    body = connections._AsyncLent(Unclosable(), pool, "connection", None)
     assert [chunk async for chunk in body] == [b"x"]
     with pytest.raises(asyncio.CancelledError):
         await body.aclose()
-    pool.give.assert_awaited_once_with(None, usable=False)
+    pool.give.assert_awaited_once_with("connection", usable=False)
