@@ -26,38 +26,39 @@ from mistral_cf_adapter._sdk import ROOT
 if TYPE_CHECKING:
     from fault_server import Request, Wire
 
-LIMIT = 20.0
+LIMIT = 30.0
 """Seconds after which a program counts as one that never ends."""
-AT_ONCE = 4
-"""Programs that run at the same time."""
 
 
 # ---------------------------------------------------------------- the server
 
 
 def play(wire: Wire, request: Request) -> None:
-    """Answer as the first part of the path says."""
-    if not request.streamed:
-        if request.path.startswith("/silent/"):
-            wire.until_gone()
-        else:
-            wire.send(http(200, completion(), JSON))
-        return
-    begin = head(200, SSE, CHUNKED)
-    kind = request.path.split("/")[1]
-    if kind == "whole":  # in one packet, whose end the reader has not asked for yet
-        wire.send(begin + b"".join(chunked(b"".join(EVENTS) + DONE)) + LAST)
+    """Answer as the last word of the prompt says."""
+    kind = next(kind for kind in (*KINDS, SILENT) if f"be {kind}" in request)
+    begin = head(200, SSE, CHUNKED) + chunked(EVENTS[0])[0]
+    rest = chunked(b"".join(EVENTS[1:]) + DONE)[0]
+    if kind == SILENT:
+        wire.send(*[begin] * request.streamed)
+        wire.until_gone()
+    elif not request.streamed:
+        wire.send(http(200, completion(), JSON))
+    elif kind == "whole":  # in one packet, whose end the reader has not asked for yet
+        wire.send(begin + rest + LAST)
     elif kind == "stalled":  # after [DONE]
-        wire.send(begin + b"".join(chunked(b"".join(EVENTS) + DONE)))
+        wire.send(begin + rest)
         wire.until_gone()
-    elif kind == "silent":  # in the middle
-        wire.send(begin + b"".join(chunked(EVENTS[0])))
-        wire.until_gone()
-    else:  # more and more
+    else:
         wire.over = True
-        wire.send(begin + b"".join(chunked(EVENTS[0])))
+        wire.send(begin)
         while not wire.stopping.wait(0.02):
-            wire.send(b"".join(chunked(EVENTS[1])))
+            wire.send(chunked(EVENTS[1])[0])
+
+
+KINDS = ("whole", "stalled", "endless")
+"""Responses: one that has arrived, one that stalls after [DONE], one with ever more to send."""
+SILENT = "silent"
+"""A response that stalls in its middle, or before it begins."""
 
 
 def server() -> FaultServer:
@@ -66,48 +67,40 @@ def server() -> FaultServer:
 
 # ---------------------------------------------------------------- the programs
 
-CLIENTS = {
-    "bare": """
-        from {root} import Mistral
-        client = Mistral(api_key="k", server_url="{origin}/{kind}/mistral", **KEYWORDS)
-    """,
-    "make_client": """
-        from mistral_cf_adapter import GatewaySettings, make_client
-        settings = GatewaySettings(
-            base_url="{origin}/{kind}", token="t", mistral_api_key="k", **SETTINGS
-        )
-        client = make_client(settings, **KEYWORDS)
-    """,
-    "patch": """
-        from {root} import Mistral
-        from mistral_cf_adapter import GatewaySettings, patch
-        patch(
-            settings=GatewaySettings(
-                base_url="{origin}/{kind}", token="t", mistral_api_key="k", **SETTINGS
-            )
-        )
-        client = Mistral(api_key="k", **KEYWORDS)
-    """,
-}
+BARE = """
+    from {root} import Mistral
+    clients = [Mistral(api_key="k", server_url="{origin}/mistral") for _ in range(2)]
+"""
+OURS = """
+    from {root} import Mistral
+    from mistral_cf_adapter import GatewaySettings, make_client, patch
+    settings = GatewaySettings(base_url="{origin}", token="t", mistral_api_key="k")
+    clients = [make_client(settings), Mistral(api_key="k")]
+    patch(clients[1], settings=settings)
+"""
 
-_PREAMBLE = """
+_BEGIN = """
     import asyncio, atexit, concurrent.futures, contextlib, functools, gc, os, signal, sys
     import threading, time, weakref
 
-    SETTINGS = KEYWORDS = {{}}
-    ASK = {{"model": "m", "messages": [{{"role": "user", "content": "x"}}]}}
+    def ask(kind):
+        return {{"model": "m", "messages": [{{"role": "user", "content": "be " + kind}}]}}
 
     def interrupt_soon():
         signal.signal(signal.SIGALRM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
         signal.setitimer(signal.ITIMER_REAL, 0.2)
 """
+_CALLS = """
+    asks = [(client.chat, ask(kind)) for client in clients for kind in {kinds}]
+    calls = [functools.partial(chat.stream, **asked) for chat, asked in asks]
+    async_calls = [functools.partial(chat.stream_async, **asked) for chat, asked in asks]
+"""
 
 
-def program(way: str, client: str, kind: str, origin: str) -> str:
+def program(way: str, clients: str, origin: str) -> str:
     """Return the text of a program."""
-    parts = [_PREAMBLE, CLIENTS[client]]
-    begin = "".join(textwrap.dedent(part) for part in parts)
-    return begin.format(origin=origin, kind=kind, root=ROOT) + textwrap.dedent(way)
+    begin = "".join(map(textwrap.dedent, (_BEGIN, clients, _CALLS)))
+    return begin.format(origin=origin, root=ROOT, kinds=KINDS) + textwrap.dedent(way)
 
 
 # ---------------------------------------------------------------- running them
@@ -150,45 +143,42 @@ _OF_GENERATOR = re.compile(
 )
 
 _LAUNCHER = """
-import gc, json, os, sys, time
+import json, os, sys, time
 
-def in_fork(name, program, running):
+def begin(path, text, running):
     pid = os.fork()
     if pid:
-        running[pid] = name, time.monotonic()
+        running[pid] = path, time.monotonic()
         return None
-    out = os.open(program["path"] + ".out", os.O_WRONLY | os.O_CREAT)
-    err = os.open(program["path"] + ".err", os.O_WRONLY | os.O_CREAT)
+    flags = os.O_WRONLY | os.O_CREAT
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    os.dup2(out, 1)
-    os.dup2(err, 2)
-    return program["text"]
+    os.dup2(os.open(path + ".out", flags), 1)
+    os.dup2(os.open(path + ".err", flags), 2)
+    return text
 
 def launch():
     for line in sys.stdin:
         order = json.loads(line)
         for name in order["modules"]:
             __import__(name)
-        gc.collect()
-        waiting, running, endings = list(order["programs"].items()), {}, {}
-        while waiting or running:
-            while waiting and len(running) < order["at_once"]:
-                text = in_fork(*waiting.pop(0), running)
-                if text is not None:
-                    return text
-            for pid, (name, begun) in list(running.items()):
+        running, endings = {}, {}
+        for path, text in order["programs"].items():
+            if begin(path, text, running):
+                return text
+        while running:
+            time.sleep(0.002)
+            for pid, (path, begun) in list(running.items()):
                 ended, status = os.waitpid(pid, os.WNOHANG)
                 seconds = time.monotonic() - begun
                 if ended:
-                    endings[name] = os.waitstatus_to_exitcode(status), seconds
+                    endings[path] = os.waitstatus_to_exitcode(status), seconds
                 elif seconds > order["limit"]:
                     os.kill(pid, 9)
                     os.waitpid(pid, 0)
-                    endings[name] = None, seconds
+                    endings[path] = None, seconds
                 else:
                     continue
                 del running[pid]
-            time.sleep(0.002)
         print(json.dumps(endings), flush=True)
     os._exit(0)
 
@@ -215,8 +205,13 @@ class Launcher(contextlib.AbstractContextManager["Launcher"]):
             text=True,
             env={**_environment(), "SSL_CERT_FILE": str(self._directory / "ca.pem")},
         )
-        (loading,) = self.run_all(_LOADING, [("whole", "bare")]).values()
-        self._modules = loading.stdout.split()
+        try:
+            (loaded,) = self.run(_LOADING, OURS)
+            assert loaded.status == 0, loaded
+        except BaseException:
+            self.__exit__()
+            raise
+        self._modules = loaded.stdout.split()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -224,33 +219,30 @@ class Launcher(contextlib.AbstractContextManager["Launcher"]):
         self._process.wait(LIMIT)
         self._process.stdout.close()
 
-    def run_all(self, way: str, programs: list[tuple[str, str]]) -> dict[tuple[str, str], Ending]:
-        """Run a way of leaving by kinds of server and of client, several at a time."""
+    def run(self, way: str, *clients: str) -> list[Ending]:
+        """Run a way of leaving with different clients at the same time."""
         self._count += 1
-        names = {"-".join((str(self._count), *each)): each for each in programs}
+        paths = [self._directory / f"{self._count}-{number}" for number in range(len(clients))]
         order = {
             "programs": {
-                name: {
-                    "path": str(self._directory / name),
-                    "text": program(way, client, kind, self._origin),
-                }
-                for name, (kind, client) in names.items()
+                str(path): program(way, each, self._origin)
+                for path, each in zip(paths, clients, strict=True)
             },
             "modules": self._modules,
-            "at_once": AT_ONCE,
             "limit": LIMIT,
         }
         self._process.stdin.write(json.dumps(order) + "\n")
         self._process.stdin.flush()
         endings = json.loads(self._process.stdout.readline())
-        return {names[name]: Ending(*endings[name], self._directory / name) for name in names}
+        return [Ending(*endings[str(path)], path) for path in paths]
 
 
 _LOADING = """
-    import mistral_cf_adapter.client, mistral_cf_adapter.patching, mistral_cf_adapter.generators
-    asyncio.run(client.chat.complete_async(**ASK))
-    list(client.chat.stream(**ASK))
-    client.chat.complete(**ASK)
+    import mistral_cf_adapter.generators
+    for client in clients:
+        client.chat.complete(**ask("whole"))
+        asyncio.run(client.chat.complete_async(**ask("whole")))
+        list(client.chat.stream(**ask("whole")))
     print(*(name for name in sys.modules if name.isidentifier() or "." in name))
 """
 """Prints the modules that a call needs, most of which the SDK loads when it is made."""

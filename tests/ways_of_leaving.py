@@ -1,388 +1,443 @@
-"""Ways of leaving a call or a stream; each is the rest of a program that has a `client`."""
+"""Ways of leaving a call or a stream; each is the end of a program.
+
+`calls` begin a stream each: with two clients, of a response that has arrived whole, one that stalls
+after its end mark, and one that never ends. Nothing that comes after a way helps it to end.
+"""
 
 from __future__ import annotations
 
 SYNC = {
     "break": """
-        for event in client.chat.stream(**ASK):
-            break
+        for call in calls:
+            for event in call():
+                break
     """,
     "break in a with block": """
-        with client.chat.stream(**ASK) as events:
+        for call in calls:
+            with call() as events:
+                for event in events:
+                    break
+    """,
+    "break, in a global": """
+        all_events = [call() for call in calls]
+        for events in all_events:
             for event in events:
                 break
     """,
     "next()": """
-        events = client.chat.stream(**ASK)
+        events = calls[0]()
         next(iter(events))
     """,
     "next() of one that is dropped": """
-        next(iter(client.chat.stream(**ASK)))
+        for call in calls:
+            next(iter(call()))
     """,
     "not begun": """
-        events = client.chat.stream(**ASK)
+        all_events = [call() for call in calls]
     """,
     "return": """
-        def first():
-            for event in client.chat.stream(**ASK):
+        def first(call):
+            for event in call():
                 return event
-        first()
+        for call in calls:
+            first(call)
     """,
     "exception": """
-        for event in client.chat.stream(**ASK):
-            raise LookupError("mine")
+        def through(calls):
+            for event in calls[0]():
+                if len(calls) > 1:
+                    through(calls[1:])
+                raise LookupError("mine")
+        through(calls)
     """,
     "sys.exit": """
-        for event in client.chat.stream(**ASK):
+        kept = [iter(call()) for call in calls]
+        for events in kept[1:]:
+            next(events)
+        for event in kept[0]:
             sys.exit(3)
     """,
+    "sys.exit in loops": """
+        def through(calls):
+            for event in calls[0]():
+                if len(calls) > 1:
+                    through(calls[1:])
+                sys.exit(3)
+        through(calls)
+    """,
     "os._exit": """
-        for event in client.chat.stream(**ASK):
-            os._exit(4)
+        kept = [iter(call()) for call in calls]
+        for events in kept:
+            next(events)
+        os._exit(4)
     """,
     "closed": """
-        events = client.chat.stream(**ASK)
-        next(iter(events))
-        events.response.close()
+        for call in calls:
+            events = call()
+            next(iter(events))
+            events.response.close()
     """,
     "client closed": """
-        with client:
-            events = client.chat.stream(**ASK)
-            next(iter(events))
-    """,
-    "in a global": """
-        kept = iter(client.chat.stream(**ASK))
-        next(kept)
-        kept.generator.gi_frame  # suspended
+        kept = [iter(call()) for call in calls]
+        for events in kept:
+            next(events)
+        for client in clients:
+            with client:
+                pass
     """,
     "in a closure": """
-        def begin():
-            events = iter(client.chat.stream(**ASK))
+        def begin(call):
+            events = iter(call())
             next(events)
             return lambda: next(events)
-        more = begin()
+        more = [begin(call) for call in calls]
     """,
     "in a generator": """
-        def texts():
-            for event in client.chat.stream(**ASK):
+        def texts(call):
+            for event in call():
                 yield event.data.choices[0].delta.content
-        text = texts()
-        next(text)
+        kept = [texts(call) for call in calls]
+        for text in kept:
+            next(text)
     """,
     "in a module": """
         import types
         sys.modules["mine"] = mine = types.ModuleType("mine")
-        mine.events = iter(client.chat.stream(**ASK))
-        next(mine.events)
+        mine.kept = [iter(call()) for call in calls]
+        for events in mine.kept:
+            next(events)
     """,
     "in a daemon thread": """
-        begun = threading.Event()
-        def read():
-            for event in client.chat.stream(**ASK):
-                begun.set()
-        threading.Thread(target=read, daemon=True).start()
-        begun.wait()
-        time.sleep(0.05)
-    """,
-    "in a daemon thread that stops": """
-        begun = threading.Event()
-        def read():
-            global events
-            events = iter(client.chat.stream(**ASK))
-            next(events)
-            begun.set()
-        threading.Thread(target=read, daemon=True).start()
-        begun.wait()
+        all_begun = threading.Barrier(len(calls) + 1)
+        def read(call):
+            for event in call():
+                break
+            kept = iter(call())
+            next(kept)
+            all_begun.wait()
+            time.sleep(9)
+        for call in calls:
+            threading.Thread(target=read, args=[call], daemon=True).start()
+        all_begun.wait()
     """,
     "in an executor": """
-        def first():
-            for event in client.chat.stream(**ASK):
+        def first(call):
+            for event in call():
                 return event
         executor = concurrent.futures.ThreadPoolExecutor()
-        futures = [executor.submit(first) for _ in range(3)]
+        futures = [executor.submit(first, call) for call in calls]
     """,
     "in an executor, kept": """
         executor = concurrent.futures.ThreadPoolExecutor()
-        events = iter(client.chat.stream(**ASK))
-        executor.submit(next, events).result()
+        kept = [iter(call()) for call in calls]
+        for events in kept:
+            executor.submit(next, events).result()
     """,
     "atexit": """
         @atexit.register
         def read():
-            for event in client.chat.stream(**ASK):
-                break
+            for call in calls:
+                for event in call():
+                    break
     """,
     "atexit, kept": """
-        events = iter(client.chat.stream(**ASK))
-        next(events)
+        kept = [iter(call()) for call in calls]
         @atexit.register
         def read():
-            next(events)
+            for events in kept:
+                next(events)
     """,
     "atexit, closed": """
-        events = iter(client.chat.stream(**ASK))
-        next(events)
-        atexit.register(events.response.close)
+        for call in calls:
+            events = call()
+            next(iter(events))
+            atexit.register(events.response.close)
     """,
-    "finalizer": """
-        events = iter(client.chat.stream(**ASK))
-        next(events)
-        weakref.finalize(client, events.response.close)
+    "finalizers": """
+        for call in calls:
+            events = call()
+            next(iter(events))
+            weakref.finalize(call, events.response.close)
     """,
     "__del__": """
         class Reader:
-            def __init__(self):
-                self.events = iter(client.chat.stream(**ASK))
-                next(self.events)
-            def __del__(self, close=contextlib.suppress):
-                with close(Exception):
-                    self.events.response.close()
-        reader = Reader()
+            def __init__(self, call):
+                self.events = call()
+                next(iter(self.events))
+            def __del__(self):
+                self.events.response.close()
+        readers = [Reader(call) for call in calls]
     """,
     "weakref callback": """
         class Reader: pass
-        events = iter(client.chat.stream(**ASK))
-        next(events)
-        reader = Reader()
-        gone = weakref.ref(reader, lambda _, close=events.response.close: close())
-        del reader
+        for call in calls:
+            reader, events = Reader(), call()
+            next(iter(events))
+            gone = weakref.ref(reader, lambda _, close=events.response.close: close())
+            del reader
     """,
     "collector": """
         class Ring: pass
-        ring = Ring()
-        ring.ring, ring.events = ring, iter(client.chat.stream(**ASK))
-        next(ring.events)
+        for call in calls:
+            ring = Ring()
+            ring.ring, ring.events = ring, iter(call())
+            next(ring.events)
         del ring
         gc.collect()
     """,
     "collector at the end": """
         class Ring: pass
         gc.disable()
-        ring = Ring()
-        ring.ring, ring.events = ring, iter(client.chat.stream(**ASK))
-        next(ring.events)
-        del ring
+        for call in calls:
+            ring = Ring()
+            ring.ring, ring.events = ring, iter(call())
+            next(ring.events)
     """,
     "fork": """
-        events = iter(client.chat.stream(**ASK))
-        next(events)
+        kept = [iter(call()) for call in calls]
+        for events in kept:
+            next(events)
         child = os.fork()
         if child:
             sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
     """,
     "fork, then break": """
         child = os.fork()
-        for event in client.chat.stream(**ASK):
-            break
+        for call in calls:
+            for event in call():
+                break
         if child:
             sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
     """,
     "SIGINT": """
+        kept = [iter(call()) for call in calls]
+        for events in kept[1:]:
+            next(events)
         interrupt_soon()
-        for event in client.chat.stream(**ASK):
+        for event in kept[0]:
             time.sleep(5)
     """,
-    "SIGTERM": """
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(5))
-        for event in client.chat.stream(**ASK):
-            os.kill(os.getpid(), signal.SIGTERM)
-    """,
-    "several": """
-        kept = [iter(client.chat.stream(**ASK)) for _ in range(4)]
-        for events in kept:
-            next(events)
-        for event in client.chat.stream(**ASK):
-            break
-    """,
-    "a call after it": """
-        for event in client.chat.stream(**ASK):
-            break
-        client.chat.complete(**ASK)
-    """,
-}
-"""Each is at the end of a program, where nothing comes to help it."""
-
-SILENT = {
     "SIGINT while it waits": """
         interrupt_soon()
-        for event in client.chat.stream(**ASK):
+        for event in client.chat.stream(**ask("silent")):
             pass
     """,
     "SIGINT in a call": """
         interrupt_soon()
-        client.chat.complete(**ASK)
+        client.chat.complete(**ask("silent"))
+    """,
+    "SIGTERM": """
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(5))
+        for event in calls[0]():
+            os.kill(os.getpid(), signal.SIGTERM)
     """,
     "a daemon thread waits": """
-        def read():
-            for event in client.chat.stream(**ASK):
-                begun.set()
         begun = threading.Event()
-        threading.Thread(target=read, daemon=True).start()
+        def read(client):
+            for event in client.chat.stream(**ask("silent")):
+                begun.set()
+        for client in clients:
+            threading.Thread(target=read, args=[client], daemon=True).start()
         begun.wait()
         time.sleep(0.05)
     """,
     "a daemon thread waits in a call": """
-        threading.Thread(target=client.chat.complete, kwargs=ASK, daemon=True).start()
-        time.sleep(0.2)
+        for client in clients:
+            threading.Thread(
+                target=client.chat.complete, kwargs=ask("silent"), daemon=True
+            ).start()
+        time.sleep(0.1)
+    """,
+    "read to the end": """
+        for _ in range(2):
+            for call in calls[::3]:
+                list(call())
+    """,
+    "a call after it": """
+        for call in calls:
+            for event in call():
+                break
+        for client in clients:
+            client.chat.complete(**ask("whole"))
     """,
 }
-"""For a server that says no more."""
-
-_RUN = """
-        asyncio.run(main())
-"""
 
 ASYNC = {
     "break": """
         async def main():
-            async for event in await client.chat.stream_async(**ASK):
-                break
-    """
-    + _RUN,
+            for call in async_calls:
+                async for event in await call():
+                    break
+        asyncio.run(main())
+    """,
     "break in a with block": """
         async def main():
-            async with await client.chat.stream_async(**ASK) as events:
-                async for event in events:
-                    break
-    """
-    + _RUN,
+            for call in async_calls:
+                async with await call() as events:
+                    async for event in events:
+                        break
+        asyncio.run(main())
+    """,
     "break, then go on": """
         async def main():
-            async for event in await client.chat.stream_async(**ASK):
-                break
-            await asyncio.sleep(0.05)
-    """
-    + _RUN,
+            for call in async_calls:
+                async for event in await call():
+                    break
+                await asyncio.sleep(0.01)
+        asyncio.run(main())
+    """,
     "anext()": """
         async def main():
-            events = await client.chat.stream_async(**ASK)
-            await anext(aiter(events))
-    """
-    + _RUN,
+            for call in async_calls:
+                events = await call()
+                await anext(aiter(events))
+        asyncio.run(main())
+    """,
     "not begun": """
         async def main():
-            events = await client.chat.stream_async(**ASK)
-    """
-    + _RUN,
+            return [await call() for call in async_calls]
+        all_events = asyncio.run(main())
+    """,
     "return": """
-        async def main():
-            async for event in await client.chat.stream_async(**ASK):
+        async def first(call):
+            async for event in await call():
                 return event
-    """
-    + _RUN,
+        async def main():
+            await asyncio.gather(*map(first, async_calls))
+        asyncio.run(main())
+    """,
     "exception": """
         async def main():
-            async for event in await client.chat.stream_async(**ASK):
+            async for event in await async_calls[0]():
                 raise LookupError("mine")
-    """
-    + _RUN,
+        asyncio.run(main())
+    """,
     "sys.exit": """
         async def main():
-            async for event in await client.chat.stream_async(**ASK):
+            async for event in await async_calls[0]():
                 sys.exit(3)
-    """
-    + _RUN,
+        asyncio.run(main())
+    """,
     "closed": """
         async def main():
-            events = await client.chat.stream_async(**ASK)
-            await anext(aiter(events))
-            await events.response.aclose()
-    """
-    + _RUN,
+            for call in async_calls:
+                events = await call()
+                await anext(aiter(events))
+                await events.response.aclose()
+        asyncio.run(main())
+    """,
     "in a global": """
         async def main():
-            global events
-            events = aiter(await client.chat.stream_async(**ASK))
-            await anext(events)
-    """
-    + _RUN,
+            global kept
+            kept = [aiter(await call()) for call in async_calls]
+            for events in kept:
+                await anext(events)
+        asyncio.run(main())
+    """,
     "in a closure": """
-        async def main():
-            events = aiter(await client.chat.stream_async(**ASK))
+        async def begin(call):
+            events = aiter(await call())
             await anext(events)
-            return lambda: events
+            return lambda: anext(events)
+        async def main():
+            return [await begin(call) for call in async_calls]
         more = asyncio.run(main())
     """,
     "in a generator": """
-        async def texts():
-            async for event in await client.chat.stream_async(**ASK):
+        async def texts(call):
+            async for event in await call():
                 yield event.data.choices[0].delta.content
         async def main():
-            global text
-            text = texts()
-            await anext(text)
-    """
-    + _RUN,
+            global kept
+            kept = [texts(call) for call in async_calls]
+            for text in kept:
+                await anext(text)
+        asyncio.run(main())
+    """,
     "cancellation": """
-        async def read():
-            async for event in await client.chat.stream_async(**ASK):
+        async def read(call, begun):
+            async for event in await call():
                 begun.set()
                 await asyncio.sleep(5)
         async def main():
-            global begun
-            begun = asyncio.Event()
-            task = asyncio.create_task(read())
-            await begun.wait()
-            task.cancel()
-            await asyncio.wait([task])
-    """
-    + _RUN,
+            for call in async_calls:
+                begun = asyncio.Event()
+                task = asyncio.create_task(read(call, begun))
+                await begun.wait()
+                task.cancel()
+                await asyncio.wait([task])
+        asyncio.run(main())
+    """,
+    "cancellation while it waits": """
+        async def main():
+            for client in clients:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(0.05):
+                        async for event in await client.chat.stream_async(**ask("silent")):
+                            pass
+        asyncio.run(main())
+    """,
     "a task that is left": """
-        async def read():
-            async for event in await client.chat.stream_async(**ASK):
+        async def read(call, begun):
+            async for event in await call():
                 begun.set()
                 await asyncio.sleep(5)
         async def main():
-            global begun, task
-            begun = asyncio.Event()
-            task = asyncio.create_task(read())
-            await begun.wait()
-    """
-    + _RUN,
+            global tasks
+            begun = [asyncio.Event() for _ in async_calls]
+            tasks = [asyncio.create_task(read(*each)) for each in zip(async_calls, begun)]
+            await asyncio.gather(*(each.wait() for each in begun))
+        asyncio.run(main())
+    """,
     "a group that fails": """
-        async def read():
-            async for event in await client.chat.stream_async(**ASK):
+        async def read(call, begun):
+            async for event in await call():
                 begun.set()
                 await asyncio.sleep(5)
         async def main():
-            global begun
             begun = asyncio.Event()
-            with contextlib.suppress(ExceptionGroup):
-                async with asyncio.TaskGroup() as group:
-                    group.create_task(read())
-                    await begun.wait()
-                    raise LookupError("mine")
-    """
-    + _RUN,
+            async with asyncio.TaskGroup() as group:
+                for call in async_calls:
+                    group.create_task(read(call, begun))
+                await begun.wait()
+                raise LookupError("mine")
+        with contextlib.suppress(ExceptionGroup):
+            asyncio.run(main())
+    """,
     "a loop that only stops": """
         async def main():
-            global events
-            events = aiter(await client.chat.stream_async(**ASK))
-            await anext(events)
+            global kept
+            kept = [aiter(await call()) for call in async_calls]
+            for events in kept:
+                await anext(events)
         loop = asyncio.new_event_loop()
         loop.run_until_complete(main())
     """,
     "a loop that only stops, after a break": """
         async def main():
-            async for event in await client.chat.stream_async(**ASK):
-                break
+            for call in async_calls:
+                async with await call() as events:
+                    async for event in events:
+                        break
         loop = asyncio.new_event_loop()
         loop.run_until_complete(main())
     """,
     "a loop that closes": """
         async def main():
-            global events
-            events = aiter(await client.chat.stream_async(**ASK))
-            await anext(events)
+            global kept
+            kept = [aiter(await call()) for call in async_calls]
+            for events in kept:
+                await anext(events)
         loop = asyncio.new_event_loop()
         loop.run_until_complete(main())
         loop.close()
     """,
     "a loop that shuts down and closes": """
         async def main():
-            global events
-            events = aiter(await client.chat.stream_async(**ASK))
-            await anext(events)
+            global kept
+            kept = [aiter(await call()) for call in async_calls]
+            for events in kept:
+                await anext(events)
         loop = asyncio.new_event_loop()
         loop.run_until_complete(main())
         loop.run_until_complete(loop.shutdown_asyncgens())
@@ -391,74 +446,94 @@ ASYNC = {
     "in a daemon thread": """
         begun = threading.Event()
         async def main():
-            async for event in await client.chat.stream_async(**ASK):
+            async for event in await async_calls[0]():
                 begun.set()
                 await asyncio.sleep(5)
         threading.Thread(target=asyncio.run, args=[main()], daemon=True).start()
         begun.wait()
     """,
     "in an executor": """
-        async def main():
-            async for event in await client.chat.stream_async(**ASK):
+        async def main(call):
+            async for event in await call():
                 return event
         executor = concurrent.futures.ThreadPoolExecutor()
-        futures = [executor.submit(lambda: asyncio.run(main())) for _ in range(2)]
+        futures = [executor.submit(asyncio.run, main(call)) for call in async_calls[::3]]
     """,
     "atexit": """
         async def main():
-            async for event in await client.chat.stream_async(**ASK):
-                break
+            for call in async_calls:
+                async for event in await call():
+                    break
         atexit.register(lambda: asyncio.run(main()))
     """,
     "collector": """
         class Ring: pass
         async def main():
-            ring = Ring()
-            ring.ring, ring.events = ring, aiter(await client.chat.stream_async(**ASK))
-            await anext(ring.events)
+            for call in async_calls:
+                ring = Ring()
+                ring.ring, ring.events = ring, aiter(await call())
+                await anext(ring.events)
             del ring
             gc.collect()
             await asyncio.sleep(0.05)
-    """
-    + _RUN,
+        asyncio.run(main())
+    """,
     "collector at the end": """
         class Ring: pass
         gc.disable()
         async def main():
-            ring = Ring()
-            ring.ring, ring.events = ring, aiter(await client.chat.stream_async(**ASK))
-            await anext(ring.events)
-    """
-    + _RUN,
+            for call in async_calls:
+                ring = Ring()
+                ring.ring, ring.events = ring, aiter(await call())
+                await anext(ring.events)
+        asyncio.run(main())
+    """,
     "fork": """
         async def main():
-            global events
-            events = aiter(await client.chat.stream_async(**ASK))
-            await anext(events)
+            global kept
+            kept = [aiter(await call()) for call in async_calls]
+            for events in kept:
+                await anext(events)
         asyncio.run(main())
         child = os.fork()
         if child:
             sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
     """,
     "SIGINT": """
-        interrupt_soon()
         async def main():
-            async for event in await client.chat.stream_async(**ASK):
+            async for event in await async_calls[0]():
+                interrupt_soon()
                 await asyncio.sleep(5)
-    """
-    + _RUN,
-    "several": """
+        asyncio.run(main())
+    """,
+    "SIGINT while it waits": """
         async def main():
-            global kept
-            kept = [aiter(await client.chat.stream_async(**ASK)) for _ in range(3)]
-            for events in kept:
-                await anext(events)
-    """
-    + _RUN,
+            interrupt_soon()
+            async for event in await clients[0].chat.stream_async(**ask("silent")):
+                pass
+        asyncio.run(main())
+    """,
+    "read to the end": """
+        async def main():
+            for _ in range(2):
+                for call in async_calls[::3]:
+                    async for event in await call():
+                        pass
+        asyncio.run(main())
+    """,
+    "a loop that only stops after reading to the end": """
+        async def main():
+            for call in async_calls[::3]:
+                async for event in await call():
+                    pass
+        loop = asyncio.new_event_loop()
+        loop.run_until_complete(main())
+    """,
     "a loop after it": """
         async def main():
-            async for event in await client.chat.stream_async(**ASK):
-                break
+            for call in async_calls:
+                async for event in await call():
+                    break
         asyncio.run(main())
         asyncio.run(main())
     """,
@@ -473,7 +548,6 @@ ENDED_BY_THE_LOOP = {
     "a loop that shuts down and closes",
     "collector at the end",
     "fork",
-    "several",
 }
 """Asynchronous ways in which asyncio ends the generators of a stream, at once and in no order.
 
