@@ -11,6 +11,9 @@ from .settings import ALIASES, GatewaySettings, environment_key, key_follows_env
 Key = tuple[str | None, str | None]
 """A key, `None` if there is none, and what is wrong with it."""
 
+NO_KEY = Security()
+"""In place of `None`, with which the SDK would send a key of the environment."""
+
 # The values are in closures: what walks over a client's attributes must not find them.
 
 
@@ -47,10 +50,11 @@ def _checked(text: str | None) -> Key:
 class KeyForSDK:
     """The settings' key as the SDK takes it: a function that it asks at every call."""
 
-    __slots__ = ("_follows_environment", "_is_used", "_make", "_read")
+    __slots__ = ("_follows_environment", "_is_stored", "_is_used", "_make", "_read")
 
     def __init__(self, settings: GatewaySettings) -> None:
         self._follows_environment = key_follows_environment(settings)
+        self._is_stored = settings.stored_key
         self._is_used = not settings.stored_key and (
             self._follows_environment or settings.mistral_api_key is not None
         )
@@ -66,6 +70,8 @@ class KeyForSDK:
         With `None` the SDK reads `MISTRAL_API_KEY` itself, and ranks a service account's token
         above it; a key that is only in the settings wins over both.
         """
+        if self._is_stored and own is None:
+            return NO_KEY
         if not self._is_used or not _is_empty(own):
             return own
         if self._follows_environment:

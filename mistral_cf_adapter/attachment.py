@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from weakref import WeakValueDictionary, ref
 
 from . import spans
-from ._keys import KeyForSDK
+from ._keys import NO_KEY, KeyForSDK
 from ._locks import fork_safe_lock
 from ._sdk import MISTRAL_URL, check_seams
 from .options import GatewayConfigError
@@ -323,7 +323,8 @@ def _get_security(self: Any) -> Any:
 
 def _set_security(self: Any, security: Any) -> None:
     # What was read from a client of ours says where its key is, and is no key of its own.
-    self.__dict__["security"] = None if isinstance(security, KeyForSDK) else security
+    is_ours = security is NO_KEY or isinstance(security, KeyForSDK)
+    self.__dict__["security"] = None if is_ours else security
 
 
 def _server_for_own_connections(asking: str, configuration: Any, state: _State) -> str:

@@ -1,5 +1,6 @@
 """One exchange with the gateway, step by step; the transport does the steps, sync or async."""
 
+import re
 from collections.abc import Generator, Hashable, Mapping
 from time import perf_counter
 from typing import Any, Literal, NamedTuple
@@ -16,14 +17,18 @@ from .routing import (
     copied,
     has_credentials,
     inbound,
+    is_within,
     mask_for,
     origin_of,
     outbound,
     path_below,
     problem_with_address,
+    secrets_area,
     uncovered,
     without_gateways_own,
 )
+
+_AUTHORITY = re.compile(r"\s*(?:[A-Za-z][A-Za-z0-9+.-]*:)?//([^/?#]*)")
 
 
 class Step(NamedTuple):
@@ -179,12 +184,14 @@ class _Exchange:
             yield from self._read()
 
     def _follow(self, outgoing: Any) -> Flow:
-        """Send, and follow redirects hop by hop, with secrets for the first origin only.
+        """Send, and follow redirects hop by hop, with secrets for the first address's area only.
 
         The response names the SDK's own request, which never carries the token.
         """
+        area = secrets_area(self.route, outgoing.url)
         for _ in range(self.max_redirects + 1):
-            self.foreign = origin_of(outgoing.url) != self.home
+            url = outgoing.url
+            self.foreign = origin_of(url) != self.home or not is_within(url, area)
             withhold = self.foreign or not has_credentials(outgoing)
             response = self.response = yield Step("send", outgoing, withhold)
             self.sent = True
@@ -242,28 +249,42 @@ def _counted(request: Any) -> int:
 
 
 def redirected(route: Route, sent: Any, response: Any) -> Any:
-    """Return the request for the next hop, `None` where it must not or cannot be followed."""
+    """Return the request for the next hop, `None` where it must not or cannot be followed.
+
+    Secrets go along below the same account, gateway and provider only: the gateway's host is
+    shared by others, and `Location` comes from the provider.
+    """
     following = response.next_request
-    if following is None:
+    if following is None or _is_ambiguous(response.headers.get("location", "")):
         return None
+    if following.url.userinfo:  # it would take the key's place
+        following.url = following.url.copy_with(userinfo=b"")
     url = following.url
     if url.scheme not in (("https",) if sent.url.scheme == "https" else ("https", "http")):
         return None
     if not 0 < (url.port or 443) < 65536:
         return None
-    if origin_of(url) == ("https", MISTRAL_HOST, 443) and route.is_origin_of(sent.url):
+    if origin_of(url) == ("https", MISTRAL_HOST, 443) and route.covers(sent.url):
         return _back_through(route, sent, following)
-    if origin_of(url) != origin_of(sent.url):
+    if origin_of(url) != origin_of(sent.url) or not is_within(url, secrets_area(route, sent.url)):
         following.headers = without_gateways_own(following.headers)
         for name in CREDENTIALS:
             following.headers.pop(name, None)
     return following
 
 
+def _is_ambiguous(location: str) -> bool:
+    """Return whether a backslash hides the host of a redirect: readers differ on which it is."""
+    match = _AUTHORITY.match(location)
+    return match is not None and "\\" in match[1]
+
+
 def _back_through(route: Route, sent: Any, following: Any) -> Any:
     """Send a hop to Mistral's own host through the gateway again."""
     path = bytes(following.url.raw_path).decode("ascii")
     url = type(following.url)(f"{route.provider_url}{path}")
+    if not is_within(url, secrets_area(route, url)):
+        return None
     headers = following.headers
     if "authorization" in sent.headers:
         headers["Authorization"] = sent.headers["authorization"]

@@ -8,6 +8,7 @@ import json
 from collections.abc import Hashable
 from time import monotonic
 from typing import Any
+from weakref import ref
 
 from . import errors
 from ._sdk import MISTRAL_URL
@@ -19,7 +20,9 @@ CONNECT_TIMEOUT = 5.0  # seconds
 _UNREACHABLE = frozenset({"ConnectError", "ConnectTimeout"})  # of httpx and of httpx2
 _EDGE = frozenset({502, 503, 504, *range(520, 531)})
 
-_down_until: dict[Hashable, float] = {}
+_MAX_REMEMBERED = 1024
+
+_down_until: dict[tuple[Hashable, Hashable], float] = {}
 
 
 def direct_request(route: Route, request: Any, outgoing: Any) -> Any:
@@ -115,9 +118,34 @@ def is_down(route: Route, via: Hashable) -> bool:
 def mark(route: Route, via: Hashable, *, down: bool) -> None:
     """Remember what was found of the gateway, for all clients that reach it in this way."""
     if down:
+        _forget_expired()
         _down_until[route.origin, via] = monotonic() + route.cool_down
     else:
         _down_until.pop((route.origin, via), None)
+
+
+def pool_key(client: Any) -> Hashable:
+    """Return what an outage is remembered by for a client of the user's own: never an `id()`.
+
+    Another client may get the `id()` of one that is gone.
+    """
+    try:
+        key = ref(client)
+        hash(key)
+    except TypeError:
+        return object()  # for one stand-in's time
+    return key
+
+
+def _forget_expired() -> None:
+    """Drop outages that are over, those of clients that are gone, and the oldest of too many."""
+    now = monotonic()
+    for key, until in list(_down_until.items()):
+        is_gone = isinstance(key[1], ref) and key[1]() is None
+        if until < now or is_gone:
+            _down_until.pop(key, None)
+    for key in list(_down_until)[: max(0, len(_down_until) - _MAX_REMEMBERED + 1)]:
+        _down_until.pop(key, None)
 
 
 def warn(outage: str, method: str, path: str) -> None:

@@ -181,6 +181,24 @@ def problem_with_address(route: Route, request: Any) -> str | None:
     return problem.describe(mask_for(route, request))
 
 
+def secrets_area(route: Route, url: Any) -> bytes:
+    """Return the beginning of the paths to which the secrets for a URL may go on a redirect.
+
+    That is the provider's or the compat endpoint's own on this gateway; elsewhere, as with the
+    HTTP library, all of the origin: nothing.
+    """
+    if not route.covers(url):
+        return b""
+    provider = route.provider_raw_path + b"/"
+    compat = route.prefix + b"compat/"
+    return compat if url.raw_path.startswith(compat) else provider
+
+
+def is_within(url: Any, area: bytes) -> bool:
+    """Return whether a URL's path lies in an area of `secrets_area()`."""
+    return not area or _paths.is_below(url.raw_path, area)
+
+
 def has_credentials(request: Any) -> bool:
     """Tell whether a request brings a key of the user's own."""
     return any(name in request.headers for name in CREDENTIALS)

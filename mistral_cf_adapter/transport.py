@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 from ._http2_logs import redact_http2_logs
 from ._sdk import path_template
 from .exchange import Flow, Step, exchange
+from .fallback import pool_key
 from .options import GatewayConfigError
 from .routing import ELSEWHERE, Route, mask_for_headers, problem_with_url
 from .stack import PoolConfig
@@ -81,7 +82,7 @@ class _Shell:
                 "it, or build the client with follow_redirects=False"
             )
             raise GatewayConfigError(msg)
-        self._via = inner.config if isinstance(inner, _Shared) else id(inner)
+        self._via = inner.config if isinstance(inner, _Shared) else pool_key(inner)
         if not isinstance(inner, _Shared):  # which speaks HTTP/1.1
             redact_http2_logs()
 
