@@ -11,7 +11,7 @@ from functools import cache
 
 from ._sdk import httpx
 
-_File = tuple[str, int, int, int, int] | str
+_File = tuple[str | int, ...]
 
 
 def read_certificate_state() -> Hashable:
@@ -22,20 +22,29 @@ def read_certificate_state() -> Hashable:
     """
     if sys.platform == "emscripten":  # the JavaScript engine does TLS there
         return None
-    environ = os.environ
-    keylog = environ.get("SSLKEYLOGFILE")
+    import ssl
+
+    # The class is another one once a program has had `truststore` take its place.
+    common = ssl.SSLContext, _read_key_log_state()
     # The HTTP library reads the first of these that is set and no other.
-    if bundle := environ.get("SSL_CERT_FILE"):
-        return keylog, _stat(bundle)
-    if folder := environ.get("SSL_CERT_DIR"):
-        return keylog, *map(_stat, (folder, *_list_files(folder)))
-    return keylog, *map(_stat, _default_paths())
+    if bundle := os.environ.get("SSL_CERT_FILE"):
+        return common, _stat(bundle)
+    if folders := os.environ.get("SSL_CERT_DIR"):
+        files = (file for folder in folders.split(os.pathsep) for file in _list_files(folder))
+        return common, *map(_stat, (folders, *files))
+    return common, *map(_stat, _default_paths())
+
+
+def _read_key_log_state() -> Hashable:
+    """Return which file TLS keys would be written to: it stays open under whatever name."""
+    path = os.environ.get("SSLKEYLOGFILE")
+    return path and _stat(path)[:3]  # without size and time, which change as keys are written
 
 
 def _list_files(folder: str) -> list[str]:
     try:
         with os.scandir(folder) as entries:
-            return sorted(entry.path for entry in entries)
+            return [folder, *sorted(entry.path for entry in entries)]
     except OSError:
         return []
 
@@ -44,7 +53,7 @@ def _stat(path: str) -> _File:
     try:
         found = os.stat(path)  # noqa: PTH116 - quicker than Path, and once per client
     except OSError:
-        return path
+        return (path,)
     return path, found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 

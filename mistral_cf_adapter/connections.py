@@ -124,6 +124,7 @@ class Pool:
     """Synchronous connections; `build(limits)` makes an `httpx.Client`."""
 
     def __init__(self, build: Builder, config: PoolConfig) -> None:
+        self.config = config
         self._stack = Stack(build, config)
         self._free: SimpleQueue[None] = SimpleQueue()
         for _ in range(min(config.max_connections, _MOST)):
@@ -213,6 +214,7 @@ class AsyncPool:
     """Connections of one event loop of asyncio's; `build(limits)` makes an `httpx.AsyncClient`."""
 
     def __init__(self, build: Builder, config: PoolConfig) -> None:
+        self.config = config
         self._stack = Stack(build, config)
         self._free = asyncio.Semaphore(config.max_connections)
         self._loop = weakref.ref(asyncio.get_running_loop())

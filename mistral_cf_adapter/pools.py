@@ -18,6 +18,7 @@ from weakref import WeakKeyDictionary
 
 from ._sdk import httpx
 from .baseurl import is_loopback
+from .certificates import read_certificate_state
 from .connections import AsyncPool, Pool
 from .stack import Builder, PoolConfig
 
@@ -27,12 +28,13 @@ _ENVIRONMENT = (
     *("http_proxy", "https_proxy", "all_proxy", "no_proxy"),
     *("SSL_CERT_FILE", "SSL_CERT_DIR"),
 )
+_ENCODED: tuple[Any, ...] = tuple(map(getattr(os.environ, "encodekey", str), _ENVIRONMENT))
 _MOST_CONTEXTS = 8  # certificates are replaced once in a while, not all the time
-
+_MOST_LOADS = 3  # of a bundle that is replaced while it is loaded
 
 _LONGEST = 1024  # characters of a URL worth remembering
 
-_Environment = tuple[str | None, ...]
+_Environment = tuple[str | bytes | None, ...]
 _Key = tuple[PoolConfig, _Environment]
 
 
@@ -52,30 +54,39 @@ _state = _State()
 
 
 def _environment() -> _Environment:
-    return tuple(map(os.environ.get, _ENVIRONMENT))
+    # `os.environ.get()` raises and catches an error for each name that is not set, as most are.
+    stored = getattr(os.environ, "_data", None)
+    if stored is None:
+        return tuple(map(os.environ.get, _ENVIRONMENT))
+    return tuple(map(stored.get, _ENCODED))
 
 
 def _key(config: PoolConfig) -> _Key:
     return config, _environment()
 
 
-def _ssl_context(key: _Key) -> Any:
-    """Return the TLS context for the certificates of a pool, loaded once."""
-    config, environment = key
+def _load_certificates(config: PoolConfig, environment: _Environment) -> tuple[PoolConfig, Any]:
+    """Return a TLS context, and the configuration with the state of the files it was loaded from.
+
+    They may have been replaced since the client was built, which loads nothing by itself.
+    """
     contexts = _state.ssl
-    loaded = environment, config.certificates
-    context = contexts.get(loaded)
-    if context is None:
-        while len(contexts) >= _MOST_CONTEXTS:
-            contexts.pop(next(iter(contexts)), None)
-        context = contexts[loaded] = httpx.create_ssl_context()
-    return context
+    context = contexts.get((environment, config.certificates))
+    if context is not None:
+        return config, context
+    state: Hashable = None
+    for _ in range(_MOST_LOADS):
+        state = read_certificate_state()
+        context = contexts.get((environment, state)) or httpx.create_ssl_context()
+        if state == read_certificate_state():  # else a file was replaced, or one for keys opened
+            break
+    while len(contexts) >= _MOST_CONTEXTS:
+        contexts.pop(next(iter(contexts)), None)
+    contexts[environment, state] = context
+    return config._replace(certificates=state), context
 
 
-def _builder(kind: Any, key: _Key) -> Builder:
-    environment = key[1]
-    context = _ssl_context(key)
-
+def _builder(kind: Any, environment: _Environment, context: Any) -> Builder:
     def build(limits: Any, origin: tuple[str, bytes, int | None]) -> tuple[Any, bool]:
         client = kind(
             limits=limits,
@@ -117,15 +128,21 @@ def _parsed(url: str) -> Any:
 
 
 def sync_pool(config: PoolConfig) -> Pool:
-    """Return this process's pool for a configuration, building it if need be."""
+    """Return this process's pool for a configuration, building it if need be.
+
+    Its own `config` says which certificates it was built with.
+    """
     key = _key(config)
     pool = _state.sync.get(key)
     if pool is None:
         with _state.lock:
+            config, context = _load_certificates(config, key[1])
+            key = config, key[1]
             pool = _state.sync.get(key)
             if pool is None:
                 _expire_outdated(_state.sync, config)
-                pool = _state.sync[key] = Pool(_builder(httpx.Client, key), config)
+                build = _builder(httpx.Client, key[1], context)
+                pool = _state.sync[key] = Pool(build, config)
     return pool
 
 
@@ -136,24 +153,27 @@ def async_pool(config: PoolConfig) -> Any:
     pool = pools.get(key)
     if pool is None:
         with _state.lock:
-            pool = pools[key] = _async_pool(key, in_asyncio=pools is not _state.without_loop)
-        _close_with_loop(pools, key)
+            config, context = _load_certificates(config, key[1])
+        key = config, key[1]
+        pool = pools.get(key)
+        if pool is None:  # no other thread runs this loop
+            build = _builder(httpx.AsyncClient, key[1], context)
+            in_asyncio = pools is not _state.without_loop
+            pool = pools[key] = (AsyncPool if in_asyncio else _PlainAsyncClients)(build, config)
+            _close_with_loop(pools, key)
     return pool
 
 
-def _async_pool(key: _Key, *, in_asyncio: bool) -> Any:
-    config, _ = key
-    build = _builder(httpx.AsyncClient, key)
-    if in_asyncio:
-        return AsyncPool(build, config)
-    return _PlainAsyncClients(build, config)
-
-
 class _PlainAsyncClients:
-    """The HTTP library's own pools, for an event loop that is not asyncio's."""
+    """The HTTP library's own pools, for an event loop that is not asyncio's.
+
+    They keep no connection: nothing could tell that a response left no bytes on one before the
+    library hands it to the next call.
+    """
 
     def __init__(self, build: Builder, config: PoolConfig) -> None:
-        limits = config.limits(config.max_connections)
+        self.config = config
+        limits = httpx.Limits(max_connections=config.max_connections, max_keepalive_connections=0)
         self._remote, _ = build(limits, ("https", b"", None))
         self._loopback, _ = build(limits, ("http", b"localhost", None))
 

@@ -45,7 +45,9 @@ class SharedClient(_Shared):
     """The front of a process's pool."""
 
     def send(self, request: Any, **kwargs: Any) -> Any:
-        return pools.sync_pool(self.config).send(request, **kwargs)
+        pool = pools.sync_pool(self.config)
+        self.config = pool.config  # with the certificates of its first call from now on
+        return pool.send(request, **kwargs)
 
     def close(self) -> None:
         """Do nothing: other clients share the pool."""
@@ -55,7 +57,9 @@ class AsyncSharedClient(_Shared):
     """The front of an event loop's pool."""
 
     async def send(self, request: Any, **kwargs: Any) -> Any:
-        return await pools.async_pool(self.config).send(request, **kwargs)
+        pool = pools.async_pool(self.config)
+        self.config = pool.config
+        return await pool.send(request, **kwargs)
 
     async def aclose(self) -> None:
         """Do nothing: other clients share the pool."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 from contextlib import contextmanager
 
@@ -124,6 +125,117 @@ def test_a_file_added_to_the_folder_or_changed_in_it_counts(tmp_path, monkeypatc
     between = read_certificate_state()
     (tmp_path / "ca.pem").write_text("another")
     assert len({before, between, read_certificate_state()}) == 3
+
+
+def test_so_does_one_in_the_second_of_two_folders(tmp_path, monkeypatch):
+    folders = [tmp_path / name for name in ("a", "b")]
+    for folder in folders:
+        folder.mkdir()
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+    monkeypatch.setenv("SSL_CERT_DIR", os.pathsep.join(map(str, folders)))
+    (folders[1] / "ca.pem").write_text("one")
+    before = read_certificate_state()
+    (folders[1] / "ca.pem").write_text("another")
+    assert read_certificate_state() != before
+
+
+@pytest.mark.parametrize("client_for", [made, patched])
+def test_a_client_that_was_not_used_yet_leaves_a_bundle_that_returns_alone(
+    tmp_path, monkeypatch, client_for, mode
+):
+    """A link is turned to another bundle and back: it has the same identity again."""
+    link = tmp_path / "bundle.pem"
+    monkeypatch.setenv("SSL_CERT_FILE", str(link))
+    old, new = Authority(tmp_path / "old.pem"), Authority(tmp_path / "new.pem")
+    with RecordingServer(old.context) as before, RecordingServer(new.context) as after:
+        for authority in (old, new):
+            authority.install()
+        link.symlink_to(old.bundle)
+        with client_for(after) as first:
+            link.unlink()
+            link.symlink_to(new.bundle)
+            assert mode.chat(first) == TEXT
+        link.unlink()
+        link.symlink_to(old.bundle)
+        with client_for(before) as second:
+            assert mode.chat(second) == TEXT
+
+
+def test_a_client_goes_on_with_the_certificates_of_its_first_call(bundle, mode):
+    """Also where it was built before the bundle was there."""
+    old, new = Authority(bundle), Authority(bundle)
+    with RecordingServer(old.context) as server, made(server) as client:
+        old.install()
+        with asyncio.Runner() as runner:
+            assert runner.run(call(mode, client)) == TEXT
+            new.install()
+            assert runner.run(call(mode, client)) == TEXT
+
+
+async def call(mode, client):
+    if mode.is_async:
+        return await mode.achat(client)
+    return mode.chat(client)
+
+
+def test_a_client_after_truststore_took_the_place_of_contexts_has_one_of_its(bundle, mode):
+    truststore = pytest.importorskip("truststore")
+    authority = Authority(bundle)
+    with RecordingServer(authority.context) as server:
+        authority.install()
+        with made(server) as client:
+            assert mode.chat(client) == TEXT
+        before = list(pools._state.ssl.values())
+        truststore.inject_into_ssl()
+        try:
+            with made(server) as client:
+                assert mode.chat(client) == TEXT
+        finally:
+            truststore.extract_from_ssl()
+    (new,) = [context for context in pools._state.ssl.values() if context not in before]
+    assert isinstance(new, truststore.SSLContext)
+
+
+def test_keys_are_written_for_the_next_client_and_to_the_file_that_is_there(
+    bundle, monkeypatch, tmp_path, mode
+):
+    keys = tmp_path / "keys.log"
+    authority = Authority(bundle)
+    with RecordingServer(authority.context) as server:
+        authority.install()
+        with made(server) as client:
+            assert mode.chat(client) == TEXT
+        monkeypatch.setenv("SSLKEYLOGFILE", str(keys))
+        for _ in range(2):
+            with made(server) as client:
+                assert mode.chat(client) == TEXT
+            assert "CLIENT" in keys.read_text()
+            keys.rename(tmp_path / "rotated.log")
+
+
+def test_a_connection_serves_one_set_of_certificates_proxies_and_limits(bundle, monkeypatch):
+    """Clients that differ in any of these share none."""
+    old, new = Authority(bundle), Authority(bundle)
+    old.install()
+    configs = [configuration_of(settings_for_any())]
+    configs.append(configuration_of(settings_for_any(keepalive_expiry=5)))
+    configs.append(configuration_of(settings_for_any(max_connections=5)))
+    opened = [pools.sync_pool(config) for config in configs]
+    new.install()
+    opened.append(pools.sync_pool(configuration_of(settings_for_any())))
+    for name in ("HTTPS_PROXY", "no_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+        opened.append(pools.sync_pool(configuration_of(settings_for_any())))
+    assert len({id(pool) for pool in opened}) == len(opened) == 7
+    assert pools.sync_pool(configuration_of(settings_for_any())) is opened[-1]
+
+
+def settings_for_any(**values):
+    return GatewaySettings(account_id="acc", token=TOKEN, mistral_api_key=KEY, **values)
+
+
+def configuration_of(settings):
+    return make_client(settings).sdk_configuration.client.inner.config
 
 
 def test_the_file_for_tls_keys_counts(bundle, monkeypatch):

@@ -259,10 +259,10 @@ def test_a_connection_built_after_the_proxies_changed_serves_one_request_only(
     client = make_client(make_settings())
     pool = pools.sync_pool(client.sdk_configuration.client.inner.config)
     with monkeypatch.context() as for_a_moment:  # as for a call that waited for its turn
-        for_a_moment.delenv("HTTP_PROXY")
-        pool.send(pools.build_request("GET", f"{gateway.base_url}/mistral/v1/models"))
+        for_a_moment.setenv("HTTP_PROXY", gateway.origin)
+        pool.send(pools.build_request("GET", "http://far.example/v1/models"))
     assert len(gateway.requests) == 1
-    SYNC.chat(client)
+    pool.send(pools.build_request("GET", "http://far.example/v1/models"))
     assert len(gateway.requests) == 1
     assert len(elsewhere.requests) == 1
 

@@ -91,7 +91,57 @@ os._exit(status and 1)
 """
 
 
-@pytest.mark.parametrize("script", [SCRIPT, WHILE_INSTALLING], ids=["held", "installing"])
+HALF_INSTALLED = """
+import os, signal, threading
+from mistral_cf_adapter import _sdk, speedups
+from mistral_cf_adapter.speedups import seams
+from mistral_cf_adapter.speedups.table import SEAMS
+
+def found():
+    return [
+        seams.members(target).get(seam.attribute)
+        for seam in SEAMS
+        for module in [__import__(f"{{_sdk.ROOT}}.{{seam.module}}", fromlist=["x"])]
+        for target in [module if seam.owner is None else getattr(module, seam.owner, module)]
+    ]
+
+before = found()
+with speedups.install():
+    whole = speedups.active()
+original, half, go_on, count = seams.apply, threading.Event(), threading.Event(), []
+
+def apply(seam, root):
+    count.append(seam)
+    if len(count) == 4:
+        half.set()
+        go_on.wait(60)
+    return original(seam, root)
+
+seams.apply = apply
+thread = threading.Thread(target=speedups.install)
+thread.start()
+half.wait(10)
+child = os.fork()
+if not child:
+    signal.alarm(20)
+    seams.apply = original
+    hold = speedups.install()
+    assert speedups.active() == whole, (speedups.active(), whole)
+    hold.undo()
+    assert all(one is other for one, other in zip(found(), before, strict=True))
+    os._exit(0)
+_, status = os.waitpid(child, 0)
+go_on.set()
+thread.join()
+os._exit(status and 1)
+"""
+
+
+@pytest.mark.parametrize(
+    "script",
+    [SCRIPT, WHILE_INSTALLING, HALF_INSTALLED],
+    ids=["held", "installing", "half installed"],
+)
 def test_a_child_does_not_wait_for_a_lock_that_its_parent_held(gateway, script):
     code = script.format(url=gateway.base_url, token=TOKEN, key=KEY)
     done = subprocess.run(

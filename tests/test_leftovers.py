@@ -8,7 +8,7 @@ import gc
 import logging
 
 import pytest
-from calling import ASYNC, SYNC
+from calling import ASYNC, ASYNC_STREAM, SYNC
 from fault_scripts import (
     ANSWER,
     CHUNKED,
@@ -332,6 +332,15 @@ def test_closing_says_how_it_came_to_that(caplog):
         assert SYNC.chat(client_for(server)) == ANSWER
     assert "more bytes than its response" in caplog.text
     assert THEIRS not in caplog.text
+
+
+@pytest.mark.parametrize("mode", [ASYNC, ASYNC_STREAM], ids=lambda mode: mode.name)
+async def test_an_event_loop_that_is_not_asyncios_keeps_no_connection(mode, monkeypatch):
+    monkeypatch.setattr(pools, "_pools_of_loop", lambda: pools._state.without_loop)
+    with plain(first_then(FIRST["Content-Length"])) as server:
+        await attempt(mode, client_for(server))
+        await assert_answered(mode, server, client_for(server, token="cf-token-of-another"))
+        assert server.connections == 4
 
 
 # ---------------------------------------------------------------- a library that is not known

@@ -32,8 +32,8 @@ class Speedups:
                 return
             self._holding = False
             _holders -= 1
-            while not _holders and _applied:
-                _applied.pop().undo()
+            if not _holders:
+                _undo_all()
 
     def __enter__(self) -> Self:
         return self
@@ -50,9 +50,15 @@ def install() -> Speedups:
     global _holders  # noqa: PLW0603
     with _lock:
         if not _holders:
+            _undo_all()  # what another thread had begun when this process was forked from its own
             _applied.extend(apply_all(SEAMS, _sdk.ROOT))
         _holders += 1
     return Speedups()
+
+
+def _undo_all() -> None:
+    while _applied:
+        _applied.pop().undo()
 
 
 def active() -> tuple[str, ...]:

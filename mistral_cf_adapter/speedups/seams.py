@@ -4,7 +4,7 @@ import functools
 import hashlib
 import importlib
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import FunctionType, ModuleType
 from typing import Any, NamedTuple, cast
 
@@ -66,10 +66,13 @@ class Applied(NamedTuple):
             setattr(self.target, self.seam.attribute, self.before)
 
 
-def apply_all(seams: Iterable[Seam], root: str) -> list[Applied]:
-    """Put every speed-up in place that fits; the others say why not, at DEBUG."""
+def apply_all(seams: Iterable[Seam], root: str) -> Iterator[Applied]:
+    """Put every speed-up in place that fits, one by one; the others say why not, at DEBUG."""
     try:
-        return [applied for seam in seams if (applied := apply(seam, root)) is not None]
+        for seam in seams:
+            applied = apply(seam, root)
+            if applied is not None:
+                yield applied
     finally:
         _source.cache_clear()
 
