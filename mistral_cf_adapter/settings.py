@@ -119,6 +119,7 @@ class GatewaySettings(GatewayOptions, BaseSettings):
 
     model_config = SettingsConfigDict(
         env_prefix="CF_AIG_",
+        env_file_encoding="utf-8-sig",  # python-dotenv up to 1.2.2 keeps a byte order mark
         env_ignore_empty=True,
         extra="ignore",
         frozen=True,

@@ -1,0 +1,78 @@
+"""A file of settings beside the environment: which wins, under every name and in every encoding.
+
+Some releases of pydantic-settings and python-dotenv, which read them, fail here: see the bounds in
+pyproject.toml and `tests/releases.py`.
+"""
+
+import codecs
+import itertools
+
+import pytest
+
+from mistral_cf_adapter import GatewaySettings
+from mistral_cf_adapter.settings import ALIASES, variables
+
+SAMPLES = {
+    "account_id": ("here", "there"),
+    "gateway_id": ("here", "there"),
+    "token": ("token-here", "token-there"),
+    "mistral_api_key": ("key-here", "key-there"),
+    "base_url": ("https://here.example", "https://there.example"),
+    "byok_alias": ("here", "there"),
+    "cache_ttl": ("60", "70"),
+    "providers": ('{"api.eu.mistral.ai": "custom-a"}', '{"api.eu.mistral.ai": "custom-b"}'),
+    "unsupported": ("direct", "error"),
+}
+PAIRS = [(name, *pair) for name in SAMPLES for pair in itertools.product(variables(name), repeat=2)]
+
+
+def load(path, name, line, *, encoding="utf-8", **keywords):
+    place = {} if name == "base_url" else {"base_url": "https://any.example"}
+    path.write_bytes(f"{line}\nDATABASE_URL=x\n".encode(encoding))
+    return getattr(GatewaySettings(_env_file=path, **place, **keywords), name)
+
+
+def test_every_setting_with_several_names_is_tried():
+    assert ALIASES.keys() <= SAMPLES.keys()
+
+
+@pytest.mark.parametrize(("name", "variable", "other"), PAIRS)
+@pytest.mark.parametrize("case", [str.upper, str.lower])
+def test_the_environment_wins_over_a_file_whatever_names_they_use(
+    monkeypatch, tmp_path, name, variable, other, case
+):
+    here, there = SAMPLES[name]
+    wanted = load(tmp_path / "wanted", name, f"{variable}={here}")
+    monkeypatch.setenv(case(variable), here)
+    assert load(tmp_path / "file", name, f"{other}={there}") == wanted
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_a_keyword_wins_over_both(monkeypatch, tmp_path, name):
+    here, there = SAMPLES[name]
+    wanted = load(tmp_path / "wanted", name, f"{variables(name)[0]}={here}")
+    for variable in variables(name):
+        monkeypatch.setenv(variable, there)
+    if name == "base_url":
+        assert GatewaySettings(_env_file=tmp_path / "wanted", base_url=here).base_url == wanted
+    else:
+        assert load(tmp_path / "file", name, f"{variable}={there}", **{name: wanted}) == wanted
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_an_empty_variable_leaves_the_file_in_force(monkeypatch, tmp_path, name):
+    here, _ = SAMPLES[name]
+    wanted = load(tmp_path / "wanted", name, f"{variables(name)[0]}={here}")
+    monkeypatch.setenv(variables(name)[0], "")
+    assert load(tmp_path / "file", name, f"{variables(name)[0]}={here}") == wanted
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+@pytest.mark.parametrize("before", ["", "# a comment\n", "export "])
+def test_a_byte_order_mark_loses_no_variable(tmp_path, name, before):
+    for variable in variables(name):
+        line = f"{variable}={SAMPLES[name][0]}"
+        wanted = load(tmp_path / "wanted", name, line)
+        marked = load(tmp_path / "marked", name, f"{before}{line}", encoding="utf-8-sig")
+        assert marked == wanted != GatewaySettings.model_fields[name].default
+    assert (tmp_path / "marked").read_bytes().startswith(codecs.BOM_UTF8)
