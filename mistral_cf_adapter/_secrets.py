@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterable
 from typing import Any, NoReturn, Self
+from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import SecretStr
 
@@ -85,6 +86,17 @@ def mask(text: str, secrets: Iterable[SecretStr]) -> str:
     for secret in secrets:
         text = _mask_one(text, secret)
     return text
+
+
+def mask_url(url: str) -> str:
+    """Return a URL without the user, password, query and fragment it may have."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "***"
+    host = parts.netloc.rpartition("@")
+    netloc = f"***@{host[2]}" if host[1] else host[2]
+    return urlunsplit((parts.scheme, netloc, parts.path, "***" if parts.query else "", ""))
 
 
 def _mask_one(text: str, secret: SecretStr) -> str:

@@ -13,6 +13,7 @@ from weakref import ref
 from . import speedups
 from ._locks import fork_safe_lock
 from ._sdk import Mistral, check_seams, servers
+from ._secrets import mask_url
 from .attachment import Attachment, attach, original_server
 from .client import give_clients
 from .options import GatewayConfigError
@@ -173,7 +174,7 @@ def _check_redirected(client: Mistral, *, redirected: bool) -> None:
     if redirected:
         return
     msg = (
-        f"patch(client): the client points at {original_server(client)}, not at "
+        f"patch(client): the client points at {mask_url(original_server(client))}, not at "
         f"https://{MISTRAL_HOST}, and stays as it is"
     )
     raise GatewayConfigError(msg)

@@ -105,7 +105,8 @@ class GatewaySettings(GatewayOptions, BaseSettings):
     `token` (also `CLOUDFLARE_AI_GATEWAY_TOKEN`), `mistral_api_key` (`MISTRAL_API_KEY`) and
     `base_url` (also `CLOUDFLARE_AI_GATEWAY_BASE_URL`). A keyword wins over the environment,
     which wins over a file; a file is read only when asked for, with `_env_file=".env"`,
-    `CF_AIG_ENV_FILE` or `_secrets_dir="/run/secrets"`.
+    `CF_AIG_ENV_FILE` or `_secrets_dir="/run/secrets"`. Calls read a Mistral key of the environment
+    anew each time, as the SDK does.
 
     Raises:
         GatewayConfigError: a value is missing or cannot work; the message names the variable

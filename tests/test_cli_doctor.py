@@ -13,11 +13,11 @@ import trustme
 from doctor_transcripts import SECRETS, SETUPS, WRONG, certificate_in
 
 from mistral_cf_adapter import GatewaySettings
+from mistral_cf_adapter._secrets import mask_url
 from mistral_cf_adapter.cli import main
 from mistral_cf_adapter.cli.diagnosis import diagnose
 from mistral_cf_adapter.cli.doctor import Report
 from mistral_cf_adapter.cli.report import as_text
-from mistral_cf_adapter.cli.sources import without_credentials
 from mistral_cf_adapter.testing import LocalGateway
 
 
@@ -369,4 +369,4 @@ def test_what_is_not_set_takes_one_line():
 
 
 def test_credentials_in_a_url_are_not_shown():
-    assert without_credentials("https://me:pw@host:1/p?k=v#f") == "https://***@host:1/p?***"
+    assert mask_url("https://me:pw@host:1/p?k=v#f") == "https://***@host:1/p?***"

@@ -185,7 +185,7 @@ ARGUMENTS = {
     "patch() and a token": lambda: patch(TOKEN),
     "patch() and no settings": lambda: patch(settings={"token": TOKEN}),
     "patch() and another server": lambda: patch(
-        Mistral(api_key=OTHER, server_url="https://x.example"), settings=settings_of()
+        Mistral(api_key=OTHER, server_url=f"https://me:{OTHER}@x.example"), settings=settings_of()
     ),
 }
 

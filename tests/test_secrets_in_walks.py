@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import pickle
 
 import pytest
 from calling import MODES
@@ -145,6 +146,8 @@ def test_a_secret_is_a_secretstr_in_all_else():
     assert (len(secret), secret.get_secret_value()) == (4, "text")
     assert (str(secret), repr(secret)) == ("**********", "Secret('**********')")
     assert copy.copy(secret) is copy.deepcopy(secret) is secret
+    with pytest.raises(TypeError, match="does not pickle"):
+        pickle.dumps(secret)
     settings = GatewaySettings(account_id="acc", token=other)
     assert settings.token == other
     assert settings.model_dump_json().count("**********") == 1

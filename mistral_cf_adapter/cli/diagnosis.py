@@ -13,12 +13,12 @@ from urllib.request import getproxies, proxy_bypass
 
 from mistral_cf_adapter import errors
 from mistral_cf_adapter._sdk import SDKError
+from mistral_cf_adapter._secrets import mask_url
 from mistral_cf_adapter.baseurl import is_loopback
 from mistral_cf_adapter.options import GatewayConfigError
 from mistral_cf_adapter.settings import GatewaySettings, variables
 
 from .report import Problem
-from .sources import without_credentials
 
 _E = TypeVar("_E", bound=BaseException)
 
@@ -219,7 +219,7 @@ def named_proxy(url: str) -> str | None:
     proxy = proxies.get(parts.scheme) or proxies.get("all")
     if proxy is None or proxy_bypass(parts.netloc):
         return None
-    return without_credentials(proxy)
+    return mask_url(proxy)
 
 
 def _of_network(error: BaseException, settings: GatewaySettings) -> Problem:

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import SecretStr
 from pydantic_settings import DotEnvSettingsSource, EnvSettingsSource
 
-from mistral_cf_adapter._secrets import Secret, abbreviate
+from mistral_cf_adapter._secrets import Secret, abbreviate, mask_url
 from mistral_cf_adapter.options import GatewayOptions
 from mistral_cf_adapter.settings import ENV_FILE, GatewaySettings, variables
 
@@ -88,19 +87,8 @@ def shown(name: str, value: Any) -> Any:
         return abbreviate(value)
     if isinstance(value, Mapping):
         return json.loads(json.dumps(value, default=_plain))
-    return without_credentials(value) if name == "base_url" and value is not None else value
+    return mask_url(value) if name == "base_url" and value is not None else value
 
 
 def _plain(value: object) -> object:
     return float(value) if isinstance(value, Decimal) else str(value)
-
-
-def without_credentials(url: str) -> str:
-    """Return a URL without the user, password, query and fragment it may have."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return "***"
-    host = parts.netloc.rpartition("@")
-    netloc = f"***@{host[2]}" if host[1] else host[2]
-    return urlunsplit((parts.scheme, netloc, parts.path, "***" if parts.query else "", ""))
