@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import threading
 import warnings
 
 import pytest
@@ -333,13 +334,23 @@ def test_of_a_fallback_that_fails_too(gateway, monkeypatch):
 
 
 def test_of_a_call_that_is_cancelled(gateway):
-    gateway.responder = lambda request: asyncio.run(asyncio.sleep(0.2)) or Reply()
-    client = make_client(settings_of(base_url=gateway.base_url), api_key=OTHER)
+    arrived, released = threading.Event(), threading.Event()
+
+    def wait(request):
+        arrived.set()
+        released.wait(30)
+        return Reply()
 
     async def call():
-        async with asyncio.timeout(0.05):
-            await client.models.list_async()
+        task = asyncio.create_task(client.models.list_async())
+        assert await asyncio.to_thread(arrived.wait, 30)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError) as caught:
+            await task
+        return caught.value
 
-    with pytest.raises(TimeoutError) as caught:
-        asyncio.run(call())
-    check(caught.value)
+    gateway.responder = wait
+    client = make_client(settings_of(base_url=gateway.base_url), api_key=OTHER)
+    error = asyncio.run(call())
+    released.set()
+    check(error)
