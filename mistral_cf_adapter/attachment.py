@@ -16,7 +16,7 @@ from typing import Any, NoReturn, Self, cast
 from urllib.parse import urlsplit
 from weakref import WeakValueDictionary, ref
 
-from . import spans
+from . import calls, spans
 from ._keys import NO_KEY, KeyForSDK
 from ._locks import fork_safe_lock
 from ._sdk import MISTRAL_URL, check_seams
@@ -339,7 +339,12 @@ def _server_for_own_connections(asking: str, configuration: Any, state: _State) 
     if not state.warned:
         state.warned = True
         msg = f"{asking} connects to Mistral directly, not through AI Gateway"
-        warnings.warn(msg, stacklevel=4)
+        with contextlib.suppress(UserWarning):  # an error by a filter: it connects all the same
+            warnings.warn(msg, stacklevel=4)
+    calls.logger.info("%s goes past AI Gateway", asking)
+    # What becomes of the connection is not seen.
+    facts = {"method": "GET", "path": asking, "attempt": 1, "routed": "elsewhere"}
+    calls.report(None, None, facts, 0.0, otel=False)
     return _mistral_server(configuration, state) or direct_url
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, fields
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from . import spans
 
@@ -58,6 +58,10 @@ class GatewayCall:
     """The gateway answered a streamed request in one piece (guardrails, response DLP)."""
     direct: bool = False
     """The gateway was down, and the request went to Mistral directly (`fallback="direct"`)."""
+    routed: Literal["gateway", "direct", "elsewhere"] = "gateway"
+    """`gateway`: through it. `direct`: to Mistral as a fallback. `elsewhere`: past the gateway by
+    your own wish (`server_url=`, or a connection that the SDK opens itself): `path` is the whole
+    path then, and no header is read."""
 
 
 _FIELDS = {
@@ -124,7 +128,8 @@ def report(  # noqa: PLR0913
     if not sinks and not is_told:
         return
     status_code = None if response is None else response.status_code
-    told_by_gateway = {} if response is None else _from_headers(response.headers, mask)
+    is_told_by_gateway = response is not None and facts.get("routed") != "elsewhere"
+    told_by_gateway = _from_headers(response.headers, mask) if is_told_by_gateway else {}
     call = GatewayCall(**facts, **told_by_gateway, elapsed=elapsed, status_code=status_code)
     for sink in sinks:
         sink.append(call)
@@ -174,5 +179,8 @@ def _told(call: GatewayCall) -> dict[str, str | int | float | bool]:
     return {
         name: value
         for name, value in told.items()
-        if value is not None and value is not False and name != "dlp"
+        if value is not None
+        and value is not False
+        and name != "dlp"
+        and (name, value) != ("routed", "gateway")
     }

@@ -5,7 +5,7 @@ from collections.abc import Generator, Hashable, Mapping
 from time import perf_counter
 from typing import Any, Literal, NamedTuple
 
-from . import buffered, calls, errors, fallback, streams
+from . import _notices, buffered, calls, errors, fallback, streams
 from ._sdk import library_of
 from .options import GatewayConfigError, current_layer
 from .routing import (
@@ -44,7 +44,14 @@ class Step(NamedTuple):
 Flow = Generator[Step, Any, Any]
 
 
-def exchange(route: Route, request: Any, *, max_redirects: int, via: Hashable = None) -> Flow:
+def exchange(
+    route: Route,
+    request: Any,
+    *,
+    max_redirects: int,
+    via: Hashable = None,
+    noticed: set[_notices.Place] | None = None,
+) -> Flow:
     """Decide one exchange step by step.
 
     Args:
@@ -52,6 +59,7 @@ def exchange(route: Route, request: Any, *, max_redirects: int, via: Hashable = 
         request: The SDK's own request.
         max_redirects: How many redirects to follow.
         via: Which connections are used: an outage is remembered for these.
+        noticed: The places of the client that were warned of for going past the gateway.
 
     Returns:
         The response for the SDK, whose request is the SDK's own, without the gateway's token.
@@ -62,7 +70,7 @@ def exchange(route: Route, request: Any, *, max_redirects: int, via: Hashable = 
     """
     if ROUTED in request.extensions:
         return (yield Step("send", request))
-    return (yield from _Exchange(route, request, max_redirects, via).run())
+    return (yield from _Exchange(route, request, max_redirects, via, noticed).run())
 
 
 class _Exchange:
@@ -73,6 +81,7 @@ class _Exchange:
         "foreign",
         "home",
         "max_redirects",
+        "noticed",
         "path",
         "request",
         "response",
@@ -82,8 +91,16 @@ class _Exchange:
         "via",
     )
 
-    def __init__(self, route: Route, request: Any, max_redirects: int, via: Hashable) -> None:
+    def __init__(
+        self,
+        route: Route,
+        request: Any,
+        max_redirects: int,
+        via: Hashable,
+        noticed: set[_notices.Place] | None,
+    ) -> None:
         self.route = route
+        self.noticed = set[_notices.Place]() if noticed is None else noticed
         self.request = request
         self.max_redirects = max_redirects
         self.via = via
@@ -115,13 +132,16 @@ class _Exchange:
             yield from self._reach(outgoing)
         except Exception as error:
             self._hide_request(error)
-            facts["direct"] = self.direct
+            facts |= self._way()
             self._report(facts, started, mask)
             raise
         answer, in_one_piece = self._streamed(mask)
-        facts |= {"direct": self.direct, "buffered": in_one_piece}
+        facts |= {**self._way(), "buffered": in_one_piece}
         self._report(facts, started, mask)
         return answer if self.direct else inbound(answer, mask)
+
+    def _way(self) -> dict[str, Any]:
+        return {"direct": self.direct, "routed": "direct" if self.direct else "gateway"}
 
     def _report(self, facts: Mapping[str, Any], started: float, mask: errors.Mask) -> None:
         elapsed = perf_counter() - started
@@ -130,11 +150,19 @@ class _Exchange:
 
     def _elsewhere(self) -> Flow:
         """Send what a call addressed to another host: nothing of the gateway's goes there."""
+        method = self.request.method
+        facts = {"method": method, "path": self.path, "attempt": _counted(self.request)}
+        facts["routed"] = "elsewhere"
+        _notices.tell_of_bypass(self.noticed, self.home, method, self.path)
+        mask = mask_for(self.route, self.request)
+        started = perf_counter()
         try:
             yield from self._follow(uncovered(self.request))
         except Exception as error:
             self._hide_request(error)
+            self._report(facts, started, mask)
             raise
+        self._report(facts, started, mask)
         return self.response
 
     def _reach(self, outgoing: Any) -> Flow:
@@ -149,6 +177,7 @@ class _Exchange:
         if outage is None:
             return
         fallback.warn(outage, self.request.method, self.path)
+        _notices.warn_once(self.noticed, "direct", "AI Gateway is down: a request goes to Mistral")
         self.direct, self.response = True, None
         try:
             yield from self._answer(direct)

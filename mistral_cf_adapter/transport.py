@@ -25,6 +25,8 @@ else:
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ._notices import Place
+
 
 class _Shared:
     """The front of a pool: opens nothing until it is used, and closes nothing."""
@@ -86,6 +88,7 @@ class _Shell:
                 "it, or build the client with follow_redirects=False"
             )
             raise GatewayConfigError(msg)
+        self._noticed: set[Place] = set()
         self._via = inner.config if isinstance(inner, _Shared) else pool_key(inner)
         if not isinstance(inner, _Shared):  # which speaks HTTP/1.1
             redact_http2_logs()
@@ -135,7 +138,9 @@ class _Shell:
         follow = asked.pop("follow_redirects", None)
         hops = 0 if follow is False else self._max_redirects
         asked.update(self._asked)
-        return exchange(self.route, request, max_redirects=hops, via=self._via)
+        return exchange(
+            self.route, request, max_redirects=hops, via=self._via, noticed=self._noticed
+        )
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") or name == "inner":
