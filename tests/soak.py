@@ -2,15 +2,18 @@
 
 python tests/soak.py --minutes 10 [--seed N] [--round SECONDS]
 
-Threads, event loops and forked processes share one client while a server answers well, badly
-or not at all. Every request sent ends in the ledger; the exit status is 1 if one is lost, a
-call hangs, or a descriptor or a secret leaks.
+Threads, event loops and forked processes share one client while a server answers well, badly,
+with more than was asked, or not at all, and redirects to where no secret may go; some calls have
+ids that are meant to reach elsewhere, and a proxy in the environment listens. Every request sent
+ends in the ledger; the exit status is 1 if one is lost, a call hangs, or a descriptor or a secret
+leaks.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import gc
 import json
 import logging
@@ -27,26 +30,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fault_matrix import KEY, TOKEN
-from fault_scripts import (
-    CHUNKED,
-    DONE,
-    EVENTS,
-    JSON,
-    LAST,
-    PATH,
-    SSE,
-    chunked,
-    completion,
-    drips,
-    either,
-    envelope,
-    event,
-    head,
-    http,
-    says,
-    streams,
-)
+from fault_scripts import EVENTS, JSON, PATH, drips, either, envelope, http, says, streams
 from fault_server import FaultServer, Wire
+from soak_hostile import REDIRECTS, SURPLUS, is_first_hop, leaked, packets, proxy, redirect
 from soak_load import AGAIN, HANGS, LOAD, Ledger, Worker
 from test_connections import FAULTS
 
@@ -65,8 +51,16 @@ PLAYS = {
     "503": says(http(503, b'{"detail":"overloaded"}', JSON)),
     "429": says(http(429, envelope(2003), JSON, "Retry-After: 0")),
     "guardrail": says(http(424, envelope(2016), JSON)),
+    "503 and another response": says(http(503, b'{"detail":"overloaded"}', JSON) + SURPLUS),
+    "refusal and another response": says(http(401, envelope(2009), JSON) + SURPLUS),
 }
-WEIGHTS = {"well": 3 * len(PLAYS), "elsewhere": 1, **dict.fromkeys(PLAYS, 1)}
+HOSTILE = dict.fromkeys(REDIRECTS, 1)
+WEIGHTS = {
+    "well": 3 * (len(PLAYS) + len(HOSTILE)),
+    "well, and another response": len(PLAYS),
+    **HOSTILE,
+    **dict.fromkeys(PLAYS, 1),
+}
 
 
 class Stage:
@@ -81,6 +75,10 @@ class Stage:
 
     def play(self, wire, request) -> None:
         self.gateway.requests.clear()  # for as long as you like
+        if not is_first_hop(request):
+            self.watch("another account got a secret", leaked(request))
+            answer_well(wire, request)
+            return
         question = question_of(request)
         if question is None:
             wire.close()
@@ -89,16 +87,22 @@ class Stage:
         name = self.rng.choices([*WEIGHTS], [*WEIGHTS.values()])[0]
         if name == "well":
             answer_well(wire, request)
-        elif name == "elsewhere":
-            wire.send(http(307, b"", f"Location: {self.stranger.origin}/x"))
+        elif name == "well, and another response":
+            wire.send(b"".join([*packets(request, question), SURPLUS]))
+        elif name in REDIRECTS:
+            wire.send(redirect(name, self.gateway, self.stranger))
         else:
             PLAYS[name](wire, request)
 
     def play_stranger(self, wire, request) -> None:
         self.stranger.requests.clear()
         if TOKEN in request or KEY in request:
-            self.ledger.wrong("leaked secrets", "a stranger got one")
+            self.ledger.wrong("leaked secrets", f"a stranger got one at {request.path}")
         answer_well(wire, request)
+
+    def watch(self, what: str, found: str | None) -> None:
+        if found is not None:
+            self.ledger.wrong("leaked secrets", f"{what}: {found}")
 
 
 def question_of(request) -> str | None:
@@ -113,10 +117,8 @@ def answer_well(wire, request) -> None:
     question = question_of(request)
     if question is None:
         wire.close()
-    elif request.streamed:
-        wire.send(head(200, SSE, CHUNKED), *chunked(event(question), DONE), LAST)
     else:
-        wire.send(http(200, completion(question), JSON))
+        wire.send(*packets(request, question))
 
 
 class Eavesdropper(logging.Handler):
@@ -197,7 +199,7 @@ def soak(minutes: float, seed: int, seconds: float) -> Ledger:
     """Play rounds for as long as asked for, the first one to fill what is built once."""
     ledger = Ledger()
     ends = time.monotonic() + 60 * minutes
-    with watched(ledger):
+    with watched(ledger), proxy(functools.partial(ledger.wrong, "asked the proxy")):
         ledger.add(play_round(0, seed, seconds))
         before = descriptors()
         while time.monotonic() < ends and not ledger.counts["hung"]:

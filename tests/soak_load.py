@@ -17,8 +17,9 @@ from importlib import import_module
 
 from fault_matrix import KEY, TOKEN, leaks
 from fault_scripts import ANSWER
+from soak_hostile import IDS
 
-from mistral_cf_adapter import GatewayError
+from mistral_cf_adapter import GatewayConfigError, GatewayError
 from mistral_cf_adapter._sdk import ROOT, SDKError, httpx
 
 UTILS = import_module(f"{ROOT}.utils")
@@ -27,8 +28,11 @@ HANGS = 30.0
 TYPED = (GatewayError, SDKError.__base__, httpx.HTTPError)
 TYPED_BY_SDK_1 = "ValidationError"
 """Pydantic's own, where it cannot read an event."""
-ENDS = ("answered", "typed errors", "left early", "cancelled")
-ZERO = ("lost", "hung", "wrong", "sent twice", "unraisable", "leaked descriptors", "leaked secrets")
+ENDS = ("answered", "typed errors", "left early", "cancelled", "refused")
+ZERO = (
+    *("lost", "hung", "wrong", "sent twice", "unraisable"),
+    *("leaked descriptors", "leaked secrets", "asked the proxy"),
+)
 AGAIN = "may be asked again"
 
 
@@ -97,7 +101,41 @@ class Worker:
         if leaks(error) or (isinstance(error, GatewayError) and _in_pickle(error)):
             self.ledger.wrong("leaked secrets", type(error).__name__)
 
+    def hostile_id(self) -> str | None:
+        """Return an id that is to be refused, now and then."""
+        if self.rng.random() > 0.05:
+            return None
+        self.ledger.counts["sent"] += 1
+        return self.rng.choice(IDS)
+
+    def refused(self, identity: str, error: Exception | None) -> None:
+        if isinstance(error, GatewayConfigError):
+            self.ledger.counts["refused"] += 1
+        else:
+            self.ledger.wrong("wrong", f"{identity!r} as an id: {error!r}")
+
+    def retrieve(self, identity: str) -> None:
+        try:
+            self.client.files.retrieve(file_id=identity)
+        except Exception as error:
+            self.refused(identity, error)
+        else:
+            self.refused(identity, None)
+
+    async def retrieve_async(self, identity: str) -> None:
+        try:
+            await self.client.files.retrieve_async(file_id=identity)
+        except asyncio.CancelledError:
+            self.ledger.counts["cancelled"] += 1
+        except Exception as error:
+            self.refused(identity, error)
+        else:
+            self.refused(identity, None)
+
     def call(self) -> None:
+        if (identity := self.hostile_id()) is not None:
+            self.retrieve(identity)
+            return
         ask, begun = self.question(), time.monotonic()
         try:
             if self.rng.random() < 0.5:
@@ -120,6 +158,9 @@ class Worker:
         self.ended(ask, text, left=leave)
 
     async def call_async(self) -> None:
+        if (identity := self.hostile_id()) is not None:
+            await self.retrieve_async(identity)
+            return
         ask = self.question()
         try:
             if self.rng.random() < 0.5:
