@@ -2,7 +2,11 @@
 
 import importlib
 import importlib.metadata
+import inspect
+import logging
+import re
 import sys
+from collections.abc import Iterator
 from functools import cache
 from types import CodeType, FrameType, ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -10,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 from .options import GatewayConfigError
 
 SUPPORTED = "mistralai 1.9.11 and newer, 2.x and 3.x"
+NEWEST_TRIED = {1: "1.12.4", 2: "2.10.1", 3: "3.7.0"}
+"""The newest release of each major version that the tests were run with."""
 MISTRAL_URL = "https://api.mistral.ai"
 
 if TYPE_CHECKING:
@@ -18,9 +24,16 @@ if TYPE_CHECKING:
     from ._typed import Mistral, SDKConfiguration, SDKError, Security
 
 
+logger = logging.getLogger("mistral_cf_adapter")
+
+
 def version() -> str:
     """Return the installed release of mistralai."""
-    return importlib.metadata.version("mistralai")
+    for name in ("mistralai.client._version", "mistralai._version"):
+        found = getattr(sys.modules.get(name), "__version__", None)
+        if isinstance(found, str):
+            return found
+    return importlib.metadata.version("mistralai")  # reads a file: slower
 
 
 def moved(seam: str) -> GatewayConfigError:
@@ -85,17 +98,71 @@ def _library_of_class(kind: type) -> ModuleType:
     return sys.modules[name]
 
 
+@cache
 def check_seams() -> None:
     """Raise unless the installed SDK has every place the adapter holds on to.
+
+    To be called before an SDK object is built. What is fine is looked at once, and only then it
+    is said, once, that the release is untried.
 
     Raises:
         GatewayConfigError: the SDK has changed; the message names what is missing.
     """
+    missing = next(_missing_seams(), None)
+    if missing is not None:
+        raise moved(missing)
+    note = untried()
+    if note is not None:
+        # A new minor release comes every week or two, and works as a rule.
+        known_major = _numbers(version())[0] in NEWEST_TRIED
+        logger.log(logging.INFO if known_major else logging.WARNING, "%s", note)
+
+
+def _missing_seams() -> Iterator[str]:
     held = {*getattr(SDKConfiguration, "__dataclass_fields__", ()), *vars(SDKConfiguration)}
-    for name in ("client", "async_client", "server_url", "security", "get_server_details"):
-        if name not in held:
-            seam = f"SDKConfiguration.{name}"
-            raise moved(seam)
+    fields = ("client", "async_client", "server_url", "server", "security", "get_server_details")
+    yield from (f"SDKConfiguration.{name}" for name in fields if name not in held)
+    # GatewayError hands its arguments to the class above SDKError.
+    above: Any = SDKError.__mro__[1]
+    for owner, names in (
+        (Mistral, ("api_key", "server", "server_url", "client", "async_client")),
+        (above, ("message", "raw_response", "body")),
+    ):
+        yield from (f"{owner.__name__}({name}=)" for name in _refused(owner, names))
+    try:
+        servers()
+    except Exception:  # noqa: BLE001 - whatever it is, the addresses cannot be had
+        yield "SDKConfiguration.get_server_details() of a server's name"
+
+
+def _refused(owner: Any, names: tuple[str, ...]) -> list[str]:
+    """Return the arguments that a class does not take by name."""
+    parameters = inspect.signature(owner.__init__).parameters
+    if any(one.kind is one.VAR_KEYWORD for one in parameters.values()):  # another's wrapper
+        return []
+    return [name for name in names if name not in parameters]
+
+
+def untried() -> str | None:
+    """Return a sentence if the installed SDK is newer than what the tests were run with."""
+    installed = version()
+    numbers = _numbers(installed)
+    if not numbers:
+        return None
+    newest = NEWEST_TRIED.get(numbers[0], max(NEWEST_TRIED.values(), key=_numbers))
+    if numbers <= _numbers(newest):
+        return None
+    return (
+        f"mistralai {installed} is newer than the newest release this mistral_cf_adapter was "
+        f"tested with, {newest}. It is used all the same: what has moved in it is an error before "
+        "anything is sent, and speed-ups whose place has changed step aside"
+    )
+
+
+def _numbers(release: str) -> tuple[int, ...]:
+    """Return the numbers that a release starts with: 3.8.0rc1 is (3, 8, 0)."""
+    found = re.match(r"\d+(?:\.\d+)*", release)
+    return tuple(map(int, found[0].split("."))) if found else ()
 
 
 _templates: dict[CodeType, str] = {}
@@ -140,6 +207,7 @@ def servers() -> dict[str, str]:
 
 __all__ = [
     "MISTRAL_URL",
+    "NEWEST_TRIED",
     "ROOT",
     "SUPPORTED",
     "Mistral",
@@ -151,5 +219,6 @@ __all__ = [
     "moved",
     "path_template",
     "servers",
+    "untried",
     "version",
 ]

@@ -19,7 +19,7 @@ from weakref import WeakValueDictionary, ref
 from . import calls, spans
 from ._keys import NO_KEY, KeyForSDK
 from ._locks import fork_safe_lock
-from ._sdk import MISTRAL_URL, check_seams
+from ._sdk import MISTRAL_URL, moved
 from .options import GatewayConfigError
 from .routing import NOT_PICKLED, Route, route_of
 from .settings import GatewaySettings
@@ -166,7 +166,6 @@ def attach(sdk: Any, settings: GatewaySettings, route: Route) -> Attachment:
     Raises:
         GatewayConfigError: this SDK is not one the adapter knows.
     """
-    check_seams()
     with _lock:
         state = _state_of(sdk)
         attachment = Attachment(settings, route)
@@ -190,7 +189,11 @@ def _get_state(configuration: Any) -> _State | None:
 
 def _state_of(sdk: Any) -> _State:
     """Return what is attached to an SDK object; a new state, not kept, if that is nothing."""
-    configuration = sdk.sdk_configuration
+    try:
+        configuration = sdk.sdk_configuration
+    except AttributeError:
+        seam = f"{type(sdk).__name__}().sdk_configuration"
+        raise moved(seam) from None
     return _get_state(configuration) or _State(configuration)
 
 

@@ -6,7 +6,7 @@ from types import NoneType
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack, cast
 
 from . import speedups
-from ._sdk import Mistral
+from ._sdk import Mistral, check_seams
 from ._secrets import Secret
 from .attachment import attach
 from .certificates import read_certificate_state
@@ -72,6 +72,7 @@ def make_client(
     # A traceback may show what a frame holds: texts are hidden until the SDK gets them, as one
     # under a wrong name may be a secret too.
     keywords = _hide_texts(mistral_kwargs)
+    check_seams()
     kind = type(settings)
     settings = settings if isinstance(settings, GatewaySettings) else None
     _check_arguments(kind, keywords)

@@ -118,7 +118,7 @@ def _examine(report: Report, settings: GatewaySettings, *, offline: bool, timeou
         "provider": settings.provider_url,
         "compat": settings.compat_url,
     }
-    from mistral_cf_adapter._sdk import check_seams, httpx
+    from mistral_cf_adapter._sdk import check_seams, httpx, untried
 
     from .diagnosis import missing_key, proxy_for
 
@@ -127,6 +127,8 @@ def _examine(report: Report, settings: GatewaySettings, *, offline: bool, timeou
     report.patch = _patched(settings)
     report.proxy = proxy_for(settings.root_url)
     report.notes += [*_about_credentials(settings), *_about_proxy(settings)]
+    if (note := untried()) is not None:
+        report.notes.append(f"{note}.")
     report.problem = missing_key(settings)
     if report.problem is None and not offline:
         _call(report, settings, timeout)
