@@ -9,7 +9,7 @@ import warnings
 import pytest
 from recording import KEY, Reply
 
-from mistral_cf_adapter import GatewayConfigError, attachment, make_client, patch
+from mistral_cf_adapter import GatewayConfigError, attachment, capture, make_client, patch
 from mistral_cf_adapter._sdk import Mistral, version
 
 pytest.importorskip("websockets")
@@ -118,6 +118,14 @@ def test_direct_connections_carry_the_environments_key(mistral, make_settings, m
     assert mistral.last.header("authorization") == f"Bearer {KEY}"
 
 
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.filterwarnings("ignore:.*connects to Mistral directly")
+def test_direct_connections_are_captured(mistral, direct, way):
+    with capture() as calls:
+        connect(way, direct)
+    assert {(call.routed, call.status_code) for call in calls} == {("elsewhere", None)}
+
+
 def test_other_operations_of_a_direct_client_go_through_the_gateway(gateway, mistral, direct, mode):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -142,7 +150,9 @@ def test_a_patched_client_connects_to_the_server_it_had(
     mistral, make_settings, monkeypatch, way, url
 ):
     seen = []
-    monkeypatch.setattr(attachment, "_mistral_server", lambda state: seen.append(state.server_url))
+    monkeypatch.setattr(
+        attachment, "_mistral_server", lambda configuration, state: seen.append(state.server_url)
+    )
     with Mistral(api_key=KEY, server_url=url) as client:
         handle = patch(client, settings=make_settings(unsupported="direct"))
         with handle, pytest.warns(UserWarning, match="directly"):
@@ -164,7 +174,9 @@ def test_a_direct_connection_stays_in_the_clients_region(make_settings, given):
     )
     with Mistral(api_key=KEY, **given) as client, patch(client, settings=settings):
         state = vars(client.sdk_configuration)[attachment._STATE]
-        server = attachment._server_for_own_connections("mistralai.extra.realtime", state)
+        server = attachment._server_for_own_connections(
+            "mistralai.extra.realtime", client.sdk_configuration, state
+        )
     assert server == "https://api.eu.mistral.ai"
 
 
