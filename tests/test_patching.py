@@ -660,8 +660,9 @@ def test_an_sdk_whose_seams_have_moved_is_refused_with_those_that_work(
     settings, monkeypatch, call, seam
 ):
     class Moved:
-        client = async_client = server_url = security = get_server_details = None
+        client = async_client = server_url = server = security = get_server_details = None
 
+    _sdk.check_seams.cache_clear()
     delattr_from = {name: value for name, value in vars(Moved).items() if name != seam}
     monkeypatch.setattr(_sdk, "SDKConfiguration", type("SDKConfiguration", (), delattr_from))
     with pytest.raises(GatewayConfigError, match=rf"SDKConfiguration\.{seam}.*1\.9\.11"):
