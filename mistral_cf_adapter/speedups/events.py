@@ -13,13 +13,32 @@ from .seams import Found
 
 _LINE_BREAK = re.compile(r"\r?\n|\r")
 _DATA = "data: "
+_WITHOUT_DATA_REQUIRED = "646917c3d49ac0b0"  # 2.0.0 to 2.0.2, and 2.0.4
 
 Parsed = tuple[Any, bool, str | None]
 
 
 def parse_event(found: Found) -> Callable[..., Parsed]:
-    """Return the replacement for `eventstreaming._parse_event` of mistralai 2.1 and later."""
-    sdk = found.module
+    """Return the replacement for `eventstreaming._parse_event` of mistralai 2.0 and later."""
+    newer = _parser(found.module)
+    if found.digests["_parse_event"] != _WITHOUT_DATA_REQUIRED:
+        return newer
+
+    def _parse_event(
+        *,
+        raw: bytearray,
+        decoder: Callable[[str], Any],
+        sentinel: str | None = None,
+        event_id: str | None = None,
+    ) -> Parsed:
+        return newer(
+            raw=raw, decoder=decoder, sentinel=sentinel, event_id=event_id, data_required=False
+        )
+
+    return _parse_event
+
+
+def _parser(sdk: Any) -> Callable[..., Parsed]:
 
     def _parse_event(
         *,

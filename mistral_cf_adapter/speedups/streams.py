@@ -1,7 +1,8 @@
 """The generators that cut a stream into events, with a search in place of a loop over bytes.
 
 They differ in what they do at the end: 1.x reads on after the sentinel and closes nothing, 2.1
-closes at the sentinel, 2.10 closes in any case.
+closes at the sentinel, 2.10 closes in any case. 2.0.0 to 2.0.2 and 2.0.4 are as 2.1, but for
+events without data, of which they know nothing.
 """
 
 import functools
@@ -11,17 +12,19 @@ from typing import Any, Literal
 from .boundaries import any_blank_line, blocks, same_blank_line
 from .seams import Found
 
-Generation = Literal["1.x", "2.1", "2.10"]
+Generation = Literal["1.x", "2.0", "2.1", "2.10"]
 Decoder = Callable[[str], Any]
 Names = dict[str, Any]
 
 GENERATIONS: dict[str, Generation] = {
     "8c6d8edb153da122": "1.x",
+    "01520ed16e1b6e8f": "2.0",
     "9f893127db3b7001": "2.1",
     "314b8ab7ec01787d": "2.10",
 }
 GENERATIONS_ASYNC: dict[str, Generation] = {
     "316903955ded04ae": "1.x",
+    "de0c51ef11964774": "2.0",
     "77ce8ddc88cfcd54": "2.1",
     "bd92df881f7489bf": "2.10",
 }
@@ -34,6 +37,8 @@ def stream_events(found: Found) -> Callable[..., Generator[Any, None, None]]:
     generation = GENERATIONS[found.digests["stream_events"]]
     if generation == "1.x":
         return _sync_1(vars(found.module))
+    if generation == "2.0":
+        return _sync_2_0(vars(found.module))
     return _sync_2(vars(found.module), always_close=generation == "2.10")
 
 
@@ -42,6 +47,8 @@ def stream_events_async(found: Found) -> Callable[..., AsyncGenerator[Any, None]
     generation = GENERATIONS_ASYNC[found.digests["stream_events_async"]]
     if generation == "1.x":
         return _async_1(vars(found.module))
+    if generation == "2.0":
+        return _async_2_0(vars(found.module))
     return _async_2(vars(found.module), always_close=generation == "2.10")
 
 
@@ -111,6 +118,35 @@ def _async_2(names: Names, *, always_close: bool) -> Callable[..., AsyncGenerato
                 await response.aclose()
 
     return stream_events_async
+
+
+def _sync_2_0(names: Names) -> Callable[..., Generator[Any, None, None]]:
+    newer = _sync_2({"_parse_event": _without_data_required(names)}, always_close=False)
+
+    def stream_events(
+        response: Any, decoder: Decoder, sentinel: str | None = None
+    ) -> Generator[Any, None, None]:
+        yield from newer(response, decoder, sentinel)
+
+    return stream_events
+
+
+def _async_2_0(names: Names) -> Callable[..., AsyncGenerator[Any, None]]:
+    newer = _async_2({"_parse_event": _without_data_required(names)}, always_close=False)
+
+    def stream_events_async(
+        response: Any, decoder: Decoder, sentinel: str | None = None
+    ) -> AsyncGenerator[Any, None]:
+        return newer(response, decoder, sentinel)
+
+    return stream_events_async
+
+
+def _without_data_required(names: Names) -> Callable[..., Any]:
+    def parse(*, data_required: bool, **arguments: Any) -> Any:  # noqa: ARG001
+        return names["_parse_event"](**arguments)
+
+    return parse
 
 
 def _sync_1(names: Names) -> Callable[..., Generator[Any, None, None]]:

@@ -37,7 +37,9 @@ _HOOKS_2 = {
     "_hooks.sdkhooks:SDKHooks.after_success": frozenset({"656a5a4ee66582f5"}),
     "_hooks.sdkhooks:SDKHooks.after_error": frozenset({"1e42ec347badeb3e"}),
     "_hooks.custom_user_agent:CustomUserAgentHook.before_request": frozenset({"ea2fbf0db6e51178"}),
-    "_hooks.traceparent:TraceparentInjectionHook.before_request": frozenset({"3f5c16cfbec43e21"}),
+    "_hooks.traceparent:TraceparentInjectionHook.before_request": frozenset(
+        {"3f5c16cfbec43e21", "bf5b90776e7a4613", "c9016f7f2897e530"}
+    ),
     "_hooks.tracing:TracingHook.before_request": frozenset({"231782088b352c26"}),
     "_hooks.tracing:TracingHook.after_success": frozenset({"4c78d9bbf1df9d12"}),
     "_hooks.tracing:TracingHook.after_error": frozenset({"9dd0f55dcfcbc578"}),
@@ -57,7 +59,9 @@ _HOOKS_2 = {
         {"80da47fc6462282b"}
     ),
     ".extra.observability.telemetry:configure_telemetry_for_hook": frozenset({"6955710b93f3823e"}),
-    ".extra.observability.otel:get_traced_request_and_span": frozenset({"6d514fd7fa5fce61"}),
+    ".extra.observability.otel:get_traced_request_and_span": frozenset(
+        {"6d514fd7fa5fce61", "3dc4a91637d6a403"}
+    ),
     ".extra.observability.otel:get_traced_response": frozenset({"d41c6ac2642fe4c7"}),
     ".extra.observability.otel:get_response_and_error": frozenset({"d413cf272895e041"}),
 }
@@ -119,7 +123,7 @@ SEAMS = (
         sources=(
             {
                 "stream_events": frozenset(
-                    {"8c6d8edb153da122", "9f893127db3b7001", "314b8ab7ec01787d"}
+                    {"8c6d8edb153da122", "01520ed16e1b6e8f", "9f893127db3b7001", "314b8ab7ec01787d"}
                 ),
                 "_peek_sequence": frozenset({"10fa052f3e7ac2f1"}),
             },
@@ -133,7 +137,7 @@ SEAMS = (
         sources=(
             {
                 "stream_events_async": frozenset(
-                    {"316903955ded04ae", "77ce8ddc88cfcd54", "bd92df881f7489bf"}
+                    {"316903955ded04ae", "de0c51ef11964774", "77ce8ddc88cfcd54", "bd92df881f7489bf"}
                 ),
                 "_peek_sequence": frozenset({"10fa052f3e7ac2f1"}),
             },
@@ -144,7 +148,13 @@ SEAMS = (
         module="utils.eventstreaming",
         attribute="_parse_event",
         build=parse_event,
-        sources=({"_parse_event": frozenset({"9c9a5ca2c7acad3b", "01c867f8656f159b"})},),
+        sources=(
+            {
+                "_parse_event": frozenset(
+                    {"646917c3d49ac0b0", "9c9a5ca2c7acad3b", "01c867f8656f159b"}
+                )
+            },
+        ),
     ),
     Seam(
         name="copies of Unset",
