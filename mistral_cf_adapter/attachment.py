@@ -43,7 +43,7 @@ _lock = fork_safe_lock()
 class Attachment:
     """One route on one SDK configuration and its copies; `detach()` takes it back, in any order."""
 
-    __slots__ = ("_configurations", "direct_url", "key", "route", "settings")
+    __slots__ = ("__weakref__", "_configurations", "direct_url", "key", "route", "settings")
 
     def __init__(self, settings: GatewaySettings, route: Route) -> None:
         # Weak: a configuration has its attachments, and a cycle would keep it for a collection.
@@ -174,6 +174,11 @@ def attach(sdk: Any, settings: GatewaySettings, route: Route) -> Attachment:
         state.choose()
         state.apply(sdk.sdk_configuration)
     return attachment
+
+
+def attachments_of(sdk: Any) -> list[Attachment]:
+    """Return the routes on an SDK object, the last one in force."""
+    return _state_of(sdk).attachments
 
 
 def original_server(sdk: Any) -> str:

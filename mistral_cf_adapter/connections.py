@@ -24,35 +24,35 @@ class _Lent:
 
     def __init__(self, inner: Any, pool: Any, connection: Connection, network_stream: Any) -> None:
         self._inner = inner
-        self._pool = pool
-        self._held = [connection]
+        self._held = [(pool, connection)]  # together, as a closed body keeps neither
         self._network_stream = network_stream
         # Weak: who drops the iterator ends it, and with it the use of the connection.
         self._chunks: Any = None
         self._read = False
 
-    def _take_connection(self) -> Connection | None:
-        """Return the connection once, `None` if it is given back, or being so by another thread."""
+    def _take(self) -> tuple[Any, Any]:
+        """Return pool and connection once; `None` for both if another thread was quicker."""
         try:
             return self._held.pop()
         except IndexError:
-            return None
+            return None, None
 
-    def _take_unread(self) -> Connection | None:
-        """Return the connection with the rest of the response, `None` if there is no rest."""
+    def _take_unread(self) -> tuple[Any, Any]:
+        """Return them with the rest of the response, `None` for both if there is no rest."""
         chunks = None if self._chunks is None else self._chunks()
         if chunks is None or self._read or is_being_read(chunks):
-            return None
-        connection = self._take_connection()
-        if connection is not None:
+            return None, None
+        pool, connection = self._take()
+        if pool is not None:
             self._chunks = None
             connection.unread = Unread(chunks, self._inner, self._network_stream)
-        return connection
+        return pool, connection
 
     def __del__(self) -> None:
         """Give it back where nobody has begun to read, so that no generator ends."""
         with suppress(Exception):
-            self._pool.abandon(self._held.pop())
+            pool, connection = self._held.pop()
+            pool.abandon(connection)
 
 
 class _SyncLent(_Lent, httpx.SyncByteStream):
@@ -69,22 +69,22 @@ class _SyncLent(_Lent, httpx.SyncByteStream):
         self._read = True
 
     def close(self) -> None:
-        connection = self._take_connection()
-        if connection is None:
+        pool, connection = self._take()
+        if pool is None:
             return
         usable = False
         try:
             self._inner.close()
             usable = self._read
         finally:
-            self._pool.give(connection, usable=usable)
+            pool.give(connection, usable=usable)
 
     def close_unread(self) -> bool:
         """Give the connection back with a rest to read; return whether there is one."""
-        connection = self._take_unread()
-        if connection is not None:
-            self._pool.give(connection, usable=True)
-        return connection is not None
+        pool, connection = self._take_unread()
+        if pool is not None:
+            pool.give(connection, usable=True)
+        return pool is not None
 
 
 class _AsyncLent(_Lent, httpx.AsyncByteStream):
@@ -102,22 +102,22 @@ class _AsyncLent(_Lent, httpx.AsyncByteStream):
         self._read = True
 
     async def aclose(self) -> None:
-        connection = self._take_connection()
-        if connection is None:
+        pool, connection = self._take()
+        if pool is None:
             return
         usable = False
         try:
             await self._inner.aclose()
             usable = self._read
         finally:
-            await self._pool.give(connection, usable=usable)
+            await pool.give(connection, usable=usable)
 
     async def aclose_unread(self) -> bool:
         """Give the connection back with a rest to read; return whether there is one."""
-        connection = self._take_unread()
-        if connection is not None:
-            await self._pool.give(connection, usable=True)
-        return connection is not None
+        pool, connection = self._take_unread()
+        if pool is not None:
+            await pool.give(connection, usable=True)
+        return pool is not None
 
 
 class Pool:

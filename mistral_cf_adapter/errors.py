@@ -29,6 +29,7 @@ public reports; the documentation has no full table of them.
 import json
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from copy import copy
 from dataclasses import dataclass
 from typing import Any, cast
@@ -267,6 +268,8 @@ def _drop_credentials(response: Any) -> None:
     if request is not None:
         response.request = _without_credentials(request)
     if hasattr(response, "_content"):  # what it was read from has the request that was sent
+        with suppress(RuntimeError):  # httpx2 asks the stream
+            response.elapsed = response.elapsed
         response.stream = library_of(response).ByteStream(b"")
 
 

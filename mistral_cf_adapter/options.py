@@ -314,7 +314,10 @@ def _checked(options: dict[str, Any]) -> dict[str, Any]:
     model = _validated(options)
     if isinstance(model, GatewayConfigError):
         options.clear()  # a traceback may show what a frame holds
-        raise model
+        try:
+            raise model
+        finally:
+            del model  # an error and a frame that holds it would form a cycle
     return {name: getattr(model, name) for name in model.model_fields_set}
 
 

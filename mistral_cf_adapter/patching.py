@@ -8,13 +8,13 @@ import warnings
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
-from weakref import ref
+from weakref import WeakSet
 
 from . import speedups
 from ._locks import fork_safe_lock
 from ._sdk import Mistral, check_seams, servers
 from ._secrets import mask_url
-from .attachment import Attachment, attach, original_server
+from .attachment import Attachment, attach, attachments_of, original_server
 from .client import give_clients
 from .options import GatewayConfigError
 from .routing import MISTRAL_HOST, route_of
@@ -35,8 +35,8 @@ class Patch:
 
     def __init__(self, settings: GatewaySettings) -> None:
         self.settings = settings
-        # By identity, as a subclass of Mistral need not be hashable.
-        self._attachments: dict[int, tuple[ref[Any], Attachment]] = {}
+        # Weak: a client's configuration has its attachments, and they go with it.
+        self._attachments: WeakSet[Attachment] = WeakSet()
         self._speedups = speedups.install() if settings.speedups else None
         self._warned: set[str] = set()
 
@@ -45,7 +45,7 @@ class Patch:
         with _lock:
             if self in _in_force:
                 _in_force.remove(self)
-            for _, attachment in list(self._attachments.values()):
+            for attachment in list(self._attachments):
                 attachment.detach()
             self._attachments.clear()
             if self._speedups is not None:
@@ -56,16 +56,13 @@ class Patch:
     def redirect(self, sdk: Any) -> bool:
         """Redirect one SDK object if it points at Mistral; tell whether this patch has it now."""
         with _lock:
-            known = id(sdk)
-            if known in self._attachments:
+            if not self._attachments.isdisjoint(attachments_of(sdk)):
                 return True
             provider = self.provider_for(original_server(sdk))
             if provider is None:
                 return False
             route = route_of(self.settings, provider)
-            attachment = attach(sdk, self.settings, route)
-            gone = ref(sdk, lambda _: self._attachments.pop(known, None))
-            self._attachments[known] = gone, attachment
+            self._attachments.add(attach(sdk, self.settings, route))
             return True
 
     def provider_for(self, server: str) -> str | None:
@@ -137,7 +134,10 @@ def patch(client: Mistral | None = None, /, settings: GatewaySettings | None = N
     problem = _problem_with_arguments(client, settings)
     if problem is not None:
         del client, settings  # a traceback may show what a frame holds
-        raise problem
+        try:
+            raise problem
+        finally:
+            del problem  # an error and a frame that holds it would form a cycle
     made = Patch(settings if settings is not None else from_environment())
     try:
         if client is not None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from time import time
 from typing import Any, NoReturn, cast
+from weakref import ref
 
 from . import _paths, errors, spans
 from ._keys import Key, key_reader
@@ -464,14 +465,29 @@ def inbound(response: Any, mask: errors.Mask = str) -> Any:
     if response.status_code < 400:
         return response
     error = errors.from_response(response, mask)
+    if error is not None and error.retryable:
+        response.iter_text = response.aiter_text = _raising(ref(response), response.headers, mask)
     _drop_long_wait(response)
-    if error is None:
+    if error is None or error.retryable:
         return response
-    if not error.retryable:
+    try:
         raise error
+    finally:
+        del error  # an error and a frame that holds it would form a cycle
+
+
+def _raising(
+    response: Callable[[], Any], headers: Any, mask: errors.Mask
+) -> Callable[..., NoReturn]:
+    """Return what raises a response's error; it does not hold the error, which has the response."""
 
     def raise_now(*_: object) -> NoReturn:
-        raise error
+        raise _with_headers(errors.from_response(response(), mask), headers)
 
-    response.iter_text = response.aiter_text = raise_now
-    return response
+    return raise_now
+
+
+def _with_headers(error: Any, headers: Any) -> Any:
+    """Return an error that tells all headers, also those that its response no longer has."""
+    object.__setattr__(error, "headers", headers)
+    return error

@@ -188,7 +188,10 @@ class GatewaySettings(GatewayOptions, BaseSettings):
         # raised here, where there is no plain secret, and outside of any `except`.
         problem = _prepare(values, type(self)) or self._load(values) or self._contradiction(values)
         if problem is not None:
-            raise problem
+            try:
+                raise problem
+            finally:
+                del problem  # an error and a frame that holds it would form a cycle
         vars(self)["_key_follows_environment"] = _follows_environment(self, values)
 
     def _load(self, values: dict[str, Any]) -> Exception | None:

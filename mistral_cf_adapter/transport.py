@@ -106,7 +106,10 @@ class _Shell:
             except Exception as error:  # noqa: BLE001 - raised again below
                 problem = error.with_traceback(None)
         del args, kwargs, url  # a traceback may show what a frame holds
-        raise problem
+        try:
+            raise problem
+        finally:
+            del problem  # an error and a frame that holds it would form a cycle
 
     def _sender(self) -> Any:
         """Return the inner client, or a copy of it where its own transport is unsafe."""
