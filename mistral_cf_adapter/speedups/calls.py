@@ -15,12 +15,13 @@ def match_content_type(found: Found) -> Callable[[str, str], bool]:
     """Return the replacement for `values.match_content_type`, which parses a mail header."""
     original: Callable[[str, str], bool] = found.original
     remembered = functools.lru_cache(maxsize=_LIMIT)(original)
+    is_untouched = found.watch()
 
     def match_content_type(content_type: str, pattern: str) -> bool:
+        if len(content_type) > _LIMIT or not is_untouched():
+            return original(content_type, pattern)
         if pattern in {content_type, "*", "*/*"}:
             return True
-        if len(content_type) > _LIMIT:
-            return original(content_type, pattern)
         return remembered(content_type, pattern)
 
     return match_content_type
@@ -35,10 +36,11 @@ def get_body_content(found: Found) -> Callable[[Any], str]:
     original: Callable[[Any], str] = found.original
     logger = importlib.import_module(".utils.logger", found.module.__package__)
     silent: type = vars(logger)["NoOpLogger"]
+    is_untouched = found.watch()
 
     def get_body_content(req: Any) -> str:
         caller = sys._getframe(1)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
-        if type(caller.f_locals.get("logger")) is silent:
+        if type(caller.f_locals.get("logger")) is silent and is_untouched():
             return ""
         return original(req)
 

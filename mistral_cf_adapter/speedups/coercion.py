@@ -12,6 +12,7 @@ from typing import Any
 import typing_extensions
 
 from .kept import Kept, fingerprint
+from .originals import always
 from .seams import Found
 
 _SCALARS = frozenset({str, int, float, bool, bytes, NoneType})
@@ -26,15 +27,21 @@ Plan = Coerce | None
 
 def coerce_iterables_for_type(found: Found) -> "Coercion":
     """Return the replacement for `serializers._coerce_iterables_for_type`."""
-    return Coercion(found.module, found.original)
+    return Coercion(found.module, found.original, found.watch())
 
 
 class Coercion:
     """Stands in for `_coerce_iterables_for_type`; the SDK's own predicates sort the types."""
 
-    def __init__(self, sdk: ModuleType, original: Callable[[Any, Any], Any]) -> None:
+    def __init__(
+        self,
+        sdk: ModuleType,
+        original: Callable[[Any, Any], Any],
+        is_untouched: Callable[[], bool] = always,
+    ) -> None:
         self._sdk = vars(sdk)
         self._original = original
+        self._is_untouched = is_untouched
         self._kept: Kept[tuple[Plan]] = Kept()
         self._model: type = sdk.BaseModel
 
@@ -43,6 +50,9 @@ class Coercion:
 
     def __call__(self, data: Any, typ: Any) -> Any:
         """Return the value with lists in place of other iterables where the type has lists."""
+        return self._coerce(data, typ) if self._is_untouched() else self._original(data, typ)
+
+    def _coerce(self, data: Any, typ: Any) -> Any:
         if self._is_left_alone(data):
             return data
         plan = self._plan(typ)
@@ -90,7 +100,7 @@ class Coercion:
         def coerce(data: Any) -> Any:
             if isinstance(data, _NO_LISTS) or not isinstance(data, _ITERABLE):
                 return data
-            return [self(part, item) for part in data]
+            return [self._coerce(part, item) for part in data]
 
         return coerce
 
@@ -98,7 +108,7 @@ class Coercion:
         def coerce(data: Any) -> Any:
             if not isinstance(data, _MAPPING):
                 return data
-            return {key: self(part, value) for key, part in data.items()}
+            return {key: self._coerce(part, value) for key, part in data.items()}
 
         return coerce
 

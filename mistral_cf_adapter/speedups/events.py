@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from .originals import stepping_aside
 from .seams import Found
 
 _LINE_BREAK = re.compile(r"\r?\n|\r")
@@ -22,7 +23,7 @@ def parse_event(found: Found) -> Callable[..., Parsed]:
     """Return the replacement for `eventstreaming._parse_event` of mistralai 2.0 and later."""
     newer = _parser(found.module)
     if found.digests["_parse_event"] != _WITHOUT_DATA_REQUIRED:
-        return newer
+        return stepping_aside(found.watch(), found.original, newer)
 
     def _parse_event(
         *,
@@ -35,7 +36,7 @@ def parse_event(found: Found) -> Callable[..., Parsed]:
             raw=raw, decoder=decoder, sentinel=sentinel, event_id=event_id, data_required=False
         )
 
-    return _parse_event
+    return stepping_aside(found.watch(), found.original, _parse_event)
 
 
 def _parser(sdk: Any) -> Callable[..., Parsed]:

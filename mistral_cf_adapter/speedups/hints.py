@@ -9,6 +9,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
+from .originals import always
 from .seams import ChangedError, Found
 
 
@@ -17,14 +18,19 @@ def cached_type_hints(found: Found) -> "HintCache":
     if found.original is not typing.get_type_hints:
         msg = f"{found.module.__name__}.get_type_hints is not typing's"
         raise ChangedError(msg)
-    return HintCache(typing.get_type_hints)
+    return HintCache(typing.get_type_hints, found.watch(typing.get_type_hints))
 
 
 class HintCache:
     """Stands in for `get_type_hints` in one module; callers get a dictionary of their own."""
 
-    def __init__(self, get_type_hints: Callable[[Any], dict[str, Any]]) -> None:
+    def __init__(
+        self,
+        get_type_hints: Callable[[Any], dict[str, Any]],
+        is_untouched: Callable[[], bool] = always,
+    ) -> None:
         self._resolve = get_type_hints
+        self._is_untouched = is_untouched
         self._hints: weakref.WeakKeyDictionary[Any, dict[str, Any]] = weakref.WeakKeyDictionary()
 
     def __len__(self) -> int:
@@ -32,6 +38,8 @@ class HintCache:
 
     def __call__(self, cls: type) -> dict[str, Any]:
         """Return the type hints of a class."""
+        if not self._is_untouched():
+            return self._resolve(cls)
         hints = self._hints.get(cls)
         if hints is None:
             hints = self._hints[cls] = self._resolve(cls)

@@ -35,6 +35,7 @@ def run_sync_in_thread(found: Found) -> Callable[..., Awaitable[Any]]:
         raise ChangedError(msg)
     runner: Any = import_module(f"{package}._hooks.sdkhooks").SDKHooks
     stages: dict[Any, str] = {vars(runner)[stage]: stage for stage in _STAGES}
+    is_untouched = found.watch()
     known = dict(_known(f"{package}._hooks", found.digests))
 
     def is_idle(hook: object, context: Any, what: Any) -> bool:
@@ -48,7 +49,7 @@ def run_sync_in_thread(found: Found) -> Callable[..., Awaitable[Any]]:
 
     async def run_sync_in_thread(func: Any, *args: Any) -> Any:
         stage = stages.get(getattr(func, "__func__", None))
-        if stage is not None and len(args) > 1:
+        if stage is not None and len(args) > 1 and is_untouched():
             hooks = getattr(func.__self__, f"{stage}_hooks")
             if all(is_idle(hook, *args[:2]) for hook in hooks):
                 return func(*args)

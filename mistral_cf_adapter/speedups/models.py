@@ -12,6 +12,7 @@ import typing_extensions
 from pydantic import BaseModel, ConfigDict, create_model
 
 from .kept import Kept, fingerprint
+from .originals import always
 from .seams import ChangedError, Found
 
 _CONFIG = ConfigDict(populate_by_name=True, arbitrary_types_allowed=True)
@@ -25,14 +26,20 @@ def cached_create_model(found: Found) -> "ModelCache":
     if found.original is not create_model:
         msg = "serializers.create_model is not pydantic's"
         raise ChangedError(msg)
-    return ModelCache(create_model, found.module.__name__)
+    return ModelCache(create_model, found.module.__name__, found.watch(create_model))
 
 
 class ModelCache:
     """Stands in for `create_model` in `serializers`: the same class for the same type."""
 
-    def __init__(self, create_model: Callable[..., Model], module: str) -> None:
+    def __init__(
+        self,
+        create_model: Callable[..., Model],
+        module: str,
+        is_untouched: Callable[[], bool] = always,
+    ) -> None:
         self._create = create_model
+        self._is_untouched = is_untouched
         self._module = module
         self._kept: Kept[tuple[Model, tuple[tuple[Model, Any], ...]]] = Kept()
 
@@ -42,6 +49,8 @@ class ModelCache:
     def __call__(self, name: str, /, **definition: Any) -> Model:
         """Return the model class for a type: the one made before, or a new one."""
         if definition.keys() != _DEFINED or definition["__config__"] != _CONFIG:
+            return self._create(name, **definition)
+        if not self._is_untouched():
             return self._create(name, **definition)
         typ = definition["body"][0]
         key = name, fingerprint(typ)

@@ -27,9 +27,12 @@ def lazy_names(found: Found) -> Callable[[str], Any]:
         msg = f"{package.__name__} has no table of lazy names"
         raise ChangedError(msg)
     modules: dict[str, ModuleType] = {}
+    is_untouched = found.watch()
     loaded = sys.modules
 
     def __getattr__(name: str) -> Any:  # noqa: N807
+        if not is_untouched():
+            return original(name)
         module = modules.get(name)
         if module is not None and loaded.get(module.__name__) is module and name in vars(module):
             return vars(module)[name]

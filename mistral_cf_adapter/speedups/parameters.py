@@ -27,11 +27,12 @@ def _populate(found: Found, metadata: str) -> Populate:
     original: Populate = found.original
     names = members(found.module)
     find, kind, base = names["find_field_metadata"], names[metadata], names["BaseModel"]
+    is_untouched = found.watch()
     searched: dict[type, tuple[Any, bool]] = {}
     """Of each class its fields, which pydantic replaces when it is rebuilt, and what was found."""
 
     def populate(params: Any, *rest: Any) -> list[str]:
-        if not isinstance(params, base):
+        if not isinstance(params, base) or not is_untouched():
             return original(params, *rest)
         cls: Any = params.__class__
         fields = cls.model_fields

@@ -8,9 +8,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import FunctionType, ModuleType
 from typing import Any, NamedTuple, cast
 
+from .originals import is_as_written, load_code, watch_code
+
 logger = logging.getLogger("mistral_cf_adapter")
 
 Sources = Mapping[str, frozenset[str]]
+
+_Proven = tuple[str, FunctionType]
+"""The digest of a function, and the function."""
 
 _ABSENT = object()
 
@@ -25,6 +30,15 @@ class Found(NamedTuple):
     module: ModuleType
     original: Any
     digests: Mapping[str, str]
+    functions: tuple[FunctionType, ...] = ()
+    """The functions with these digests."""
+
+    def watch(self, *others: object) -> Callable[[], bool]:
+        """Return what tells whether these functions, and others, run the code they run now.
+
+        Where they do not, a speed-up steps aside: somebody traces or debugs them.
+        """
+        return watch_code(*self.functions, *others)
 
 
 class Seam(NamedTuple):
@@ -75,6 +89,7 @@ def apply_all(seams: Iterable[Seam], root: str) -> Iterator[Applied]:
                 yield applied
     finally:
         _source.cache_clear()
+        load_code.cache_clear()
 
 
 def apply(seam: Seam, root: str) -> Applied | None:
@@ -97,7 +112,10 @@ def _apply(seam: Seam, root: str) -> Applied:
     if original is None:
         msg = f"{target.__name__} has no {seam.attribute}"
         raise ChangedError(msg)
-    after = seam.build(Found(module, original, _digests(seam, module, root)))
+    proven = _proven(seam, module, root)
+    digests = {name: known for name, (known, _) in proven.items()}
+    functions = tuple(function for _, function in proven.values())
+    after = seam.build(Found(module, original, digests, functions))
     setattr(target, seam.attribute, after)
     return Applied(seam, target, before, after)
 
@@ -107,8 +125,8 @@ def members(owner: object) -> Mapping[str, Any]:
     return vars(owner)
 
 
-def _digests(seam: Seam, module: ModuleType, root: str) -> dict[str, str]:
-    """Return the digests of the first generation whose sources are all known."""
+def _proven(seam: Seam, module: ModuleType, root: str) -> dict[str, _Proven]:
+    """Return the functions of the first generation whose sources are all known."""
     doubts: list[str] = []
     for sources in seam.sources:
         try:
@@ -118,13 +136,13 @@ def _digests(seam: Seam, module: ModuleType, root: str) -> dict[str, str]:
     raise ChangedError("; ".join(dict.fromkeys(doubts)))
 
 
-def _known(module: ModuleType, root: str, name: str, known: frozenset[str]) -> str:
+def _known(module: ModuleType, root: str, name: str, known: frozenset[str]) -> _Proven:
     elsewhere, _, function = name.rpartition(":")
     if elsewhere:
         module = importlib.import_module(f".{elsewhere}", root)
-    found = digest(module, function)
-    if found not in known:
-        msg = f"the source of {module.__name__}.{function} is new (digest {found})"
+    found = _examine(module, function)
+    if found[0] not in known:
+        msg = f"the source of {module.__name__}.{function} is new (digest {found[0]})"
         raise ChangedError(msg)
     return found
 
@@ -133,8 +151,13 @@ def digest(module: ModuleType, name: str) -> str:
     """Return the digest of a function's source text: the same on every version of Python.
 
     Raises:
-        ChangedError: it is not a plain function of that module, or there is no source.
+        ChangedError: it is not a plain function of that module, there is no source, or it runs
+            other code than its source says.
     """
+    return _examine(module, name)[0]
+
+
+def _examine(module: ModuleType, name: str) -> _Proven:
     function: Any = module
     for part in name.split("."):
         function = members(function).get(part)
@@ -146,15 +169,20 @@ def digest(module: ModuleType, name: str) -> str:
     if not isinstance(function, FunctionType) or function.__globals__ is not vars(module):
         msg = f"{module.__name__}.{name} is not the SDK's own"
         raise ChangedError(msg)
-    text = _block(_source(module), function.__code__.co_firstlineno - 1)
+    lines = _source(module)
+    start, end = _find_definition(lines, function.__code__.co_firstlineno - 1)
+    text = "\n".join(lines[start:end]).rstrip()
     if f"def {function.__name__}(" not in text:
         msg = f"the source of {module.__name__}.{name} cannot be found"
         raise ChangedError(msg)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    if not is_as_written(function, module, name, lines, end):
+        msg = f"{module.__name__}.{name} runs other code than its source says"
+        raise ChangedError(msg)
+    return hashlib.sha256(text.encode()).hexdigest()[:16], function
 
 
-def _block(lines: list[str], first: int) -> str:
-    """Return a definition: its first line and all that is indented more than that."""
+def _find_definition(lines: list[str], first: int) -> tuple[int, int]:
+    """Return where a definition starts, behind its decorators, and where it ends."""
     while first < len(lines) and lines[first].lstrip().startswith("@"):
         first += 1
     head = lines[first] if first < len(lines) else ""
@@ -164,10 +192,10 @@ def _block(lines: list[str], first: int) -> str:
     last = first + 1
     while last < len(lines) and (not lines[last] or lines[last].startswith(inside)):
         last += 1
-    return "\n".join(lines[first:last]).rstrip()
+    return first, last
 
 
-@functools.lru_cache(maxsize=16)
+@functools.lru_cache(maxsize=32)
 def _source(module: ModuleType) -> list[str]:
     # inspect.getsource() would tokenize: ten times slower.
     loader: Any = getattr(module.__spec__, "loader", None)

@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, Callable, Generator
 from typing import Any, Literal
 
 from .boundaries import any_blank_line, blocks, same_blank_line
+from .originals import stepping_aside
 from .seams import Found
 
 Generation = Literal["1.x", "2.0", "2.1", "2.10"]
@@ -35,21 +36,27 @@ _BOM = b"\xef\xbb\xbf"
 def stream_events(found: Found) -> Callable[..., Generator[Any, None, None]]:
     """Return the replacement for `eventstreaming.stream_events`."""
     generation = GENERATIONS[found.digests["stream_events"]]
+    names = vars(found.module)
     if generation == "1.x":
-        return _sync_1(vars(found.module))
-    if generation == "2.0":
-        return _sync_2_0(vars(found.module))
-    return _sync_2(vars(found.module), always_close=generation == "2.10")
+        replacement = _sync_1(names)
+    elif generation == "2.0":
+        replacement = _sync_2_0(names)
+    else:
+        replacement = _sync_2(names, always_close=generation == "2.10")
+    return stepping_aside(found.watch(), found.original, replacement)
 
 
 def stream_events_async(found: Found) -> Callable[..., AsyncGenerator[Any, None]]:
     """Return the replacement for `eventstreaming.stream_events_async`."""
     generation = GENERATIONS_ASYNC[found.digests["stream_events_async"]]
+    names = vars(found.module)
     if generation == "1.x":
-        return _async_1(vars(found.module))
-    if generation == "2.0":
-        return _async_2_0(vars(found.module))
-    return _async_2(vars(found.module), always_close=generation == "2.10")
+        replacement = _async_1(names)
+    elif generation == "2.0":
+        replacement = _async_2_0(names)
+    else:
+        replacement = _async_2(names, always_close=generation == "2.10")
+    return stepping_aside(found.watch(), found.original, replacement)
 
 
 def _body(buffer: bytearray, chunk: bytes) -> bytes:

@@ -24,8 +24,10 @@ def deepcopy_of_unset(found: Found) -> Callable[..., Any]:
         msg = "UNSET holds something"
         raise ChangedError(msg)
 
+    is_untouched = found.watch(BaseModel.__deepcopy__)
+
     def __deepcopy__(self: Any, memo: dict[int, Any] | None = None) -> Any:  # noqa: N807
-        if self is unset or self is copy:
+        if (self is unset or self is copy) and is_untouched():
             return copy
         return BaseModel.__deepcopy__(self, memo)
 
