@@ -17,3 +17,29 @@ def fork_safe_lock() -> Any:
         # until after its sockets are collected, with warnings at the end of the interpreter.
         os.register_at_fork(after_in_child=lock._at_fork_reinit)  # noqa: SLF001
     return lock
+
+
+def fork_awaited_lock(patience: float = 1.0) -> Any:
+    """Return an RLock that a fork waits for, some seconds at most, before it goes on as above.
+
+    For work that imports modules: the import system's own locks stay held in a child that was
+    forked meanwhile.
+    """
+    lock: Any = threading.RLock()
+    if not hasattr(os, "register_at_fork"):
+        return lock
+    taken: dict[int, bool] = {}  # by thread, as several may fork at once
+
+    def take() -> None:
+        taken[threading.get_ident()] = lock.acquire(timeout=patience)
+
+    def release() -> None:
+        if taken.pop(threading.get_ident(), False):
+            lock.release()
+
+    def reset() -> None:
+        taken.clear()
+        lock._at_fork_reinit()  # noqa: SLF001
+
+    os.register_at_fork(before=take, after_in_parent=release, after_in_child=reset)
+    return lock

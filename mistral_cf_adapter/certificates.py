@@ -7,7 +7,6 @@ share connections, but only those that would have loaded the same files.
 import os
 import sys
 from collections.abc import Hashable
-from functools import cache
 
 # Bound here: tools that look for blocking calls in an event loop replace `os.stat`, and would end
 # a program that builds a client there, where the SDK alone reads whole certificate files unseen.
@@ -36,7 +35,7 @@ def read_certificate_state() -> Hashable:
     if folders := os.environ.get("SSL_CERT_DIR"):
         files = (file for folder in folders.split(os.pathsep) for file in _list_files(folder))
         return common, *map(_stat, (folders, *files))
-    return common, *map(_stat, _default_paths())
+    return common, *map(_stat, _DEFAULT_PATHS)
 
 
 def _read_key_log_state() -> Hashable:
@@ -61,9 +60,10 @@ def _stat(path: str) -> _File:
     return path, found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
-@cache
-def _default_paths() -> tuple[str, ...]:
+def _find_default_paths() -> tuple[str, ...]:
     """Return what the HTTP library loads without a variable: certifi's bundle, or the system's."""
+    if sys.platform == "emscripten":
+        return ()
     if httpx.__name__ == "httpx":
         import certifi
 
@@ -72,3 +72,8 @@ def _default_paths() -> tuple[str, ...]:
 
     paths = ssl.get_default_verify_paths()
     return paths.openssl_cafile, paths.openssl_capath
+
+
+# Now, and not by the first client: a process that is forked while a thread of it imports a module
+# waits for that module for ever.
+_DEFAULT_PATHS = _find_default_paths()

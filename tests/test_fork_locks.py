@@ -152,3 +152,26 @@ def test_a_child_does_not_wait_for_a_lock_that_its_parent_held(gateway, script):
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
+
+
+IMPORTS = """
+import sys
+from mistral_cf_adapter import GatewaySettings, make_client, speedups
+
+settings = GatewaySettings(base_url="http://127.0.0.1:9/v1/acc/gw", token={token!r})
+speedups.install()  # which a fork waits for
+before = set(sys.modules)
+make_client(settings)
+print(*sorted(set(sys.modules) - before))
+"""
+
+
+def test_a_client_is_built_without_an_import_that_a_fork_may_cut_short():
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORTS.format(token=TOKEN)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "", "")

@@ -7,11 +7,11 @@ against, and steps aside with one DEBUG line when it is not.
 from typing import Self
 
 from .. import _sdk
-from .._locks import fork_safe_lock
+from .._locks import fork_awaited_lock
 from .seams import Applied, apply_all
 from .table import SEAMS
 
-_lock = fork_safe_lock()
+_lock = fork_awaited_lock()
 _holders = 0
 _applied: list[Applied] = []
 
