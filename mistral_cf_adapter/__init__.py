@@ -29,7 +29,7 @@ if TYPE_CHECKING:
         GatewayUnavailableError,
     )
     from .options import GatewayConfigError, GatewayOptions, gateway_headers, gateway_options
-    from .patching import patch
+    from .patching import Patch, patch
     from .settings import GatewaySettings
 
 __version__ = "0.1.0"
@@ -56,6 +56,7 @@ __all__ = [
     "GatewayStreamError",
     "GatewayUnauthorizedError",
     "GatewayUnavailableError",
+    "Patch",
     "capture",
     "gateway_headers",
     "gateway_options",
@@ -68,6 +69,7 @@ _HOMES = {
     "GatewayConfigError": "options",
     "GatewayOptions": "options",
     "GatewaySettings": "settings",
+    "Patch": "patching",
     "capture": "calls",
     "gateway_headers": "options",
     "gateway_options": "options",

@@ -27,7 +27,10 @@ _in_force: list["Patch"] = []  # process-wide patches, the newest last
 
 
 class Patch:
-    """What `patch()` returns: `undo()` takes it back, as does leaving a `with` block.
+    """The handle that `patch()` returns; `undo()`, or leaving a `with` block, ends the patch.
+
+    Attributes:
+        settings: which gateway the clients are redirected to, with which credentials.
 
     Patches can be undone in any order; clients then go to the newest patch that is left, or
     to where they went before.
@@ -117,7 +120,7 @@ def patch(client: Mistral | None = None, /, settings: GatewaySettings | None = N
         settings: Which gateway, with which credentials; by default from the environment.
 
     Returns:
-        A handle: `.undo()` restores what was there, and it is a context manager.
+        A `Patch`: `.undo()` restores what was there, and it is a context manager.
 
     Raises:
         GatewayConfigError: a setting is missing or wrong, the client points at no server of

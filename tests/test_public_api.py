@@ -13,6 +13,7 @@ import pytest
 import mistral_cf_adapter
 
 NAMES = mistral_cf_adapter.__all__
+SETTINGS = mistral_cf_adapter.GatewaySettings(account_id="0123abcd", token="cf-token")
 HEAVY = ("mistralai", "pydantic", "pydantic_settings", "httpx", "httpx2", "asyncio", "ssl")
 
 
@@ -29,6 +30,11 @@ def test_the_names_are_sorted_and_there():
     assert sorted(NAMES) == NAMES
     assert [name for name in NAMES if not hasattr(mistral_cf_adapter, name)] == []
     assert {*dir(mistral_cf_adapter)} == {*NAMES, "__version__"}
+
+
+def test_what_patch_returns_has_a_public_name():
+    with mistral_cf_adapter.patch(settings=SETTINGS) as patched:
+        assert type(patched) is mistral_cf_adapter.Patch
 
 
 def test_an_unknown_name_is_an_attribute_error():

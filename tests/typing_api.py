@@ -35,6 +35,7 @@ from mistral_cf_adapter import (
     GatewayStreamError,
     GatewayUnauthorizedError,
     GatewayUnavailableError,
+    Patch,
     capture,
     gateway_headers,
     gateway_options,
@@ -83,6 +84,7 @@ def make_client_knows_the_keywords_of_the_sdk() -> None:
 
 def patch_is_a_handle_and_a_context_manager() -> None:
     patched = patch()
+    assert_type(patched, Patch)
     assert_type(patched.undo(), None)
     assert_type(patched.settings, GatewaySettings)
     with patch(make_client(), settings=GatewaySettings()) as handle:
