@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal, cast
 
 from . import spans
+from ._public import set_public_module
 
 logger = logging.getLogger("mistral_cf_adapter")
 
@@ -184,3 +185,6 @@ def _told(call: GatewayCall) -> dict[str, str | int | float | bool]:
         and name != "dlp"
         and (name, value) != ("routed", "gateway")
     }
+
+
+set_public_module(GatewayCall, capture)

@@ -6,6 +6,7 @@ from types import NoneType
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack, cast
 
 from . import speedups
+from ._public import set_public_module
 from ._sdk import Mistral, check_seams
 from ._secrets import Secret
 from .attachment import attach
@@ -157,3 +158,6 @@ def _has_key(settings: GatewaySettings, keywords: dict[str, Any]) -> bool:
     if settings.mistral_api_key is not None or keywords.get("api_key") is not None:
         return True
     return "MISTRAL_SA_TOKEN_PATH" in os.environ  # the SDK reads the key from there
+
+
+set_public_module(make_client)

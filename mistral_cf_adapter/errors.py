@@ -34,6 +34,7 @@ from copy import copy
 from dataclasses import dataclass
 from typing import Any, cast
 
+from ._public import set_public_module
 from ._sdk import SDKError, library_of
 from .options import GatewayConfigError
 
@@ -388,3 +389,5 @@ __all__ = [
     "from_response",
     "of_kind",
 ]
+
+set_public_module(*(globals()[name] for name in __all__ if name.startswith("Gateway")))

@@ -22,6 +22,8 @@ from uuid import UUID
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, ValidationError
 from pydantic.fields import FieldInfo
 
+from ._public import set_public_module
+
 MONTH = 30 * 24 * 3600
 METADATA_ENTRIES = 5
 PREFIX = "cf-aig-"
@@ -43,7 +45,7 @@ class GatewayConfigError(ValueError):
         >>> gateway_headers(cache_ttl=5)
         Traceback (most recent call last):
         ...
-        mistral_cf_adapter.options.GatewayConfigError: cache_ttl: Input should be greater than ...
+        mistral_cf_adapter.GatewayConfigError: cache_ttl: Input should be greater than or equal ...
     """
 
 
@@ -452,3 +454,6 @@ def gateway_headers(**options: Any) -> dict[str, str]:
     checked = _checked(options)
     taken_back = {_HEADERS[name]: "" for name, value in checked.items() if value is None}
     return taken_back | rendered(checked)
+
+
+set_public_module(GatewayConfigError, GatewayOptions, gateway_headers, gateway_options)

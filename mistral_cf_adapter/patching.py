@@ -12,6 +12,7 @@ from weakref import WeakSet
 
 from . import speedups
 from ._locks import fork_safe_lock
+from ._public import set_public_module
 from ._sdk import Mistral, check_seams, servers
 from ._secrets import mask_url
 from .attachment import Attachment, attach, attachments_of, original_server
@@ -34,6 +35,13 @@ class Patch:
 
     Patches can be undone in any order; clients then go to the newest patch that is left, or
     to where they went before.
+
+    Example:
+        >>> settings = GatewaySettings(account_id="0123abcd", token="cf-token")
+        >>> patched: Patch = patch(settings=settings)
+        >>> patched.settings.provider_url
+        'https://gateway.ai.cloudflare.com/v1/0123abcd/default/mistral'
+        >>> patched.undo()
     """
 
     def __init__(self, settings: GatewaySettings) -> None:
@@ -279,3 +287,6 @@ def _spare_clients(made: Patch, arguments: dict[str, Any]) -> None:
     server = arguments.get("server_url") or servers().get(arguments.get("server") or "", "")
     if made.provider_for(server) is not None:
         give_clients(made.settings, arguments)
+
+
+set_public_module(Patch, patch)

@@ -22,6 +22,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 
+from ._public import set_public_module
 from ._secrets import Secret, clean, problem_with
 from .baseurl import checked_base_url
 from .options import GatewayConfigError, GatewayOptions, explain, list_fields
@@ -296,6 +297,7 @@ class GatewaySettings(GatewayOptions, BaseSettings):
 
 
 list_fields(GatewaySettings)
+set_public_module(GatewaySettings)
 
 
 def variables(name: str) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from mistral_cf_adapter._public import TESTING, set_public_module
 from mistral_cf_adapter.testing import logs_api
 from mistral_cf_adapter.testing.app import GatewayApp
 from mistral_cf_adapter.testing.controls import Controls
@@ -268,3 +269,6 @@ class LocalGateway(Controls):
         from mistral_cf_adapter.testing.forward import forward
 
         return await forward(request, base)
+
+
+set_public_module(LocalGateway, package=TESTING)

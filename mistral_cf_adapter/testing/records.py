@@ -1,20 +1,18 @@
 """What the gateway remembers: requests as they arrived, logs as a dashboard shows them."""
 
-from __future__ import annotations
-
 import json
 import os
 import time
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, cast
+from datetime import datetime
+from typing import Any, cast
 from urllib.parse import parse_qsl
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from datetime import datetime
+from starlette.datastructures import Headers
 
-    from starlette.datastructures import Headers
+from mistral_cf_adapter._public import TESTING, set_public_module
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,3 +108,6 @@ def uuid7() -> str:
     low = random & ((1 << 62) - 1)
     value = (milliseconds & ((1 << 48) - 1)) << 80 | 0x7 << 76 | high << 64 | 0b10 << 62 | low
     return str(uuid.UUID(int=value))
+
+
+set_public_module(LogRecord, ReceivedRequest, package=TESTING)

@@ -6,6 +6,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
+from mistral_cf_adapter._public import TESTING, set_public_module
 from mistral_cf_adapter.testing.gateway import LocalGateway
 
 if TYPE_CHECKING:
@@ -50,3 +51,6 @@ def _banner(gateway: LocalGateway) -> str:
         "Ctrl-C stops it.",
     ]
     return "\n".join(lines)
+
+
+set_public_module(serve, package=TESTING)
