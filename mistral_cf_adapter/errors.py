@@ -16,7 +16,7 @@
         GatewayPolicyError               (no code)    access denied by a policy
         GatewayScannerError              7013         guardrail scanner unavailable
         GatewayUnavailableError          (no code)    Cloudflare's edge answered instead
-        GatewayStreamError               (no code)    a stream that broke off or ended badly
+        GatewayStreamError               (no code)    a stream or a body that stopped too early
         GatewayRedirectError             (no code)    a redirect that cannot be followed safely
     ValueError
       GatewayConfigError                 a setting or an option cannot work; nothing was sent
@@ -195,10 +195,10 @@ class GatewayUnavailableError(GatewayError):
 
 
 class GatewayStreamError(GatewayError):
-    """A streamed answer ended before its end, or with an error in the middle."""
+    """A response stopped before its end, or a stream with an error in the middle."""
 
     retryable = True
-    advice = "What was yielded so far is incomplete; ask again."
+    advice = "What arrived so far is incomplete; ask again."
 
 
 class GatewayRedirectError(GatewayError):

@@ -5,7 +5,7 @@ from collections.abc import Generator, Hashable, Mapping
 from time import perf_counter
 from typing import Any, Literal, NamedTuple
 
-from . import _notices, buffered, calls, errors, fallback, streams
+from . import _notices, buffered, calls, codings, errors, fallback, streams
 from ._sdk import library_of
 from .options import GatewayConfigError, current_layer
 from .routing import (
@@ -138,6 +138,7 @@ class _Exchange:
         answer, in_one_piece = self._streamed(mask)
         facts |= {**self._way(), "buffered": in_one_piece}
         self._report(facts, started, mask)
+        codings.check(self.response, mask)
         return answer if self.direct else inbound(answer, mask)
 
     def _way(self) -> dict[str, Any]:
@@ -255,9 +256,10 @@ class _Exchange:
         """Guard a streamed answer, or make one of an answer that came in one piece."""
         response = self.response
         if response.status_code != 200 or not self.streamed or not streams.is_marked(self.path):
+            codings.watch(response, mask)
             return response, False
         if streams.is_event_stream(response):
-            streams.watch(response, mask)
+            (streams if streams.can_watch(response) else codings).watch(response, mask)
             return response, False
         events = buffered.in_events(response)
         return (response, False) if events is None else (events, True)

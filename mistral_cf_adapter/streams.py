@@ -5,7 +5,7 @@ The SDK ends a stream that breaks off as if it were complete.
 
 import json
 import zlib
-from collections.abc import AsyncGenerator, Generator, Mapping
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from functools import cache
 from typing import Any, cast
 from weakref import ref
@@ -38,20 +38,30 @@ def is_event_stream(response: Any) -> bool:
     return content_type.partition(";")[0].strip().lower() == EVENT_STREAM
 
 
+def can_watch(response: Any) -> bool:
+    """Return whether Python's own library can decode a response."""
+    return _coding(response) in _READABLE
+
+
 def watch(response: Any, mask: errors.Mask = str) -> None:
     """Have the response's stream raise where it breaks off or carries an error.
 
     What arrived before stays with the caller. A reader that stops early sees no error.
     """
-    if _coding(response) in _READABLE:
-        wrap_body(response, lambda stream: _watched(stream, response, mask))
+    watch_with(response, Watch, mask)
 
 
-def _watched(stream: Any, response: Any, mask: errors.Mask) -> Any:
+def watch_with(response: Any, kind: Callable[..., Any], mask: errors.Mask) -> None:
+    """Put a watch on a response's stream: `Watch`, or another with the same methods."""
+    wrap_body(response, lambda stream: _watched(stream, response, kind, mask))
+
+
+def _watched(stream: Any, response: Any, kind: Callable[..., Any], mask: errors.Mask) -> Any:
     library = library_of(response)
     both = library.SyncByteStream, library.AsyncByteStream
     kinds = tuple(kind for kind in both if isinstance(stream, kind))
-    return _watched_class(kinds or both)(stream, ResponseRef(response), mask)
+    reference = ResponseRef(response)
+    return _watched_class(kinds or both)(stream, reference, mask, kind(reference, mask))
 
 
 class ResponseRef:
@@ -202,11 +212,13 @@ def _watched_class(kinds: tuple[Any, ...]) -> type[Any]:
     class WatchedStream(*kinds):  # type: ignore[misc]
         """A response's stream with a `Watch` on it."""
 
-        def __init__(self, stream: Any, response: ResponseRef, mask: errors.Mask) -> None:
+        def __init__(
+            self, stream: Any, response: ResponseRef, mask: errors.Mask, watch: Any
+        ) -> None:
             self._inner = stream
             self._response = response
             self._mask = mask
-            self._watch = Watch(response, mask)
+            self._watch = watch
             # Weak: who drops the iterator ends it, and with it the use of the connection.
             self._chunks: Any = None
 
