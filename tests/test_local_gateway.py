@@ -367,10 +367,10 @@ class TestAttempts:
         [("constant", [2, 2, 2]), ("linear", [2, 4, 6]), ("exponential", [2, 4, 8])],
     )
     def test_backoff_shapes_the_waits(self, backoff, waits):
-        from mistral_cf_adapter.testing.wishes import RetryWish
+        from mistral_cf_adapter.testing.policies import RetryPolicy
 
-        wish = RetryWish(attempts=5, delay=2, backoff=backoff, timeout=None)
-        assert [wish.wait(attempt) for attempt in (1, 2, 3)] == waits
+        policy = RetryPolicy(attempts=5, delay=2, backoff=backoff, timeout=None)
+        assert [policy.wait(attempt) for attempt in (1, 2, 3)] == waits
 
     def test_a_provider_slower_than_the_time_limit_is_given_up(self, gateway, http):
         gateway.upstream_delay(60)

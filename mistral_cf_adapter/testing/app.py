@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.datastructures import Headers
 
-from mistral_cf_adapter.testing import faults, guard, limits, logs_api, wishes
+from mistral_cf_adapter.testing import faults, guard, limits, logs_api, policies
 from mistral_cf_adapter.testing.answers import Answer, gateway_error, text_answer
 from mistral_cf_adapter.testing.cache import MAX_REQUEST, default_key
 from mistral_cf_adapter.testing.records import LogRecord, ReceivedRequest, uuid7
@@ -123,11 +123,11 @@ class _Call:
         if state.guardrails and self._request.streams:
             target = without_stream(target)
         outgoing = upstream_request(self._request, target, state)
-        wish = wishes.cache_wish(headers, state.cache_ttl)
-        if wish.ttl is None or outgoing.method != "POST" or len(outgoing.body) > MAX_REQUEST:
+        policy = policies.read_cache_policy(headers, state.cache_ttl)
+        if policy.ttl is None or outgoing.method != "POST" or len(outgoing.body) > MAX_REQUEST:
             return await self._ask(outgoing, target)
         authorization = outgoing.headers.get("authorization", "")
-        key = wish.key or default_key(
+        key = policy.key or default_key(
             target.provider, target.path, target.model, authorization, outgoing.body
         )
         stored = state.cache.get(key, state.now())
@@ -135,19 +135,19 @@ class _Call:
         if stored is not None:
             return stored
         answer = await self._ask(outgoing, target)
-        state.cache.put(key, answer, state.now() + wish.ttl)
+        state.cache.put(key, answer, state.now() + policy.ttl)
         return answer
 
     async def _ask(self, outgoing: ReceivedRequest, target: Target) -> Answer:
-        wish = wishes.retry_wish(self._request.headers)
-        for attempt in range(1, wish.attempts + 1):
-            last = attempt == wish.attempts
+        policy = policies.read_retry_policy(self._request.headers)
+        for attempt in range(1, policy.attempts + 1):
+            last = attempt == policy.attempts
             # Documented: the last retry waits for as long as it takes.
-            timeout = None if last and wish.attempts > 1 else wish.timeout
+            timeout = None if last and policy.attempts > 1 else policy.timeout
             answer = await self._attempt(outgoing, target, timeout)
             if last or not _is_failure(answer):
                 return answer
-            await asyncio.sleep(wish.wait(attempt))
+            await asyncio.sleep(policy.wait(attempt))
         msg = "unreachable: there is always a last attempt"
         raise AssertionError(msg)
 
@@ -194,14 +194,14 @@ class _Call:
             extra["cf-aig-provider"] = target.provider
         if state.dlp is not None:
             extra["cf-aig-dlp"] = json.dumps(state.dlp, separators=(",", ":"))
-        if wishes.flag(headers, "cf-aig-collect-log", default=True):
+        if policies.read_flag(headers, "cf-aig-collect-log", default=True):
             extra["cf-aig-log-id"] = request_id
             state.logs.append(self._record(answer, request_id, event_id))
         return answer.with_headers(extra)
 
     def _record(self, answer: Answer, request_id: str, event_id: str) -> LogRecord:
         headers, target = self._request.headers, self._target
-        payload = wishes.flag(headers, "cf-aig-collect-log-payload", default=True)
+        payload = policies.read_flag(headers, "cf-aig-collect-log-payload", default=True)
         return LogRecord(
             id=request_id,
             request_id=request_id,
@@ -215,10 +215,10 @@ class _Call:
             path=target.path,
             status_code=answer.status,
             cached=self._cache_status == "HIT",
-            metadata=wishes.metadata(headers),
+            metadata=policies.read_metadata(headers),
             attempts=self._attempts,
             step=0,
-            custom_cost=wishes.custom_cost(headers),
+            custom_cost=policies.read_custom_cost(headers),
             request=self._request.body if payload else None,
             response=answer.known_body() if payload else None,
         )

@@ -1,4 +1,4 @@
-"""What a request asks of the gateway in its `cf-aig-*` headers."""
+"""Read the `cf-aig-*` request headers: cache and retry policy, metadata, costs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Metadata = dict[str, str | int | float | bool]
 
 
 @dataclass(frozen=True, slots=True)
-class CacheWish:
+class CachePolicy:
     """Whether and how long this request may be served from the cache."""
 
     ttl: int | None
@@ -30,7 +30,7 @@ class CacheWish:
 
 
 @dataclass(frozen=True, slots=True)
-class RetryWish:
+class RetryPolicy:
     """How often the upstream is asked, and how long the gateway waits in between."""
 
     attempts: int
@@ -49,12 +49,12 @@ class RetryWish:
         return self.delay
 
 
-def flag(headers: Headers, name: str, *, default: bool) -> bool:
+def read_flag(headers: Headers, name: str, *, default: bool) -> bool:
     """Read a true/false header; anything else counts as not given."""
     return {"true": True, "false": False}.get(headers.get(name, "").lower(), default)
 
 
-def metadata(headers: Headers) -> Metadata:
+def read_metadata(headers: Headers) -> Metadata:
     """Read `cf-aig-metadata` by the gateway's rules: mistakes lose it all, silently."""
     value = _json_object(headers.get("cf-aig-metadata"))
     if not all(isinstance(item, str | int | float | bool) for item in value.values()):
@@ -63,31 +63,31 @@ def metadata(headers: Headers) -> Metadata:
     return dict(kept[:MAX_METADATA])
 
 
-def custom_cost(headers: Headers) -> Mapping[str, float] | None:
+def read_custom_cost(headers: Headers) -> Mapping[str, float] | None:
     """Read `cf-aig-custom-cost`; None when it is absent or no JSON object."""
     return _json_object(headers.get("cf-aig-custom-cost")) or None
 
 
-def cache_wish(headers: Headers, gateway_ttl: int | None) -> CacheWish:
+def read_cache_policy(headers: Headers, gateway_ttl: int | None) -> CachePolicy:
     """Read the cache headers over the gateway's own setting."""
-    skip = flag(headers, "cf-aig-skip-cache", default=False)
-    if skip or flag(headers, "cf-skip-cache", default=False):
-        return CacheWish(None, None)
+    skip = read_flag(headers, "cf-aig-skip-cache", default=False)
+    if skip or read_flag(headers, "cf-skip-cache", default=False):
+        return CachePolicy(None, None)
     key = headers.get("cf-aig-cache-key")
-    asked = _integer(headers.get("cf-aig-cache-ttl") or headers.get("cf-cache-ttl"))
-    if asked is not None:
-        return CacheWish(min(max(asked, MIN_TTL), MAX_TTL), key)
+    ttl = _integer(headers.get("cf-aig-cache-ttl") or headers.get("cf-cache-ttl"))
+    if ttl is not None:
+        return CachePolicy(min(max(ttl, MIN_TTL), MAX_TTL), key)
     if gateway_ttl is None and key is not None:
-        return CacheWish(KEY_ONLY_TTL, key)
-    return CacheWish(gateway_ttl, key)
+        return CachePolicy(KEY_ONLY_TTL, key)
+    return CachePolicy(gateway_ttl, key)
 
 
-def retry_wish(headers: Headers) -> RetryWish:
+def read_retry_policy(headers: Headers) -> RetryPolicy:
     """Read the retry and timeout headers; out-of-range numbers are brought into range."""
     attempts = _integer(headers.get("cf-aig-max-attempts"))
     delay = _integer(headers.get("cf-aig-retry-delay"))
     timeout = _integer(headers.get("cf-aig-request-timeout"))
-    return RetryWish(
+    return RetryPolicy(
         attempts=min(max(attempts or 1, 1), 5),
         delay=min(max(delay or 0, 0), MAX_RETRY_DELAY) / 1000,
         backoff=headers.get("cf-aig-backoff", "constant"),
