@@ -28,7 +28,7 @@ EXPORTS = [
     for package in PACKAGES
     for name in package.__all__
 ]
-CLASSES = [export for export in EXPORTS if inspect.isclass(export.values[2])][:-3]
+CLASSES = [export for export in EXPORTS if inspect.isclass(export.values[2])]
 FUNCTIONS = [export for export in EXPORTS if inspect.isfunction(export.values[2])]
 
 

@@ -18,9 +18,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mistral_cf_adapter.testing.foreground import serve
     from mistral_cf_adapter.testing.gateway import LocalGateway
     from mistral_cf_adapter.testing.records import LogRecord, ReceivedRequest
-    from mistral_cf_adapter.testing.serving import serve
 
 __all__ = ["LocalGateway", "LogRecord", "ReceivedRequest", "serve"]
 
@@ -28,7 +28,7 @@ _HOMES = {
     "LocalGateway": "gateway",
     "LogRecord": "records",
     "ReceivedRequest": "records",
-    "serve": "serving",
+    "serve": "foreground",
 }
 
 

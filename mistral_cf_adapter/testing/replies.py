@@ -1,4 +1,4 @@
-"""From a test's words (`reply`, `fail`) to entries of the script."""
+"""Build the script's entries for `LocalGateway.reply()`, `.fail()` and the like."""
 
 from __future__ import annotations
 
