@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from raw_gateway import BASE, CHAT, QUESTION, asking, exchange, head, statuses
 
 from mistral_cf_adapter.testing import LocalGateway, limits
-from mistral_cf_adapter.testing.limits import Kept, drop_oldest
+from mistral_cf_adapter.testing.limits import BoundedList, drop_oldest
 
 
 @pytest.fixture
@@ -204,7 +204,7 @@ def test_a_body_over_the_limit_is_a_413_which_the_caller_can_read(gateway, monke
 
 def test_the_oldest_goes_when_there_are_too_many(monkeypatch):
     monkeypatch.setattr(limits, "MAX_KEPT", 3)
-    kept = Kept(len)
+    kept = BoundedList(len)
     for item in ("a", "b", "c", "d"):
         kept.append(item)
     assert kept == ["b", "c", "d"]
@@ -212,7 +212,7 @@ def test_the_oldest_goes_when_there_are_too_many(monkeypatch):
 
 def test_the_oldest_goes_when_there_are_too_many_bytes(monkeypatch):
     monkeypatch.setattr(limits, "MAX_KEPT_BYTES", 10)
-    kept = Kept(len)
+    kept = BoundedList(len)
     for item in ("aaaa", "bbbb", "cccc", "d" * 20):
         kept.append(item)
     assert kept == ["d" * 20]

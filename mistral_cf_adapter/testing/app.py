@@ -1,4 +1,4 @@
-"""The gateway's rules, from a request on the wire to the answer, as an ASGI application."""
+"""The gateway's rules, from a request on the wire to the response, as an ASGI application."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from starlette.datastructures import Headers
 
 from mistral_cf_adapter.testing import faults, guard, limits, logs_api, policies
-from mistral_cf_adapter.testing.answers import Answer, gateway_error, text_answer
 from mistral_cf_adapter.testing.cache import MAX_REQUEST, default_key
 from mistral_cf_adapter.testing.records import LogRecord, ReceivedRequest, uuid7
+from mistral_cf_adapter.testing.responses import Response, gateway_error, text_response
 from mistral_cf_adapter.testing.routing import (
     Refused,
     Target,
@@ -33,15 +33,15 @@ if TYPE_CHECKING:
     Message = MutableMapping[str, Any]
     Receive = Callable[[], Awaitable[Message]]
     Send = Callable[[Message], Awaitable[None]]
-    Upstream = Callable[[ReceivedRequest, Target], Awaitable[Answer]]
+    Upstream = Callable[[ReceivedRequest, Target], Awaitable[Response]]
 
 
 class UpstreamUnreachable(Exception):  # noqa: N818  # the caller sees it as a 2005
-    """The provider gave no answer."""
+    """The provider sent no response."""
 
 
 class GatewayApp:
-    """Receive, check, ask the upstream, log, answer."""
+    """Receive and check a request, send it upstream, log it, respond."""
 
     def __init__(self, state: State, upstream: Upstream) -> None:
         self.transports: dict[tuple[str, int], asyncio.Transport] = {}
@@ -64,31 +64,31 @@ class GatewayApp:
             return
         if refused is None and len(body) > limits.MAX_BODY:
             text = f"The request's body is over {limits.MAX_BODY} bytes."
-            refused = text_answer(413, text)
+            refused = text_response(413, text)
         if refused is not None:
             await wire.deliver(refused)
             return
         request = _request(scope, headers, body)
         self._state.requests.append(request)
 
-        async def answer() -> Answer:
-            return await self.answer(request)
+        async def respond() -> Response:
+            return await self.respond(request)
 
         fault = self._state.faults.next(request)
         if fault is None:
-            await wire.deliver(await answer())
+            await wire.deliver(await respond())
             return
-        await faults.apply(fault, wire, answer)
+        await faults.apply(fault, wire, respond)
 
-    async def answer(self, request: ReceivedRequest) -> Answer:
-        """Answer a request as the gateway would, or the API that has its logs."""
+    async def respond(self, request: ReceivedRequest) -> Response:
+        """Return the response of the gateway, or of the API that has its logs."""
         if logs_api.is_for_api(request):
-            return logs_api.answer(request, self._state)
+            return logs_api.respond(request, self._state)
         try:
             target = find_target(request, self._state)
-            return await _Call(self._state, self._upstream, request, target).answer()
+            return await _Call(self._state, self._upstream, request, target).respond()
         except Refused as refused:
-            return refused.answer
+            return refused.response
         except RecursionError:
             return gateway_error(None, message="The request's JSON is nested too deep")
 
@@ -107,15 +107,15 @@ class _Call:
         self._attempts = 0
         self._cache_status: str | None = None
 
-    async def answer(self) -> Answer:
+    async def respond(self) -> Response:
         """Take the request through, and put the gateway's headers on what comes back."""
         try:
-            answer = await self._through()
+            response = await self._process()
         except Refused as refused:
-            answer = refused.answer
-        return self._finish(answer)
+            response = refused.response
+        return self._finish(response)
 
-    async def _through(self) -> Answer:
+    async def _process(self) -> Response:
         state, headers = self._state, self._request.headers
         if not state.admit():
             raise Refused(gateway_error(2003))
@@ -125,7 +125,7 @@ class _Call:
         outgoing = upstream_request(self._request, target, state)
         policy = policies.read_cache_policy(headers, state.cache_ttl)
         if policy.ttl is None or outgoing.method != "POST" or len(outgoing.body) > MAX_REQUEST:
-            return await self._ask(outgoing, target)
+            return await self._send_with_retries(outgoing, target)
         authorization = outgoing.headers.get("authorization", "")
         key = policy.key or default_key(
             target.provider, target.path, target.model, authorization, outgoing.body
@@ -134,19 +134,19 @@ class _Call:
         self._cache_status = "MISS" if stored is None else "HIT"
         if stored is not None:
             return stored
-        answer = await self._ask(outgoing, target)
-        state.cache.put(key, answer, state.now() + policy.ttl)
-        return answer
+        response = await self._send_with_retries(outgoing, target)
+        state.cache.put(key, response, state.now() + policy.ttl)
+        return response
 
-    async def _ask(self, outgoing: ReceivedRequest, target: Target) -> Answer:
+    async def _send_with_retries(self, outgoing: ReceivedRequest, target: Target) -> Response:
         policy = policies.read_retry_policy(self._request.headers)
         for attempt in range(1, policy.attempts + 1):
             last = attempt == policy.attempts
             # Documented: the last retry waits for as long as it takes.
             timeout = None if last and policy.attempts > 1 else policy.timeout
-            answer = await self._attempt(outgoing, target, timeout)
-            if last or not _is_failure(answer):
-                return answer
+            response = await self._attempt(outgoing, target, timeout)
+            if last or not _is_failure(response):
+                return response
             await asyncio.sleep(policy.wait(attempt))
         msg = "unreachable: there is always a last attempt"
         raise AssertionError(msg)
@@ -156,33 +156,33 @@ class _Call:
         outgoing: ReceivedRequest,
         target: Target,
         timeout: float | None,  # noqa: ASYNC109
-    ) -> Answer:
+    ) -> Response:
         state = self._state
         provider = state.upstream_script.take(outgoing)
         entry = provider
-        if entry is None or entry.answer is None:
+        if entry is None or entry.respond is None:
             entry = state.script.take(outgoing)
-        if entry is not None and entry.answer is not None and entry.final:
-            raise Refused(entry.answer(outgoing))
+        if entry is not None and entry.respond is not None and entry.final:
+            raise Refused(entry.respond(outgoing))
         self._attempts += 1
         state.upstream_requests.append(outgoing)
         try:
             async with asyncio.timeout(timeout):
                 await asyncio.sleep(0 if provider is None else provider.delay)
-                return await self._upstream_answer(outgoing, target, entry)
+                return await self._respond_upstream(outgoing, target, entry)
         except TimeoutError:
             return gateway_error(2005, message="The provider did not answer in time")
         except UpstreamUnreachable:
             return gateway_error(2005)
 
-    async def _upstream_answer(
+    async def _respond_upstream(
         self, outgoing: ReceivedRequest, target: Target, entry: Scripted | None
-    ) -> Answer:
-        if entry is None or entry.answer is None:
+    ) -> Response:
+        if entry is None or entry.respond is None:
             return await self._upstream(outgoing, target)
-        return entry.answer(outgoing)
+        return entry.respond(outgoing)
 
-    def _finish(self, answer: Answer) -> Answer:
+    def _finish(self, response: Response) -> Response:
         state, headers, target = self._state, self._request.headers, self._target
         request_id = uuid7()
         event_id = headers.get("cf-aig-event-id") or request_id
@@ -196,10 +196,10 @@ class _Call:
             extra["cf-aig-dlp"] = json.dumps(state.dlp, separators=(",", ":"))
         if policies.read_flag(headers, "cf-aig-collect-log", default=True):
             extra["cf-aig-log-id"] = request_id
-            state.logs.append(self._record(answer, request_id, event_id))
-        return answer.with_headers(extra)
+            state.logs.append(self._record(response, request_id, event_id))
+        return response.with_headers(extra)
 
-    def _record(self, answer: Answer, request_id: str, event_id: str) -> LogRecord:
+    def _record(self, response: Response, request_id: str, event_id: str) -> LogRecord:
         headers, target = self._request.headers, self._target
         payload = policies.read_flag(headers, "cf-aig-collect-log-payload", default=True)
         return LogRecord(
@@ -213,23 +213,23 @@ class _Call:
             provider=target.provider,
             model=target.model,
             path=target.path,
-            status_code=answer.status,
+            status_code=response.status,
             cached=self._cache_status == "HIT",
             metadata=policies.read_metadata(headers),
             attempts=self._attempts,
             step=0,
             custom_cost=policies.read_custom_cost(headers),
             request=self._request.body if payload else None,
-            response=answer.known_body() if payload else None,
+            response=response.known_body() if payload else None,
         )
 
 
-def _is_failure(answer: Answer) -> bool:
-    return answer.status == 429 or answer.status >= 500 or _is_gateway_failure(answer)
+def _is_failure(response: Response) -> bool:
+    return response.status == 429 or response.status >= 500 or _is_gateway_failure(response)
 
 
-def _is_gateway_failure(answer: Answer) -> bool:
-    return answer.status == 400 and b'"internalCode":2005' in (answer.known_body() or b"")
+def _is_gateway_failure(response: Response) -> bool:
+    return response.status == 400 and b'"internalCode":2005' in (response.known_body() or b"")
 
 
 async def _read(receive: Receive, *, at_most: int) -> bytes | None:

@@ -1,4 +1,4 @@
-"""The gateway's cache: whole answers to identical requests."""
+"""The gateway's cache: whole responses to identical requests."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from mistral_cf_adapter.testing.answers import utf8
 from mistral_cf_adapter.testing.limits import drop_oldest
+from mistral_cf_adapter.testing.responses import utf8
 
 if TYPE_CHECKING:
-    from mistral_cf_adapter.testing.answers import Answer
+    from mistral_cf_adapter.testing.responses import Response
 
 MAX_REQUEST = 25 * 1024 * 1024
 
@@ -29,35 +29,35 @@ def default_key(
 
 @dataclass(slots=True)
 class Cache:
-    """Answers with the moment each one expires, on the gateway's clock."""
+    """Responses with the moment each one expires, on the gateway's clock."""
 
-    _entries: dict[str, tuple[float, Answer]] = field(
-        default_factory=dict[str, "tuple[float, Answer]"]
+    _entries: dict[str, tuple[float, Response]] = field(
+        default_factory=dict[str, "tuple[float, Response]"]
     )
 
-    def get(self, key: str, now: float) -> Answer | None:
-        """Return the stored answer unless it has expired."""
+    def get(self, key: str, now: float) -> Response | None:
+        """Return the stored response unless it has expired."""
         entry = self._entries.get(key)
         if entry is None:
             return None
-        expires, answer = entry
-        return answer if now < expires else None
+        expires, response = entry
+        return response if now < expires else None
 
-    def put(self, key: str, answer: Answer, expires: float) -> None:
-        """Keep an answer if it is a whole one below 300, of a kind the gateway caches."""
-        if isinstance(answer.body, bytes) and answer.status < 300 and _is_cacheable(answer):
-            self._entries[key] = (expires, answer)
+    def put(self, key: str, response: Response, expires: float) -> None:
+        """Store a whole response with a status below 300, of a type the gateway caches."""
+        if isinstance(response.body, bytes) and response.status < 300 and _is_cacheable(response):
+            self._entries[key] = (expires, response)
             drop_oldest(self._entries, _size)
 
     def clear(self) -> None:
-        """Forget every answer."""
+        """Forget every response."""
         self._entries.clear()
 
 
-def _size(entry: tuple[float, Answer]) -> int:
+def _size(entry: tuple[float, Response]) -> int:
     return len(entry[1].body) if isinstance(entry[1].body, bytes) else 0
 
 
-def _is_cacheable(answer: Answer) -> bool:
-    kind = answer.header("content-type") or ""
+def _is_cacheable(response: Response) -> bool:
+    kind = response.header("content-type") or ""
     return kind.startswith(("text/", "image/", "application/json")) and "event-stream" not in kind

@@ -6,7 +6,7 @@ import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from mistral_cf_adapter.testing.answers import Answer, bytes_answer
+from mistral_cf_adapter.testing.responses import Response, bytes_response
 from mistral_cf_adapter.testing.script import path_matches
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class Fault:
         return not self.ended and self.times is not None and self.kind != "refuse"
 
     def hits(self, request: ReceivedRequest) -> bool:
-        """Tell whether this request is the next to be hit."""
+        """Return whether this request is the next to be hit."""
         if self.ended or self.kind == "refuse":
             return False
         return path_matches(self.path, request.path)
@@ -148,8 +148,8 @@ def check(kind: str, times: int | None, details: Mapping[str, Any]) -> None:
         raise TypeError(msg)
 
 
-async def apply(fault: Fault, wire: Wire, answer: Callable[[], Awaitable[Answer]]) -> None:
-    """Spoil one request; the real answer is asked for only where some of it is sent."""
+async def apply(fault: Fault, wire: Wire, respond: Callable[[], Awaitable[Response]]) -> None:
+    """Spoil one request; `respond` is called only where some of the response is sent."""
     details = fault.details
     match fault.kind:
         case "reset":
@@ -163,23 +163,23 @@ async def apply(fault: Fault, wire: Wire, answer: Callable[[], Awaitable[Answer]
         case "redirect":
             await wire.deliver(_redirect(details))
         case "cut_body":
-            await wire.cut_body(await answer(), details.get("keep"))
+            await wire.cut_body(await respond(), details.get("keep"))
         case "cut_stream" | "end_stream":
             hang_up = fault.kind == "cut_stream"
-            await wire.cut_stream(await answer(), details.get("keep", 1), hang_up=hang_up)
+            await wire.cut_stream(await respond(), details.get("keep", 1), hang_up=hang_up)
         case _:
             await wire.drip(
-                await answer(), delay=details.get("delay", 0.01), size=details.get("size", 16)
+                await respond(), delay=details.get("delay", 0.01), size=details.get("size", 16)
             )
 
 
-def _status(details: Mapping[str, Any]) -> Answer:
+def _status(details: Mapping[str, Any]) -> Response:
     status = details.get("status", 503)
     body = details.get("body", f"error {status}".encode())
     content_type = details.get("content_type", "text/plain; charset=utf-8")
-    return bytes_answer(body, content_type, status, details.get("headers"))
+    return bytes_response(body, content_type, status, details.get("headers"))
 
 
-def _redirect(details: Mapping[str, Any]) -> Answer:
+def _redirect(details: Mapping[str, Any]) -> Response:
     headers: dict[str, str] = {"location": details["to"], **(details.get("headers") or {})}
-    return Answer(details.get("status", 307), tuple(headers.items()), b"")
+    return Response(details.get("status", 307), tuple(headers.items()), b"")

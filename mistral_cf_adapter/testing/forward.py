@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import httpx
 
-from mistral_cf_adapter.testing.answers import Answer
 from mistral_cf_adapter.testing.app import UpstreamUnreachable
+from mistral_cf_adapter.testing.responses import Response
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 HOP_BY_HOP = frozenset({"connection", "keep-alive", "transfer-encoding", "content-length"})
 
 
-async def forward(request: ReceivedRequest, base: str) -> Answer:
-    """Send a request on and pass the answer back piece by piece.
+async def forward(request: ReceivedRequest, base: str) -> Response:
+    """Send a request on and pass the response back piece by piece.
 
-    Raises UpstreamUnreachable when no answer comes.
+    Raises UpstreamUnreachable when no response comes.
     """
     client = httpx.AsyncClient(timeout=httpx.Timeout(60, read=None))
     url = base.rstrip("/") + request.raw_path + (f"?{request.query}" if request.query else "")
@@ -40,7 +40,7 @@ async def forward(request: ReceivedRequest, base: str) -> Answer:
         if name.lower() not in HOP_BY_HOP
     )
     if "text/event-stream" in response.headers.get("content-type", ""):
-        return Answer(response.status_code, kept, _pieces(client, response))
+        return Response(response.status_code, kept, _pieces(client, response))
     try:
         body = b"".join([piece async for piece in response.aiter_raw()])
     except httpx.HTTPError as error:
@@ -48,7 +48,7 @@ async def forward(request: ReceivedRequest, base: str) -> Answer:
     finally:
         await response.aclose()
         await client.aclose()
-    return Answer(response.status_code, kept, body)
+    return Response(response.status_code, kept, body)
 
 
 async def _pieces(

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from typing import Literal, Self
 
     from mistral_cf_adapter.settings import GatewaySettings
-    from mistral_cf_adapter.testing.answers import Answer
     from mistral_cf_adapter.testing.faults import Kind
     from mistral_cf_adapter.testing.records import LogRecord, ReceivedRequest
+    from mistral_cf_adapter.testing.responses import Response
     from mistral_cf_adapter.testing.server import Paths
 
     PolicyKind = Literal["policy_denied", "policy_spend"]
@@ -60,10 +60,10 @@ class LocalGateway:
 
     Our assumptions, where nothing was found: an unknown account looks like an unknown gateway;
     paths under `/compat` other than `chat/completions` give 2008; an unknown route gives 2005;
-    failures that are retried are 429, 5xx and no answer; a timeout ends in 400/2005; lifetimes
+    failures that are retried are 429, 5xx and no response; a timeout ends in 400/2005; lifetimes
     out of range are brought into range; streams, errors and methods other than POST are not
     cached; skipped requests are not stored and carry no cache status; no log id without a log;
-    2001, 2008, 2009 and 2019 carry no ids. Logs are written when an answer starts, which is
+    2001, 2008, 2009 and 2019 carry no ids. Logs are written when a response starts, which is
     earlier than in reality. Providers other than `mistral` and `custom_providers` are unknown.
 
     The module `logs_api` says the same of Cloudflare's API for logs.
@@ -88,7 +88,7 @@ class LocalGateway:
         cache_ttl: the gateway's own cache lifetime in seconds; off by default.
         authenticated: whether a token is required.
         api_token: the token that Cloudflare's API accepts, as `api_url` has it.
-        log_delay: seconds from an answer to its log in that API; `logs` has it at once.
+        log_delay: seconds from a response to its log in that API; `logs` has it at once.
         tls: paths of certificate and key, for https.
         port: 0 takes a free one.
 
@@ -133,7 +133,7 @@ class LocalGateway:
         )
         self._mistral = Mistral(self._state)
         self._scheme = "http" if tls is None else "https"
-        app = GatewayApp(self._state, self._ask)
+        app = GatewayApp(self._state, self._send_upstream)
         self._server = ThreadedServer(app, port=port, tls=tls)
         app.transports = self._server.transports
 
@@ -213,7 +213,7 @@ class LocalGateway:
 
     @property
     def guardrails(self) -> bool:
-        """Whether guardrails are on: a streamed request gets one plain JSON answer."""
+        """Whether guardrails are on: a streamed request gets one plain JSON response."""
         return self._state.guardrails
 
     @guardrails.setter
@@ -222,7 +222,7 @@ class LocalGateway:
 
     @property
     def dlp(self) -> Mapping[str, Any] | None:
-        """What the header `cf-aig-dlp` of each answer says; None for no header."""
+        """What the header `cf-aig-dlp` of each response says; None for no header."""
         return self._state.dlp
 
     @dlp.setter
@@ -315,7 +315,7 @@ class LocalGateway:
         Raises:
             ValueError: if neither code, kind nor status says how to fail.
         """
-        answer = replies.refusal(
+        response = replies.refusal(
             code=code,
             kind=kind,
             status=status,
@@ -324,7 +324,7 @@ class LocalGateway:
             content_type=content_type,
         )
         what = code if code is not None else kind or status
-        self._state.script.add(replies.fail(what, answer.with_headers(headers or {}), path))
+        self._state.script.add(replies.fail(what, response.with_headers(headers or {}), path))
 
     def upstream_fail(
         self,
@@ -342,7 +342,7 @@ class LocalGateway:
         self._state.upstream_script.add(replies.upstream_fail(status, body, headers, path), times)
 
     def upstream_delay(self, seconds: float, *, times: int = 1, path: str | None = None) -> None:
-        """Let the provider take this long to its next `times` answers.
+        """Let the provider take this long to its next `times` responses.
 
         With a shorter `cf-aig-request-timeout` the gateway gives up on the attempt.
         """
@@ -355,8 +355,8 @@ class LocalGateway:
 
         - "refuse": the listening socket is closed until the handle's `end()`, the end of
           `with gateway.fault("refuse"):`, or `reset()`; `times` does not apply.
-        - "reset": a TCP reset instead of an answer.
-        - "stall": no byte of an answer, until the caller or the gateway ends.
+        - "reset": a TCP reset instead of a response.
+        - "stall": no byte of a response, until the caller or the gateway ends.
         - "cut_body": `keep` bytes (by default half) of the promised body, then the end.
         - "cut_stream": `keep` events (by default 1), then the connection breaks: the HTTP
           library's own error.
@@ -364,7 +364,7 @@ class LocalGateway:
           a `GatewayStreamError`.
         - "garbage": `data`, which is no HTTP.
         - "status": `status` (503) with `body`, `content_type`, `headers`.
-        - "slow_drip": the answer in bits of `size` bytes (16), `delay` seconds (0.01) apart.
+        - "slow_drip": the response in bits of `size` bytes (16), `delay` seconds (0.01) apart.
         - "redirect": to the URL `to` with `status` (307) and `headers`.
 
         Raises:
@@ -381,11 +381,11 @@ class LocalGateway:
         self._state.pass_time(seconds)
 
     def reset(self) -> None:
-        """Forget requests, logs, cache, scripted answers and faults."""
+        """Forget requests, logs, cache, scripted responses and faults."""
         self._state.clear()
 
     def assert_all_used(self) -> None:
-        """Raise AssertionError if a scripted answer or a fault was not used."""
+        """Raise AssertionError if a scripted response or a fault was not used."""
         state = self._state
         left = [*state.upstream_script.labels(), *state.script.labels(), *state.faults.labels()]
         if left:
@@ -426,13 +426,13 @@ class LocalGateway:
         if any(not wanted.differences(request) for request in received):
             raise AssertionError(wanted.failure(received, "A request fits that should not"))
 
-    async def _ask(self, request: ReceivedRequest, target: Target) -> Answer:
+    async def _send_upstream(self, request: ReceivedRequest, target: Target) -> Response:
         base = self._state.upstream
         if target.provider != PROVIDER:
             slug = target.provider.removeprefix("custom-")
             base = self._state.custom_providers[slug]
         if base is None:
-            return await self._mistral.answer(request)
+            return await self._mistral.respond(request)
         from mistral_cf_adapter.testing.forward import forward
 
         return await forward(request, base)

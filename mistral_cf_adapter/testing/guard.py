@@ -10,13 +10,13 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from mistral_cf_adapter.testing.answers import Answer, text_answer
+from mistral_cf_adapter.testing.responses import Response, text_response
 
 if TYPE_CHECKING:
     from starlette.datastructures import Headers
 
 
-def refusal(headers: Headers) -> Answer | None:
+def refusal(headers: Headers) -> Response | None:
     """Return the refusal of a request that is not for this machine or comes from a web page."""
     host = headers.get("host")
     if host is not None and not _is_loopback(f"//{host}"):
@@ -24,14 +24,14 @@ def refusal(headers: Headers) -> Answer | None:
             "This is a LocalGateway, which answers to localhost, 127.0.0.1 and [::1] alone, and "
             f"the request's Host is {host!r}: call it by the address it prints"
         )
-        return text_answer(421, text)
+        return text_response(421, text)
     origin = headers.get("origin")
     if origin is not None and not _is_loopback(origin):
         text = (
             "This is a LocalGateway, which is not for web pages of other hosts, and the request's "
             f"Origin is {origin!r}: call it from a program, or from a page of localhost"
         )
-        return text_answer(403, text)
+        return text_response(403, text)
     return None
 
 

@@ -13,13 +13,13 @@ MAX_BODY = 100 * MIB
 REQUEST_TIMEOUT = 60.0
 """Seconds from a request's first byte to its last."""
 MAX_KEPT = 10_000
-"""Things of a kind that are remembered: requests, logs, cached answers, files."""
+"""Things of a kind that are remembered: requests, logs, cached responses, files."""
 MAX_KEPT_BYTES = 128 * MIB
 """Bytes of their bodies; one that is larger alone is kept all the same."""
 MAX_CHOICES = 128
 """The largest `n` of a completion."""
 MAX_NUMBERS = 2_000_000
-"""Numbers in the vectors of an answer."""
+"""Numbers in the vectors of a response."""
 MAX_INPUTS = 10_000
 """Texts that are classified at once."""
 MAX_ECHO = 32_768
@@ -30,7 +30,7 @@ MAX_NODES = 10_000
 T = TypeVar("T")
 
 
-class Kept(list[T]):
+class BoundedList(list[T]):
     """The newest items of a kind: the oldest go when there are too many, or too many bytes."""
 
     def __init__(self, size: Callable[[T], int]) -> None:

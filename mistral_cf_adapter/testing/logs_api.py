@@ -2,7 +2,7 @@
 
 Documented by Cloudflare (API reference, "AI Gateway Logs"): the paths; a Bearer token of its
 own; the fields of a log; the body of a PATCH, with `feedback` from -1 to 1, `score` from 0 to
-100 and flat `metadata`; its answer, an empty `result`; 404 with a list of errors; pages of
+100 and flat `metadata`; its response, an empty `result`; 404 with a list of errors; pages of
 at most 50.
 
 Measured by others on live gateways: a log may be missing for some hundred milliseconds after
@@ -21,8 +21,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import unquote
 
-from mistral_cf_adapter.testing.answers import Answer, json_answer
 from mistral_cf_adapter.testing.mistral_text import as_dict
+from mistral_cf_adapter.testing.responses import Response, json_response
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -36,12 +36,12 @@ NOT_FOUND, INVALID, UNAUTHORIZED, UNSERVED = (404, 7002), (400, 7001), (401, 100
 
 
 def is_for_api(request: ReceivedRequest) -> bool:
-    """Tell whether a request is for Cloudflare's API rather than for a gateway."""
+    """Return whether a request is for Cloudflare's API rather than for a gateway."""
     return request.raw_path.startswith(f"{ROOT}/")
 
 
-def answer(request: ReceivedRequest, state: State) -> Answer:
-    """Answer one request to the logs of a gateway, as Cloudflare's API would."""
+def respond(request: ReceivedRequest, state: State) -> Response:
+    """Return the response of Cloudflare's API to a request for a gateway's logs."""
     if request.headers.get("authorization") != f"Bearer {state.api_token}":
         return _error(UNAUTHORIZED, "Authentication error")
     found = _address(request.raw_path)
@@ -72,7 +72,7 @@ def _written(state: State, gateway_id: str) -> list[LogRecord]:
     return [log for log in state.logs if log.gateway_id == gateway_id and log.written_at <= now]
 
 
-def _list(request: ReceivedRequest, logs: list[LogRecord]) -> Answer:
+def _list(request: ReceivedRequest, logs: list[LogRecord]) -> Response:
     params = request.params
     if request.method != "GET" or not params.keys() <= {"page", "per_page"}:
         return _error(UNSERVED, "LocalGateway serves GET with page= and per_page=, no filters")
@@ -88,34 +88,34 @@ def _list(request: ReceivedRequest, logs: list[LogRecord]) -> Answer:
         "total_count": len(logs),
     }
     result = [_shown(log) for log in shown]
-    return json_answer({"result": result, "result_info": info, "success": True})
+    return json_response({"result": result, "result_info": info, "success": True})
 
 
 def _is_count(text: str) -> bool:
     return text.isdecimal() and len(text) < 10 and int(text) > 0
 
 
-def _one(request: ReceivedRequest, state: State, gateway_id: str, log_id: str) -> Answer:
+def _one(request: ReceivedRequest, state: State, gateway_id: str, log_id: str) -> Response:
     log = next((log for log in _written(state, gateway_id) if log.id == log_id), None)
     if log is None:
         return _error(NOT_FOUND, "Log not found")
     match request.method:
         case "GET":
-            return json_answer({"result": _shown(log), "success": True})
+            return json_response({"result": _shown(log), "success": True})
         case "PATCH":
             return _edit(request, state, log)
         case _:
             return _error(UNSERVED, "LocalGateway serves GET and PATCH of a log")
 
 
-def _edit(request: ReceivedRequest, state: State, log: LogRecord) -> Answer:
+def _edit(request: ReceivedRequest, state: State, log: LogRecord) -> Response:
     try:
-        given = request.json()
+        value = request.json()
     except (ValueError, RecursionError):
-        given = None
-    if not isinstance(given, dict):
+        value = None
+    if not isinstance(value, dict):
         return _error(INVALID, "The body must be a JSON object")
-    fields = cast("dict[str, Any]", given)
+    fields = cast("dict[str, Any]", value)
     changes: dict[str, Any] = {}
     for name, (fits, wanted) in EDITABLE.items():
         if name not in fields:
@@ -126,7 +126,7 @@ def _edit(request: ReceivedRequest, state: State, log: LogRecord) -> Answer:
     if "metadata" in changes:
         changes["metadata"] = changes["metadata"] or {}
     state.logs[state.logs.index(log)] = replace(log, **changes)
-    return json_answer({"result": {}, "success": True})
+    return json_response({"result": {}, "success": True})
 
 
 def _shown(log: LogRecord) -> dict[str, Any]:
@@ -177,7 +177,7 @@ EDITABLE: Mapping[str, tuple[Callable[[Any], bool], str]] = {
 }
 
 
-def _error(kind: tuple[int, int], message: str) -> Answer:
+def _error(kind: tuple[int, int], message: str) -> Response:
     status, code = kind
     body: dict[str, Any] = {"errors": [{"code": code, "message": message}], "success": False}
-    return json_answer(body, status)
+    return json_response(body, status)

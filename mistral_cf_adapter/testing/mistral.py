@@ -11,11 +11,11 @@ from starlette.datastructures import FormData
 from starlette.formparsers import FormParser, MultiPartException, MultiPartParser
 
 from mistral_cf_adapter.testing import limits, mistral_chat, mistral_media
-from mistral_cf_adapter.testing.answers import Answer, json_answer
 from mistral_cf_adapter.testing.mistral_conversations import ROOT as CONVERSATIONS
 from mistral_cf_adapter.testing.mistral_conversations import Conversations
 from mistral_cf_adapter.testing.mistral_files import Files
 from mistral_cf_adapter.testing.mistral_text import as_count, as_dict, as_list
+from mistral_cf_adapter.testing.responses import Response, json_response
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping
@@ -35,8 +35,8 @@ REQUIRED = {
     "/v1/chat/classifications": ("model", "input"),
     "/v1/conversations": ("inputs",),
 }
-HANDLERS: Mapping[str, Callable[[ReceivedRequest], Answer]] = {
-    **dict.fromkeys(mistral_chat.PATHS, mistral_chat.answer),
+HANDLERS: Mapping[str, Callable[[ReceivedRequest], Response]] = {
+    **dict.fromkeys(mistral_chat.PATHS, mistral_chat.respond),
     "/v1/embeddings": mistral_media.embeddings,
     "/v1/moderations": mistral_media.moderation,
     "/v1/chat/moderations": mistral_media.moderation,
@@ -48,7 +48,7 @@ FOREIGN_FIELDS = ("max_completion_tokens", "store", "logit_bias")
 
 
 def is_text_path(request: ReceivedRequest) -> bool:
-    """Tell whether the answer to this request is a text the model writes."""
+    """Return whether the response to this request is a text the model writes."""
     if request.method != "POST":
         return False
     return request.path in mistral_chat.PATHS or request.path.startswith(CONVERSATIONS)
@@ -62,8 +62,8 @@ class Mistral:
     files: Files = field(default_factory=Files)
     conversations: Conversations = field(default_factory=Conversations)
 
-    async def answer(self, request: ReceivedRequest) -> Answer:
-        """Answer one request in Mistral's shapes."""
+    async def respond(self, request: ReceivedRequest) -> Response:
+        """Return Mistral's response to a request."""
         if not self._knows(request.headers.get("authorization")):
             return unauthorized()
         problem = _problem(request)
@@ -71,11 +71,11 @@ class Mistral:
             return problem
         return await self._route(request) or not_found(request.path)
 
-    def say(self, request: ReceivedRequest, turn: mistral_chat.Turn) -> Answer:
-        """Answer a text request with words a test has chosen."""
+    def say(self, request: ReceivedRequest, turn: mistral_chat.Turn) -> Response:
+        """Return the response to a text request, with words a test has chosen."""
         if request.path.startswith(CONVERSATIONS):
-            return self.conversations.answer(request, turn) or not_found(request.path)
-        return mistral_chat.answer(request, turn)
+            return self.conversations.respond(request, turn) or not_found(request.path)
+        return mistral_chat.respond(request, turn)
 
     def _knows(self, authorization: str | None) -> bool:
         if authorization is None:
@@ -83,17 +83,17 @@ class Mistral:
         keys = {self.state.mistral_api_key, *self.state.stored_keys.values()}
         return self.state.takes_any_key or authorization.removeprefix("Bearer ") in keys
 
-    async def _route(self, request: ReceivedRequest) -> Answer | None:
+    async def _route(self, request: ReceivedRequest) -> Response | None:
         path = request.path
         if path.startswith(CONVERSATIONS):
-            return self.conversations.answer(request)
+            return self.conversations.respond(request)
         if path.startswith("/v1/files"):
             return await self._files(request)
         if request.method == "GET" and path.startswith("/v1/models"):
             return mistral_media.models(request)
         return await self._post(request) if request.method == "POST" else None
 
-    async def _post(self, request: ReceivedRequest) -> Answer | None:
+    async def _post(self, request: ReceivedRequest) -> Response | None:
         if request.path == "/v1/audio/transcriptions":
             async with form_of(request) as form:
                 return _transcription(form)
@@ -102,14 +102,14 @@ class Mistral:
         handler = HANDLERS.get(request.path)
         return None if handler is None else handler(request)
 
-    def _ocr(self, request: ReceivedRequest) -> Answer | None:
+    def _ocr(self, request: ReceivedRequest) -> Response | None:
         file_id = as_dict(request.fields.get("document")).get("file_id")
         if file_id is None:
             return mistral_media.ocr(request)
         name = self.files.name(str(file_id))
         return None if name is None else mistral_media.ocr(request, name)
 
-    async def _files(self, request: ReceivedRequest) -> Answer | None:
+    async def _files(self, request: ReceivedRequest) -> Response | None:
         if request.path.rstrip("/") != "/v1/files":
             return self.files.one(request, self.state.origin)
         if request.method == "GET":
@@ -119,19 +119,19 @@ class Mistral:
         return stored or invalid("missing", ["body", "file"], "Field required")
 
 
-def unauthorized() -> Answer:
+def unauthorized() -> Response:
     """Refuse a key as Mistral does."""
-    return json_answer({"detail": "Unauthorized"}, 401)
+    return json_response({"detail": "Unauthorized"}, 401)
 
 
-def not_found(path: str) -> Answer:
+def not_found(path: str) -> Response:
     """Say that there is nothing here, as Mistral does."""
-    return json_answer({"detail": f"Not Found: {path}"}, 404)
+    return json_response({"detail": f"Not Found: {path}"}, 404)
 
 
-def too_many() -> Answer:
+def too_many() -> Response:
     """Refuse for the rate, as Mistral does."""
-    return json_answer(
+    return json_response(
         {
             "object": "error",
             "message": "Rate limit exceeded",
@@ -143,18 +143,18 @@ def too_many() -> Answer:
     )
 
 
-def invalid(kind: str, where: list[str | int], message: str) -> Answer:
+def invalid(kind: str, where: list[str | int], message: str) -> Response:
     """Refuse a body as Mistral does: a list of what is wrong where."""
-    return json_answer({"detail": [{"type": kind, "loc": where, "msg": message}]}, 422)
+    return json_response({"detail": [{"type": kind, "loc": where, "msg": message}]}, 422)
 
 
-def _transcription(form: FormData) -> Answer:
+def _transcription(form: FormData) -> Response:
     if not form.get("model"):
         return invalid("missing", ["body", "model"], "Field required")
     return mistral_media.transcription(form)
 
 
-def _problem(request: ReceivedRequest) -> Answer | None:
+def _problem(request: ReceivedRequest) -> Response | None:
     required = REQUIRED.get(request.path)
     if required is None or request.method != "POST":
         return None
@@ -174,10 +174,10 @@ def _problem(request: ReceivedRequest) -> Answer | None:
     return None
 
 
-def _too_much(path: str, fields: Mapping[str, Any]) -> Answer | None:
-    """Refuse a small request for an answer that would take minutes to make."""
-    given = fields.get("input", fields.get("inputs"))
-    inputs = len(as_list(given)) or 1
+def _too_much(path: str, fields: Mapping[str, Any]) -> Response | None:
+    """Refuse a small request for a response that would take minutes to make."""
+    values = fields.get("input", fields.get("inputs"))
+    inputs = len(as_list(values)) or 1
     numbers = inputs * as_count(fields.get("output_dimension"), mistral_media.DIMENSION)
     name, is_too_much = "n", as_count(fields.get("n"), 1) > limits.MAX_CHOICES
     if path == "/v1/embeddings":

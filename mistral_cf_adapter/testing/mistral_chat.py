@@ -6,7 +6,6 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from mistral_cf_adapter.testing.answers import Answer, event, json_answer, stream_answer, words
 from mistral_cf_adapter.testing.limits import MAX_CHOICES, MAX_ECHO
 from mistral_cf_adapter.testing.mistral_text import (
     as_count,
@@ -17,6 +16,13 @@ from mistral_cf_adapter.testing.mistral_text import (
     sample,
     stable_id,
     usage,
+)
+from mistral_cf_adapter.testing.responses import (
+    Response,
+    event,
+    json_response,
+    stream_response,
+    words,
 )
 
 if TYPE_CHECKING:
@@ -32,7 +38,7 @@ MAX_MODEL = 256
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """What the assistant says in one answer."""
+    """What the assistant says in one response."""
 
     text: str | None
     pieces: Sequence[str]
@@ -43,16 +49,16 @@ class Turn:
     """More fields of the message, as a test scripted them."""
 
 
-def answer(request: ReceivedRequest, turn: Turn | None = None) -> Answer:
-    """Answer a completion request, with a scripted turn or the default one."""
+def respond(request: ReceivedRequest, turn: Turn | None = None) -> Response:
+    """Return the response to a completion request, with a scripted turn or the default one."""
     fields = request.fields
     turn = default_turn(request) if turn is None else turn
     if fields.get("stream") is True:
-        return stream_answer(_stream(request, turn))
+        return stream_response(_stream(request, turn))
     identity = _identity(request, "chat.completion")
     count = min(as_count(fields.get("n"), 1), MAX_CHOICES)
     choices = [_choice(index, turn) for index in range(count)]
-    return json_answer(
+    return json_response(
         {**identity, "choices": choices, "usage": usage(_prompt(fields), turn.text or "")}
     )
 

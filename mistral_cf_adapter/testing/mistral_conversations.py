@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from mistral_cf_adapter.testing.answers import Answer, event, json_answer, stream_answer, words
 from mistral_cf_adapter.testing.limits import MAX_KEPT, MAX_KEPT_BYTES, drop_oldest
 from mistral_cf_adapter.testing.mistral_chat import DEFAULT_MODEL, Turn, model_of
 from mistral_cf_adapter.testing.mistral_text import (
@@ -15,6 +14,13 @@ from mistral_cf_adapter.testing.mistral_text import (
     reply_to,
     stable_id,
     usage,
+)
+from mistral_cf_adapter.testing.responses import (
+    Response,
+    event,
+    json_response,
+    stream_response,
+    words,
 )
 
 if TYPE_CHECKING:
@@ -32,7 +38,7 @@ class Conversations:
     )
     _started: int = 0
 
-    def answer(self, request: ReceivedRequest, turn: Turn | None = None) -> Answer | None:  # noqa: PLR0911  # one per path
+    def respond(self, request: ReceivedRequest, turn: Turn | None = None) -> Response | None:  # noqa: PLR0911  # one per path
         """Serve a path under /v1/conversations; None if it leads nowhere."""
         identity, _, view = request.path.removeprefix(ROOT).strip("/").partition("/")
         if not identity:
@@ -43,18 +49,18 @@ class Conversations:
             case "POST", "" | "restart":
                 return self._say(request, identity, turn)
             case "GET", "":
-                return json_answer(_card(identity))
+                return json_response(_card(identity))
             case "GET", "history" | "messages":
-                return json_answer(self._past(identity, view))
+                return json_response(self._past(identity, view))
             case "DELETE", "":
                 del self._entries[identity]
-                return Answer(204, (), b"")
+                return Response(204, (), b"")
             case _:
                 return None
 
-    def _root(self, request: ReceivedRequest, turn: Turn | None) -> Answer | None:
+    def _root(self, request: ReceivedRequest, turn: Turn | None) -> Response | None:
         if request.method == "GET":
-            return json_answer([_card(identity) for identity in self._entries])
+            return json_response([_card(identity) for identity in self._entries])
         if request.method != "POST":
             return None
         identity = stable_id("conv_", str(self._started), request.body)
@@ -63,7 +69,7 @@ class Conversations:
         drop_oldest(self._entries, _size)
         return self._say(request, identity, turn)
 
-    def _say(self, request: ReceivedRequest, identity: str, turn: Turn | None) -> Answer:
+    def _say(self, request: ReceivedRequest, identity: str, turn: Turn | None) -> Response:
         fields = request.fields
         prompt = _prompt(fields.get("inputs"))
         text = reply_to(prompt) if turn is None or turn.text is None else turn.text
@@ -78,8 +84,8 @@ class Conversations:
             del past[0]
         counted = usage(prompt, text)
         if request.streams:
-            return stream_answer(_stream(identity, said, list(pieces), counted))
-        return json_answer(
+            return stream_response(_stream(identity, said, list(pieces), counted))
+        return json_response(
             {
                 "object": "conversation.response",
                 "conversation_id": identity,

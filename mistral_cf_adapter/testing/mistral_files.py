@@ -6,9 +6,9 @@ import uuid
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from mistral_cf_adapter.testing.answers import Answer, bytes_answer, json_answer
 from mistral_cf_adapter.testing.limits import drop_oldest
 from mistral_cf_adapter.testing.mistral_chat import CREATED
+from mistral_cf_adapter.testing.responses import Response, bytes_response, json_response
 
 if TYPE_CHECKING:
     from starlette.datastructures import FormData
@@ -25,7 +25,7 @@ class Files:
     )
     _uploads: int = 0
 
-    async def upload(self, form: FormData) -> Answer | None:
+    async def upload(self, form: FormData) -> Response | None:
         """Keep the form's `file`; None if it has none."""
         upload = form.get("file")
         if upload is None or isinstance(upload, str):
@@ -49,19 +49,19 @@ class Files:
         }
         self._files[identity] = (card, content)
         drop_oldest(self._files, lambda file: len(file[1]))
-        return json_answer(card)
+        return json_response(card)
 
-    def all(self) -> Answer:
+    def all(self) -> Response:
         """List them."""
         cards = [card for card, _ in self._files.values()]
-        return json_answer({"object": "list", "data": cards, "total": len(cards)})
+        return json_response({"object": "list", "data": cards, "total": len(cards)})
 
     def name(self, identity: str) -> str | None:
         """Return a file's name; None if there is no such file."""
         entry = self._files.get(identity)
         return None if entry is None else str(entry[0]["filename"])
 
-    def one(self, request: ReceivedRequest, origin: str) -> Answer | None:
+    def one(self, request: ReceivedRequest, origin: str) -> Response | None:
         """Serve one file's own paths; None if there is no such file or path."""
         identity, _, view = request.path.removeprefix("/v1/files/").partition("/")
         entry = self._files.get(identity)
@@ -70,13 +70,13 @@ class Files:
         card, content = entry
         match request.method, view:
             case "GET", "":
-                return json_answer({**card, "deleted": False})
+                return json_response({**card, "deleted": False})
             case "DELETE", "":
                 del self._files[identity]
-                return json_answer({"id": identity, "object": "file", "deleted": True})
+                return json_response({"id": identity, "object": "file", "deleted": True})
             case "GET", "content":
-                return bytes_answer(content, "application/octet-stream")
+                return bytes_response(content, "application/octet-stream")
             case "GET", "url":
-                return json_answer({"url": f"{origin}/signed/{identity}?expiry=24h"})
+                return json_response({"url": f"{origin}/signed/{identity}?expiry=24h"})
             case _:
                 return None

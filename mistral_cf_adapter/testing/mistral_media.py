@@ -7,14 +7,6 @@ import math
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
-from mistral_cf_adapter.testing.answers import (
-    Answer,
-    event,
-    json_answer,
-    stream_answer,
-    utf8,
-    words,
-)
 from mistral_cf_adapter.testing.mistral_chat import CREATED
 from mistral_cf_adapter.testing.mistral_text import (
     as_count,
@@ -23,6 +15,14 @@ from mistral_cf_adapter.testing.mistral_text import (
     content_text,
     stable_id,
     usage,
+)
+from mistral_cf_adapter.testing.responses import (
+    Response,
+    event,
+    json_response,
+    stream_response,
+    utf8,
+    words,
 )
 
 if TYPE_CHECKING:
@@ -55,17 +55,17 @@ CATEGORIES = (
 )
 
 
-def embeddings(request: ReceivedRequest) -> Answer:
-    """Answer with vectors of length one that depend on the text alone."""
+def embeddings(request: ReceivedRequest) -> Response:
+    """Return vectors of length one that depend on the text alone."""
     fields = request.fields
-    given = fields.get("input", fields.get("inputs"))
-    texts = [str(text) for text in as_list(given)] if isinstance(given, list) else [str(given)]
+    value = fields.get("input", fields.get("inputs"))
+    texts = [str(text) for text in as_list(value)] if isinstance(value, list) else [str(value)]
     size = as_count(fields.get("output_dimension"), DIMENSION)
     data = [
         {"object": "embedding", "embedding": _vector(text, size), "index": index}
         for index, text in enumerate(texts)
     ]
-    return json_answer(
+    return json_response(
         {
             "id": stable_id("", request.body),
             "object": "list",
@@ -76,15 +76,15 @@ def embeddings(request: ReceivedRequest) -> Answer:
     )
 
 
-def models(request: ReceivedRequest) -> Answer | None:
+def models(request: ReceivedRequest) -> Response | None:
     """List the models or show one, or None if there is none of that name."""
     name = unquote(request.raw_path.removeprefix("/v1/models").strip("/"))
     if not name:
-        return json_answer({"object": "list", "data": [_model_card(name) for name in MODELS]})
-    return json_answer(_model_card(name)) if name in MODELS else None
+        return json_response({"object": "list", "data": [_model_card(name) for name in MODELS]})
+    return json_response(_model_card(name)) if name in MODELS else None
 
 
-def ocr(request: ReceivedRequest, file_name: str | None = None) -> Answer:
+def ocr(request: ReceivedRequest, file_name: str | None = None) -> Response:
     """Read a document of one page, which is an uploaded file if it is named."""
     fields = request.fields
     document = as_dict(fields.get("document"))
@@ -98,10 +98,10 @@ def ocr(request: ReceivedRequest, file_name: str | None = None) -> Answer:
         "dimensions": {"dpi": 200, "height": 2200, "width": 1700},
     }
     counted = {"pages_processed": 1, "doc_size_bytes": len(str(source))}
-    return json_answer({"pages": [page], "model": fields["model"], "usage_info": counted})
+    return json_response({"pages": [page], "model": fields["model"], "usage_info": counted})
 
 
-def moderation(request: ReceivedRequest) -> Answer:
+def moderation(request: ReceivedRequest) -> Response:
     """Flag what says "kill"; find everything else harmless."""
     results = [
         {
@@ -112,16 +112,16 @@ def moderation(request: ReceivedRequest) -> Answer:
         }
         for text in _inputs(request)
     ]
-    return json_answer(_results(request, "modr-", results))
+    return json_response(_results(request, "modr-", results))
 
 
-def classification(request: ReceivedRequest) -> Answer:
+def classification(request: ReceivedRequest) -> Response:
     """Put every input in the same two classes."""
     scores = {"target": {"scores": {"friendly": 0.9, "other": 0.1}}}
-    return json_answer(_results(request, "clas-", [scores for _ in _inputs(request)]))
+    return json_response(_results(request, "clas-", [scores for _ in _inputs(request)]))
 
 
-def transcription(form: FormData) -> Answer:
+def transcription(form: FormData) -> Response:
     """Hear the same words in every recording."""
     upload = form.get("file")
     name = getattr(upload, "filename", None) or form.get("file_url") or form.get("file_id")
@@ -134,13 +134,13 @@ def transcription(form: FormData) -> Answer:
         "usage": {**usage("", text), "prompt_audio_seconds": 1},
     }
     if str(form.get("stream")).lower() != "true":
-        return json_answer(whole)
+        return json_response(whole)
     deltas = [
         event({"type": "transcription.text.delta", "text": piece}, "transcription.text.delta")
         for piece in words(text)
     ]
     done = event({**whole, "type": "transcription.done"}, "transcription.done")
-    return stream_answer([*deltas, done])
+    return stream_response([*deltas, done])
 
 
 def _vector(text: str, size: int) -> list[float]:
@@ -176,8 +176,8 @@ def _model_card(name: str) -> dict[str, Any]:
 
 
 def _inputs(request: ReceivedRequest) -> list[str]:
-    given = request.fields.get("input", request.fields.get("inputs"))
-    items = as_list(given) if isinstance(given, list) else [given]
+    value = request.fields.get("input", request.fields.get("inputs"))
+    items = as_list(value) if isinstance(value, list) else [value]
     if request.path.startswith("/v1/chat/") and items and isinstance(items[0], dict):
         items = [items]
     return [_input_text(item) for item in items]

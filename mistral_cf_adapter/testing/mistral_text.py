@@ -6,8 +6,8 @@ import hashlib
 import re
 from typing import TYPE_CHECKING, Any, cast
 
-from mistral_cf_adapter.testing.answers import utf8
 from mistral_cf_adapter.testing.limits import MAX_NODES
+from mistral_cf_adapter.testing.responses import utf8
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -74,11 +74,11 @@ class _Sampler:
         if "$ref" in node:
             return self.sample(_resolve(str(node["$ref"]), self._root), depth + 1)
         if "const" in node:
-            return self._given(node["const"])
+            return self._literal(node["const"])
         if "default" in node:
-            return self._given(node["default"])
+            return self._literal(node["default"])
         if as_list(node.get("enum")):
-            return self._given(node["enum"][0])
+            return self._literal(node["enum"][0])
         for key in ("anyOf", "oneOf", "allOf"):
             if as_list(node.get(key)):
                 return self.sample(node[key][0], depth + 1)
@@ -102,9 +102,9 @@ class _Sampler:
             case "null":
                 return None
             case _:
-                return self._given(str(node.get("title", "example")).lower())
+                return self._literal(str(node.get("title", "example")).lower())
 
-    def _given(self, value: Any) -> Any:
+    def _literal(self, value: Any) -> Any:
         """Return a value that the schema spells out, which counts for what it takes to write it."""
         self._left -= len(str(value)) // 64
         return value

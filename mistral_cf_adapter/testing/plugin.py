@@ -29,7 +29,7 @@ FAILED = pytest.StashKey[bool]()
 def cf_gateway(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> Generator[LocalGateway, None, None]:
-    """Give a LocalGateway that all clients go to; unused scripted answers fail the test.
+    """Give a LocalGateway that all clients go to; unused scripted responses fail the test.
 
     The environment points at it, and so does, for the test, every client that `make_client()`
     or `patch()` has routed before. It accepts any Mistral key.

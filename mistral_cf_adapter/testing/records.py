@@ -62,16 +62,16 @@ class ReceivedRequest:
 
 @dataclass(frozen=True, slots=True)
 class LogRecord:
-    """One line of the gateway's log, written when its answer starts."""
+    """One line of the gateway's log, written when its response starts."""
 
     id: str
     request_id: str
     event_id: str
     gateway_id: str
     created_at: datetime
-    """In UTC, when the answer started."""
+    """In UTC, when the response started."""
     duration: int
-    """Milliseconds from the request's arrival to the start of its answer."""
+    """Milliseconds from the request's arrival to the start of its response."""
     written_at: float = field(repr=False)
     """From when on Cloudflare's API has it, in seconds of the gateway's clock."""
     provider: str
@@ -88,7 +88,7 @@ class LogRecord:
     request: bytes | None = field(repr=False)
     """The request's body, or None when `cf-aig-collect-log-payload: false` asked for that."""
     response: bytes | None = field(repr=False)
-    """The answer's body; None when payloads are off, or for a forwarded stream."""
+    """The response's body; None when payloads are off, or for a forwarded stream."""
     feedback: float | None = None
     """From -1 to 1, as it was given through Cloudflare's API."""
     score: float | None = None
@@ -96,7 +96,7 @@ class LogRecord:
 
     @property
     def success(self) -> bool:
-        """Whether the caller got an answer below 400."""
+        """Whether the caller got a status below 400."""
         return self.status_code < 400
 
 

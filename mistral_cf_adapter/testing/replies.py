@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mistral_cf_adapter.testing.answers import (
-    GATEWAY_ERRORS,
-    POLICY_ERRORS,
-    Answer,
-    bytes_answer,
-    event,
-    gateway_error,
-    json_answer,
-    policy_error,
-    stream_answer,
-    words,
-)
 from mistral_cf_adapter.testing.mistral import invalid, is_text_path, too_many, unauthorized
 from mistral_cf_adapter.testing.mistral_chat import Turn
+from mistral_cf_adapter.testing.responses import (
+    GATEWAY_ERRORS,
+    POLICY_ERRORS,
+    Response,
+    bytes_response,
+    event,
+    gateway_error,
+    json_response,
+    policy_error,
+    stream_response,
+    words,
+)
 from mistral_cf_adapter.testing.script import Scripted, path_matches
 
 if TYPE_CHECKING:
@@ -50,16 +50,16 @@ def reply_stream(mistral: Mistral, pieces: Sequence[Piece], path: str | None) ->
     if len(texts) == len(pieces):
         turn = Turn("".join(texts), texts)
         return Scripted(label, _text(path), lambda request: mistral.say(request, turn))
-    raw = stream_answer(piece if isinstance(piece, bytes) else event(piece) for piece in pieces)
+    raw = stream_response(piece if isinstance(piece, bytes) else event(piece) for piece in pieces)
     return Scripted(label, _text(path), lambda _: raw)
 
 
 def reply_json(
     value: Any, status: int, headers: Mapping[str, str] | None, path: str | None
 ) -> Scripted:
-    """Let the provider answer with JSON."""
-    answer = json_answer(value, status, headers)
-    return Scripted(_label("reply_json", value), _path(path), lambda _: answer)
+    """Let the provider respond with JSON."""
+    response = json_response(value, status, headers)
+    return Scripted(_label("reply_json", value), _path(path), lambda _: response)
 
 
 def refusal(  # noqa: PLR0913  # one way to fail each, by keyword
@@ -70,7 +70,7 @@ def refusal(  # noqa: PLR0913  # one way to fail each, by keyword
     message: str | None,
     body: bytes | None,
     content_type: str,
-) -> Answer:
+) -> Response:
     """Build the gateway's refusal; raise ValueError if nothing says how to refuse."""
     if code is None and kind is None and status is None:
         msg = "fail() needs code= (a gateway code such as 2003), kind= (a policy) or status="
@@ -83,15 +83,15 @@ def refusal(  # noqa: PLR0913  # one way to fail each, by keyword
         msg = f"fail(kind={kind!r}): use one of {', '.join(POLICY_ERRORS)}"
         raise ValueError(msg)
     if body is not None:
-        return bytes_answer(body, content_type, status or 400)
+        return bytes_response(body, content_type, status or 400)
     if kind is not None:
         return policy_error(kind, message=message, status=status)
     return gateway_error(code, message=message, status=status)
 
 
-def fail(what: int | str | None, answer: Answer, path: str | None) -> Scripted:
+def fail(what: int | str | None, response: Response, path: str | None) -> Scripted:
     """Let the gateway refuse."""
-    return Scripted(_label("fail", what), _path(path), lambda _: answer, final=True)
+    return Scripted(_label("fail", what), _path(path), lambda _: response, final=True)
 
 
 def upstream_fail(
@@ -101,17 +101,17 @@ def upstream_fail(
     path: str | None,
 ) -> Scripted:
     """Let the provider fail."""
-    answer = _mistral_error(status) if body is None else json_answer(body, status)
-    failure = answer.with_headers(headers or {})
+    response = _mistral_error(status) if body is None else json_response(body, status)
+    failure = response.with_headers(headers or {})
     return Scripted(_label("upstream_fail", status), _path(path), lambda _: failure)
 
 
 def upstream_delay(seconds: float, path: str | None) -> Scripted:
-    """Let the provider take its time, and then answer as it would have."""
+    """Let the provider take its time, and then respond as it would have."""
     return Scripted(_label("upstream_delay", seconds), _path(path), None, delay=seconds)
 
 
-def _mistral_error(status: int) -> Answer:
+def _mistral_error(status: int) -> Response:
     match status:
         case 401:
             return unauthorized()
@@ -121,7 +121,7 @@ def _mistral_error(status: int) -> Answer:
             return too_many()
         case _:
             fields = {"object": "error", "message": "Internal server error", "type": "error"}
-            return json_answer({**fields, "param": None, "code": str(status)}, status)
+            return json_response({**fields, "param": None, "code": str(status)}, status)
 
 
 def _text(path: str | None) -> Fits:

@@ -9,7 +9,7 @@ from urllib.parse import unquote
 
 from starlette.datastructures import Headers
 
-from mistral_cf_adapter.testing.answers import Answer, gateway_error, utf8
+from mistral_cf_adapter.testing.responses import Response, gateway_error, utf8
 
 if TYPE_CHECKING:
     from mistral_cf_adapter.testing.records import ReceivedRequest
@@ -24,11 +24,11 @@ NOT_FORWARDED = frozenset(
 
 
 class Refused(Exception):  # noqa: N818  # a turn of events, not a failure
-    """The gateway answers by itself."""
+    """The gateway sends a response of its own."""
 
-    def __init__(self, answer: Answer) -> None:
-        super().__init__(answer.status)
-        self.answer = answer
+    def __init__(self, response: Response) -> None:
+        super().__init__(response.status)
+        self.response = response
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ def upstream_request(request: ReceivedRequest, target: Target, state: State) -> 
 
 
 def without_stream(target: Target) -> Target:
-    """Ask the provider for a whole answer, as a gateway with guardrails must."""
+    """Ask the provider for a whole response, as a gateway with guardrails must."""
     fields: dict[str, Any] = json.loads(target.body)
     fields["stream"] = False
     return replace(target, body=json.dumps(fields).encode())
@@ -142,11 +142,11 @@ def _route(name: str, state: State) -> str:
 
 
 def _provider_authorization(request: ReceivedRequest, target: Target, state: State) -> str | None:
-    given = request.headers.get("authorization")
-    if target.compat and given == f"Bearer {state.token}":
-        given = None
-    if given is not None:
-        return given
+    authorization = request.headers.get("authorization")
+    if target.compat and authorization == f"Bearer {state.token}":
+        authorization = None
+    if authorization is not None:
+        return authorization
     if state.stored_keys and target.provider == PROVIDER:
         return f"Bearer {_stored_key(request, state)}"
     if request.headers.get("cf-aig-no-wholesale", "").lower() == "true":

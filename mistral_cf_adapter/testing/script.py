@@ -1,4 +1,4 @@
-"""Answers a test lays out beforehand, used up in order."""
+"""The script: responses that a test lays out beforehand, used in order."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from mistral_cf_adapter.testing.answers import Answer
     from mistral_cf_adapter.testing.records import ReceivedRequest
+    from mistral_cf_adapter.testing.responses import Response
 
 
 @dataclass(frozen=True, slots=True)
 class Scripted:
-    """One answer, for the next request that fits."""
+    """One response, for the next request that fits."""
 
     label: str
     """What `assert_all_used` calls it."""
     fits: Callable[[ReceivedRequest], bool]
-    answer: Callable[[ReceivedRequest], Answer] | None
-    """None lets the next in line answer."""
+    respond: Callable[[ReceivedRequest], Response] | None
+    """None lets the next entry, or the model, respond."""
     final: bool = False
     """Whether it is the gateway's own word, so that no retry follows."""
     delay: float = 0.0
@@ -29,19 +29,19 @@ class Scripted:
 
 
 class Script:
-    """A first-in first-out list of answers; safe to fill from one thread, read from another."""
+    """A first-in first-out list of responses; safe to fill from one thread, read from another."""
 
     def __init__(self) -> None:
         self._entries: list[Scripted] = []
         self._lock = threading.Lock()
 
     def add(self, entry: Scripted, times: int = 1) -> None:
-        """Append an answer, `times` over."""
+        """Append a response, `times` over."""
         with self._lock:
             self._entries.extend([entry] * times)
 
     def take(self, request: ReceivedRequest) -> Scripted | None:
-        """Remove and return the first answer that fits the request."""
+        """Remove and return the first response that fits the request."""
         with self._lock:
             for index, entry in enumerate(self._entries):
                 if entry.fits(request):
@@ -60,7 +60,7 @@ class Script:
 
 
 def path_matches(wanted: str | None, path: str) -> bool:
-    """Tell whether a path is the wanted one or ends with it, whole segments only."""
+    """Return whether a path is the wanted one or ends with it, whole segments only."""
     if wanted is None:
         return True
     return path == wanted or path.endswith("/" + wanted.strip("/"))

@@ -196,7 +196,7 @@ class _Connection(H11Protocol):
         self._refuse(408, f"The request was not whole after {limits.REQUEST_TIMEOUT:g} s.")
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse what is no HTTP; uvicorn's own fails where an answer has begun."""
+        """Refuse what is no HTTP; uvicorn's own fails where a response has begun."""
         self._refuse(400, self._strict.problem or msg)
 
     def _refuse(self, status: int, text: str) -> None:

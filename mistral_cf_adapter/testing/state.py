@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from mistral_cf_adapter.testing.cache import Cache
 from mistral_cf_adapter.testing.faults import Faults
-from mistral_cf_adapter.testing.limits import Kept
+from mistral_cf_adapter.testing.limits import BoundedList
 from mistral_cf_adapter.testing.script import Script
 
 if TYPE_CHECKING:
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 RATE_WINDOW = 60.0
 
 
-def _kept_requests() -> list[ReceivedRequest]:
-    return Kept(lambda request: len(request.body))
+def _request_list() -> list[ReceivedRequest]:
+    return BoundedList(lambda request: len(request.body))
 
 
-def _kept_logs() -> list[LogRecord]:
-    return Kept(lambda log: len(log.request or b"") + len(log.response or b""))
+def _log_list() -> list[LogRecord]:
+    return BoundedList(lambda log: len(log.request or b"") + len(log.response or b""))
 
 
 @dataclass(slots=True)
@@ -50,9 +50,9 @@ class State:
     dlp: Mapping[str, Any] | None = None
     origin: str = ""
 
-    requests: list[ReceivedRequest] = field(default_factory=_kept_requests)
-    upstream_requests: list[ReceivedRequest] = field(default_factory=_kept_requests)
-    logs: list[LogRecord] = field(default_factory=_kept_logs)
+    requests: list[ReceivedRequest] = field(default_factory=_request_list)
+    upstream_requests: list[ReceivedRequest] = field(default_factory=_request_list)
+    logs: list[LogRecord] = field(default_factory=_log_list)
     script: Script = field(default_factory=Script)
     upstream_script: Script = field(default_factory=Script)
     faults: Faults = field(default_factory=Faults)

@@ -1,4 +1,4 @@
-"""From an answer to bytes on the socket, whole or spoilt on purpose."""
+"""From a response to bytes on the socket, whole or spoilt on purpose."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping
     from typing import Any, TypeAlias
 
-    from mistral_cf_adapter.testing.answers import Answer, Body
+    from mistral_cf_adapter.testing.responses import Body, Response
 
     Message: TypeAlias = MutableMapping[str, Any]
 
@@ -26,14 +26,14 @@ class Wire:
     send: Callable[[Message], Awaitable[None]]
     transport: asyncio.Transport
 
-    async def deliver(self, answer: Answer) -> None:
-        """Send an answer as it is."""
-        body = answer.body
+    async def deliver(self, response: Response) -> None:
+        """Send a response as it is."""
+        body = response.body
         if isinstance(body, bytes):
-            await self._start(answer, length=len(body))
+            await self._start(response, length=len(body))
             await self._piece(body, more=False)
             return
-        await self._start(answer)
+        await self._start(response)
         async with aclosing(_pieces(body)) as pieces:
             async for piece in pieces:
                 if self.transport.is_closing():
@@ -44,10 +44,10 @@ class Wire:
                 await asyncio.sleep(0)
         await self._piece(b"", more=False)
 
-    async def drip(self, answer: Answer, *, delay: float, size: int) -> None:
-        """Send an answer slowly: `size` bytes, then `delay` seconds, and so on."""
-        whole = answer.body
-        await self._start(answer, length=len(whole) if isinstance(whole, bytes) else None)
+    async def drip(self, response: Response, *, delay: float, size: int) -> None:
+        """Send a response slowly: `size` bytes, then `delay` seconds, and so on."""
+        whole = response.body
+        await self._start(response, length=len(whole) if isinstance(whole, bytes) else None)
         async with aclosing(_pieces(whole)) as pieces:
             async for piece in pieces:
                 for index in range(0, len(piece), size):
@@ -58,18 +58,18 @@ class Wire:
                     await asyncio.sleep(delay)
         await self._piece(b"", more=False)
 
-    async def cut_body(self, answer: Answer, keep: int | None) -> None:
+    async def cut_body(self, response: Response, keep: int | None) -> None:
         """Promise the whole body in content-length, send `keep` bytes (half), hang up."""
-        body = answer.known_body() or b""
-        await self._start(answer, length=max(len(body), 1))
+        body = response.known_body() or b""
+        await self._start(response, length=max(len(body), 1))
         await self._piece(body[: len(body) // 2 if keep is None else keep])
         await self.hang_up()
 
-    async def cut_stream(self, answer: Answer, keep: int, *, hang_up: bool) -> None:
+    async def cut_stream(self, response: Response, keep: int, *, hang_up: bool) -> None:
         """Send `keep` pieces of a stream, then hang up or end it, without the end mark."""
-        await self._start(answer)
+        await self._start(response)
         sent = 0
-        async with aclosing(_pieces(answer.body)) as pieces:
+        async with aclosing(_pieces(response.body)) as pieces:
             async for piece in pieces:
                 if sent >= keep:
                     break
@@ -103,12 +103,12 @@ class Wire:
         while (await self.receive())["type"] != "http.disconnect":
             pass
 
-    async def _start(self, answer: Answer, length: int | None = None) -> None:
-        headers = [(name.lower().encode(), value.encode()) for name, value in answer.headers]
-        if length is not None and answer.status not in {204, 304}:
+    async def _start(self, response: Response, length: int | None = None) -> None:
+        headers = [(name.lower().encode(), value.encode()) for name, value in response.headers]
+        if length is not None and response.status not in {204, 304}:
             headers.append((b"content-length", str(length).encode()))
         await self.send(
-            {"type": "http.response.start", "status": answer.status, "headers": headers}
+            {"type": "http.response.start", "status": response.status, "headers": headers}
         )
 
     async def _piece(self, piece: bytes, *, more: bool = True) -> None:

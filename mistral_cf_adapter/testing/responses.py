@@ -1,4 +1,4 @@
-"""Answers, and the bodies in which the gateway refuses a request."""
+"""Responses, and the bodies in which the gateway refuses a request."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ Body = bytes | tuple[bytes, ...] | AsyncGenerator[bytes, None]
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """An HTTP answer on its way to the caller."""
+class Response:
+    """An HTTP response on its way to the caller."""
 
     status: int
     headers: tuple[tuple[str, str], ...]
@@ -26,8 +26,8 @@ class Answer:
         """Return the first value of a header, whatever its case."""
         return next((value for key, value in self.headers if key.lower() == name), None)
 
-    def with_headers(self, headers: Mapping[str, str]) -> Answer:
-        """Return this answer with more headers."""
+    def with_headers(self, headers: Mapping[str, str]) -> Response:
+        """Return this response with more headers."""
         return replace(self, headers=(*self.headers, *headers.items()))
 
     def known_body(self) -> bytes | None:
@@ -37,32 +37,34 @@ class Answer:
         return b"".join(self.body) if isinstance(self.body, tuple) else None
 
 
-def json_answer(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Answer:
-    """Answer with one JSON value."""
+def json_response(
+    value: Any, status: int = 200, headers: Mapping[str, str] | None = None
+) -> Response:
+    """Return a response with one JSON value."""
     body = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     extra = tuple((headers or {}).items())
-    return Answer(status, (("content-type", "application/json"), *extra), utf8(body))
+    return Response(status, (("content-type", "application/json"), *extra), utf8(body))
 
 
-def bytes_answer(
+def bytes_response(
     body: bytes,
     content_type: str,
     status: int = 200,
     headers: Mapping[str, str] | None = None,
-) -> Answer:
-    """Answer with bytes of any type."""
-    return Answer(status, (("content-type", content_type), *(headers or {}).items()), body)
+) -> Response:
+    """Return a response with bytes of any type."""
+    return Response(status, (("content-type", content_type), *(headers or {}).items()), body)
 
 
-def text_answer(status: int, text: str) -> Answer:
-    """Answer with a line of text, and end the connection."""
+def text_response(status: int, text: str) -> Response:
+    """Return a response with a line of text that ends the connection."""
     headers = (("content-type", "text/plain; charset=utf-8"), ("connection", "close"))
-    return Answer(status, headers, utf8(f"{text}\n"))
+    return Response(status, headers, utf8(f"{text}\n"))
 
 
-def stream_answer(chunks: Iterable[bytes]) -> Answer:
-    """Answer with server-sent events."""
-    return Answer(200, (("content-type", "text/event-stream; charset=utf-8"),), tuple(chunks))
+def stream_response(chunks: Iterable[bytes]) -> Response:
+    """Return a response of server-sent events."""
+    return Response(200, (("content-type", "text/event-stream; charset=utf-8"),), tuple(chunks))
 
 
 def event(value: Any, name: str | None = None) -> bytes:
@@ -101,7 +103,7 @@ POLICY_ERRORS: Mapping[str, tuple[int, dict[str, Any]]] = {
 
 def gateway_error(
     code: int | None, *, message: str | None = None, status: int | None = None
-) -> Answer:
+) -> Response:
     """Refuse in the gateway's own shape; a code of None leaves the numbers out."""
     usual_status, usual_message = (
         GATEWAY_ERRORS.get(code, (400, "")) if code is not None else (400, "Bad request")
@@ -121,14 +123,14 @@ def gateway_error(
     }
     if code is not None:
         body["internalCode"] = code
-    return json_answer(body, http_code)
+    return json_response(body, http_code)
 
 
-def policy_error(kind: str, *, message: str | None = None, status: int | None = None) -> Answer:
+def policy_error(kind: str, *, message: str | None = None, status: int | None = None) -> Response:
     """Refuse in the shape of a policy: `error` is an object there, and no code is given."""
     usual_status, usual = POLICY_ERRORS[kind]
     error = usual if message is None else {**usual, "message": message}
-    return json_answer({"success": False, "error": error}, status or usual_status)
+    return json_response({"success": False, "error": error}, status or usual_status)
 
 
 def utf8(text: str) -> bytes:
