@@ -105,9 +105,10 @@ class GatewaySettings(GatewayOptions, BaseSettings):
     `CF_ACCOUNT_ID`), `gateway_id` (`CLOUDFLARE_GATEWAY_ID`, `CLOUDFLARE_AI_GATEWAY_ID`),
     `token` (also `CLOUDFLARE_AI_GATEWAY_TOKEN`), `mistral_api_key` (`MISTRAL_API_KEY`) and
     `base_url` (also `CLOUDFLARE_AI_GATEWAY_BASE_URL`). A keyword wins over the environment,
-    which wins over a file; a file is read only when asked for, with `_env_file=".env"`,
-    `CF_AIG_ENV_FILE` or `_secrets_dir="/run/secrets"`. Calls read a Mistral key of the environment
-    anew each time, as the SDK does.
+    which wins over a file; so beside an `account_id` or `gateway_id` by keyword a `base_url` of
+    the environment or a file is not read. A file is read only when asked for, with
+    `_env_file=".env"`, `CF_AIG_ENV_FILE` or `_secrets_dir="/run/secrets"`. Calls read a Mistral
+    key of the environment anew each time, as the SDK does.
 
     Raises:
         GatewayConfigError: a value is missing or cannot work; the message names the variable
@@ -216,6 +217,13 @@ class GatewaySettings(GatewayOptions, BaseSettings):
     def _contradiction(self, values: dict[str, Any]) -> GatewayConfigError | None:
         """Return what is wrong with the values together."""
         if self.base_url is None and self.account_id is None:
+            unread = _find_variable("base_url")
+            if unread is not None and values.get("gateway_id") is not None:
+                msg = (
+                    f"gateway_id is given, so {unread} is not read, and there is no account: pass "
+                    "account_id= too, or base_url= instead"
+                )
+                return GatewayConfigError(msg)
             msg = (
                 "CLOUDFLARE_ACCOUNT_ID is not set: export it (and CF_AIG_TOKEN), pass "
                 "GatewaySettings(account_id=..., token=...), or set CF_AIG_BASE_URL for a custom "
@@ -281,6 +289,7 @@ class GatewaySettings(GatewayOptions, BaseSettings):
         """
         changed = _hide_secrets(_by_field(update or {}))
         update = None  # may hold a plain secret, as a traceback would show
+        _name_one_gateway(changed)
         values = {name: getattr(self, name) for name in type(self).model_fields} | changed
         stored = values["byok"] or values["byok_alias"]
         if "mistral_api_key" not in changed and (stored or key_follows_environment(self)):
@@ -390,6 +399,7 @@ def _prepare(values: dict[str, Any], settings: type[GatewaySettings]) -> Excepti
     unknown = _unknown_name(by_field, settings)
     if unknown is not None:
         return unknown
+    _name_one_gateway(by_field)
     values.update(by_field)
     if ENV_FILE in os.environ:
         values.setdefault("_env_file", os.environ[ENV_FILE])
@@ -398,6 +408,23 @@ def _prepare(values: dict[str, Any], settings: type[GatewaySettings]) -> Excepti
         return missing
     _report_rivals(values)
     return None
+
+
+def _name_one_gateway(values: dict[str, Any]) -> None:
+    """Have keywords that name a gateway win over a URL that is not a keyword, in place."""
+    if replaces_base_url(values):
+        values["base_url"] = None
+
+
+def replaces_base_url(values: Mapping[str, Any]) -> bool:
+    """Return whether keywords name another gateway than a URL of the environment or a file."""
+    named = any(values.get(name) is not None for name in ("account_id", "gateway_id"))
+    return named and "base_url" not in values
+
+
+def _find_variable(name: str) -> str | None:
+    """Return the environment variable that gives a setting its value, if there is one."""
+    return next((variable for variable in variables(name) if os.environ.get(variable)), None)
 
 
 def _unknown_name(
@@ -446,6 +473,6 @@ def _explained(error: ValidationError, values: dict[str, Any]) -> str:
         name = next((field for field in fields if location in variables(field)), location)
         if name in values:
             return name
-        return next((v for v in variables(name) if os.environ.get(v)), variables(name)[0])
+        return _find_variable(name) or variables(name)[0]
 
     return explain(error, fields, naming)

@@ -197,6 +197,21 @@ def test_a_proxy_is_not_used_for_plain_http_to_this_machine(local):
     assert [note for note in found["notes"] if "trust_env=False" in note]
 
 
+def test_an_account_by_flag_wins_over_a_url_of_the_environment():
+    settings = {"CF_AIG_BASE_URL": "https://ai.example.com", "CF_AIG_TOKEN": WRONG}
+    found = report("--offline", "--account-id", "acc1", **settings)
+    assert found["settings"]["base_url"]["value"] is None
+    assert found["settings"]["base_url"]["shadowed"] == ["CF_AIG_BASE_URL"]
+    note = "CF_AIG_BASE_URL is set, but not used: --account-id names the gateway."
+    assert note in found["notes"]
+
+
+def test_an_account_beside_a_url_is_said_to_be_unused():
+    settings = {"CF_AIG_BASE_URL": "https://ai.example.com", "CLOUDFLARE_ACCOUNT_ID": "acc1"}
+    notes = report("--offline", CF_AIG_TOKEN=WRONG, **settings)["notes"]
+    assert "CLOUDFLARE_ACCOUNT_ID is set, but not used: CF_AIG_BASE_URL names the gateway." in notes
+
+
 @pytest.mark.parametrize("name", ["CF_AIG_TOKEN", "CLOUDFLARE_AI_GATEWAY_TOKEN"])
 def test_a_rejected_token_is_named_by_the_variable_it_came_from(local, name):
     settings = {**local.env(), "CF_AIG_TOKEN": None, name: WRONG}

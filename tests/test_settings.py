@@ -463,3 +463,59 @@ def test_the_warning_of_two_names_points_at_the_callers_own_line(monkeypatch):
         with pytest.warns(UserWarning, match="differ") as told:
             build()
         assert told[0].filename == __file__
+
+
+ENVIRONMENTS_URL = "https://ai.example.com/v1/other/gw"
+
+
+@pytest.fixture
+def with_base_url(monkeypatch):
+    monkeypatch.setenv("CF_AIG_BASE_URL", ENVIRONMENTS_URL)
+    monkeypatch.setenv("CF_AIG_TOKEN", SECRET)
+
+
+@pytest.mark.usefixtures("with_base_url")
+def test_keywords_that_name_a_gateway_win_over_a_url_of_the_environment(monkeypatch):
+    settings = GatewaySettings(account_id="acc1", gateway_id="prod")
+    assert settings.root_url == "https://gateway.ai.cloudflare.com/v1/acc1/prod"
+    assert settings.base_url is None
+    assert GatewaySettings(account_id="acc1").root_url.endswith("/v1/acc1/default")
+    monkeypatch.setenv("CLOUDFLARE_ACCOUNT_ID", "acc2")
+    assert GatewaySettings(gateway_id="prod").root_url.endswith("/v1/acc2/prod")
+    assert GatewaySettings(CLOUDFLARE_GATEWAY_ID="prod").root_url.endswith("/v1/acc2/prod")
+    assert GatewaySettings().root_url == ENVIRONMENTS_URL
+
+
+@pytest.mark.usefixtures("with_base_url")
+def test_keywords_win_over_a_url_of_a_file_too(monkeypatch, tmp_path):
+    monkeypatch.delenv("CF_AIG_BASE_URL")
+    (tmp_path / ".env").write_text(f"CF_AIG_BASE_URL={ENVIRONMENTS_URL}\n")
+    assert GatewaySettings(_env_file=tmp_path / ".env").root_url == ENVIRONMENTS_URL
+    settings = GatewaySettings(_env_file=tmp_path / ".env", account_id="acc1")
+    assert settings.root_url.endswith("/v1/acc1/default")
+
+
+@pytest.mark.usefixtures("with_base_url")
+def test_a_url_by_keyword_wins_over_account_and_gateway():
+    url = "https://mine.example.com"
+    settings = GatewaySettings(base_url=url, account_id="acc1", gateway_id="prod")
+    assert settings.root_url == url
+    assert GatewaySettings(account_id=None).root_url == ENVIRONMENTS_URL
+
+
+@pytest.mark.usefixtures("with_base_url")
+def test_a_copy_goes_to_the_gateway_that_is_changed():
+    assert (
+        GatewaySettings()
+        .model_copy(update={"account_id": "acc1"})
+        .root_url.endswith("/v1/acc1/default")
+    )
+    kept = GatewaySettings().model_copy(update={"cache_ttl": 60})
+    assert kept.root_url == ENVIRONMENTS_URL
+
+
+@pytest.mark.usefixtures("with_base_url")
+def test_a_gateway_without_an_account_says_that_the_url_is_not_read():
+    said = refusal(gateway_id="prod")
+    assert "gateway_id is given, so CF_AIG_BASE_URL is not read" in said
+    assert SECRET not in said

@@ -14,7 +14,7 @@ from mistral_cf_adapter.options import GatewayConfigError
 from mistral_cf_adapter.settings import ENV_FILE, GatewaySettings, variables
 
 from .report import Report, as_text
-from .sources import find_sources, shown
+from .sources import Source, find_sources, shown
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
@@ -57,9 +57,31 @@ def run_checks(flags: "SettingFlags", *, offline: bool, timeout: float) -> Repor
             "variable": source.variable,
             "shadowed": list(source.shadowed),
         }
+    report.notes += _about_address(found)
     report.notes += [str(warning.message) for warning in caught if _is_ours(warning)]
     report.ok = report.problem is None
     return report
+
+
+def _about_address(found: "dict[str, Source]") -> list[str]:
+    """Say which variables are not used because a base URL, or an account, is given too."""
+    url = found["base_url"]
+    parts = {name: found[name] for name in ("account_id", "gateway_id")}
+    if url.kind == "default" and url.shadowed:
+        flags = [
+            f"--{name.replace('_', '-')}" for name, part in parts.items() if part.kind == "flag"
+        ]
+        unused, used = list(url.shadowed), flags
+    elif url.kind != "default":
+        unused = [part.variable for part in parts.values() if part.variable is not None]
+        used = [url.variable or "--base-url"]
+    else:
+        return []
+    if not unused:
+        return []
+    verbs = "is" if len(unused) == 1 else "are", "names" if len(used) == 1 else "name"
+    names = " and ".join(unused), " and ".join(used)
+    return [f"{names[0]} {verbs[0]} set, but not used: {names[1]} {verbs[1]} the gateway."]
 
 
 def _is_ours(warning: warnings.WarningMessage) -> bool:

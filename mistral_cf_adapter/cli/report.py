@@ -90,7 +90,7 @@ def as_text(report: Report, *, terminal: bool | None = None) -> str:
 
 
 def _is_unset(found: dict[str, Any]) -> bool:
-    return found["source"] == "default" and found["value"] is None
+    return found["source"] == "default" and found["value"] is None and not found["shadowed"]
 
 
 def _is_terminal() -> bool:
