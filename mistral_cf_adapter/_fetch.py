@@ -1,7 +1,7 @@
 """Send with JavaScript's `fetch()`: on Pyodide, as in Cloudflare's Python Workers.
 
 There are no sockets, threads or TLS contexts there, so there is no pool: the JavaScript runtime
-keeps the connections. This module has the three functions of `pools`, and is imported in its
+keeps the connections. This module has the functions of `pools`, and is imported in its
 place on Emscripten only. httpx2's own transport there (`httpx2-jsfetch`) is not used, because
 it follows redirects by itself and sends the gateway's token along, asks for codings that the
 runtime cannot decode, and yields `memoryview` where the SDK's stream reader needs `bytes`.
@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from functools import cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from importlib import import_module
-from typing import Any
+from typing import Any, cast
 
 from ._sdk import httpx
 from .options import GatewayConfigError
@@ -56,6 +56,17 @@ def sync_pool(_: PoolConfig) -> Any:
 def async_pool(_: PoolConfig) -> Any:
     """Return the client for asynchronous calls; the limits of a pool are the runtime's matter."""
     return _async_client()
+
+
+def client_attributes() -> dict[str, Any]:
+    """Return what an HTTP client of the library holds."""
+    return cast("dict[str, Any]", vars(_client()))
+
+
+def new_client(kind: Any, _: PoolConfig) -> Any:
+    """Return a client of the library, as the SDK builds it, that sends with `fetch()`."""
+    transport: Any = FetchTransport if kind is httpx.Client else AsyncFetchTransport
+    return kind(transport=transport(), follow_redirects=True)
 
 
 @cache

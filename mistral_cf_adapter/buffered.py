@@ -4,6 +4,7 @@ The gateway answers so when guardrails or response DLP are on, and the SDK fails
 """
 
 import json
+from contextlib import suppress
 from itertools import zip_longest
 from typing import Any
 
@@ -25,7 +26,7 @@ def in_events(response: Any) -> Any:
         headers.pop(name, None)
     headers["content-type"] = EVENT_STREAM
     body = "".join(f"data: {event}\n\n" for event in [*map(json.dumps, chunks), "[DONE]"])
-    return type(response)(
+    events = type(response)(
         response.status_code,
         headers=headers,
         # Unread, as a stream is when it arrives: the SDK's tracing goes by that.
@@ -33,6 +34,10 @@ def in_events(response: Any) -> Any:
         request=response.request,
         extensions=response.extensions,
     )
+    with suppress(RuntimeError):  # of a client of the user's own that takes no time
+        events.elapsed = response.elapsed
+    events.history = response.history
+    return events
 
 
 def _as_chunks(answer: dict[str, Any]) -> list[dict[str, Any]]:

@@ -14,8 +14,8 @@ from .certificates import read_certificate_state
 from .options import GatewayConfigError
 from .routing import route_of
 from .settings import GatewaySettings, from_environment
+from .shared_clients import AsyncSharedClient, SharedClient
 from .stack import PoolConfig
-from .transport import AsyncSharedClient, SharedClient
 
 if TYPE_CHECKING:
     from ._typed import AsyncHttp, RetryConfig, SyncHttp
@@ -45,6 +45,10 @@ def make_client(
         **mistral_kwargs: Keywords of `mistralai.Mistral()`: `api_key`, `timeout_ms`
             (milliseconds), `retry_config`, `debug_logger`, and `client` / `async_client`, which
             are wrapped, used with their own proxies, certificates and hooks, and never closed.
+
+    Without `client` and `async_client`, connections are shared by the process. They keep no
+    cookie from one call to the next. What is read from or set on `sdk_configuration.client`
+    is this client's alone, over the same connections, and then has cookies of its own.
 
     On Pyodide, as in Cloudflare's Python Workers, requests are sent by JavaScript's `fetch()`.
     A synchronous call works there only where Python can wait for JavaScript (JSPI) and below an

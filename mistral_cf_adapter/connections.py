@@ -130,8 +130,12 @@ class Pool:
         for _ in range(min(config.max_connections, _MOST)):
             self._free.put(None)
 
-    def send(self, request: Any, *, stream: bool = False, **asked: Any) -> Any:
+    def send(
+        self, request: Any, *, stream: bool = False, as_transport: bool = False, **asked: Any
+    ) -> Any:
         """Send on a connection that is free, or a new one.
+
+        As a transport it leaves to the client before it all that a client adds.
 
         Raises:
             PoolTimeout: all connections were in use for as long as the request may wait.
@@ -140,7 +144,10 @@ class Pool:
         connection = None
         try:
             connection = self._acquire(request.url)
-            response = connection.client.send(request, stream=stream, **asked)
+            if as_transport:
+                response = transport_of(connection.client, request).handle_request(request)
+            else:
+                response = connection.client.send(request, stream=stream, **asked)
         except BaseException:
             self.give(connection, usable=False)
             raise
@@ -220,8 +227,12 @@ class AsyncPool:
         self._loop = weakref.ref(asyncio.get_running_loop())
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def send(self, request: Any, *, stream: bool = False, **asked: Any) -> Any:
+    async def send(
+        self, request: Any, *, stream: bool = False, as_transport: bool = False, **asked: Any
+    ) -> Any:
         """Send on a connection that is free, or a new one.
+
+        As a transport it leaves to the client before it all that a client adds.
 
         Raises:
             PoolTimeout: all connections were in use for as long as the request may wait.
@@ -230,7 +241,11 @@ class AsyncPool:
         connection = None
         try:
             connection = await self._acquire(request.url)
-            response = await connection.client.send(request, stream=stream, **asked)
+            if as_transport:
+                transport = transport_of(connection.client, request)
+                response = await transport.handle_async_request(request)
+            else:
+                response = await connection.client.send(request, stream=stream, **asked)
         except BaseException:
             await self.give(connection, usable=False)
             raise
@@ -301,6 +316,11 @@ class AsyncPool:
     async def aclose(self) -> None:
         """Close every connection."""
         await _aclose(self._stack.clear())
+
+
+def transport_of(client: Any, request: Any) -> Any:
+    """Return what an HTTP client sends a request with: a proxy may be on the way."""
+    return client._transport_for_url(request.url)  # noqa: SLF001
 
 
 def _is_clean(connection: Connection) -> bool:

@@ -84,11 +84,18 @@ class GatewayError(SDKError):
     def __reduce__(self) -> tuple[Any, ...]:
         answer = copy(self.raw_response)
         # The request has the Mistral key in its headers; what raises for the SDK cannot pickle.
-        answer.request = type(answer.request)(answer.request.method, answer.request.url)
+        answer.request = _in_outline(answer.request)
+        answer.history = [copy(each) for each in answer.history]
+        for each in answer.history:
+            each.request = _in_outline(each.request)
         for name in ("iter_text", "aiter_text"):
             vars(answer).pop(name, None)
         state = {**vars(self), "raw_response": answer}
         return type(self), (self.message, answer, self.body), state
+
+
+def _in_outline(request: Any) -> Any:
+    return type(request)(request.method, request.url)
 
 
 class GatewayNotFoundError(GatewayError):
@@ -264,11 +271,17 @@ def _build(verdict: _Verdict, response: Any, mask: Mask) -> GatewayError:
 
 
 def _drop_credentials(response: Any) -> None:
-    """Have a response keep no credentials of its request: an error keeps the response."""
-    request = getattr(response, "_request", None)
-    if request is not None:
-        response.request = _without_credentials(request)
-    if hasattr(response, "_content"):  # what it was read from has the request that was sent
+    """Have a response keep no credentials of its requests: an error keeps the response."""
+    for each in (response, *getattr(response, "history", ())):
+        request = getattr(each, "_request", None)
+        if request is not None:
+            each.request = _without_credentials(request)
+        drop_stream(each)
+
+
+def drop_stream(response: Any) -> None:
+    """Have a response that is read let go of its stream, which has the request that was sent."""
+    if hasattr(response, "_content"):
         with suppress(RuntimeError):  # httpx2 asks the stream
             response.elapsed = response.elapsed
         response.stream = library_of(response).ByteStream(b"")

@@ -14,6 +14,7 @@ from .routing import (
     MISTRAL_HOST,
     ROUTED,
     Route,
+    as_shown,
     copied,
     has_credentials,
     inbound,
@@ -44,13 +45,14 @@ class Step(NamedTuple):
 Flow = Generator[Step, Any, Any]
 
 
-def exchange(
+def exchange(  # noqa: PLR0913
     route: Route,
     request: Any,
     *,
     max_redirects: int,
     via: Hashable = None,
     noticed: set[_notices.Place] | None = None,
+    keeps_cookies: bool = True,
 ) -> Flow:
     """Decide one exchange step by step.
 
@@ -60,6 +62,8 @@ def exchange(
         max_redirects: How many redirects to follow.
         via: Which connections are used: an outage is remembered for these.
         noticed: The places of the client that were warned of for going past the gateway.
+        keeps_cookies: The HTTP client sends cookies that it was told. Where it must not, as it
+            is shared, the hops of this call do.
 
     Returns:
         The response for the SDK, whose request is the SDK's own, without the gateway's token.
@@ -70,7 +74,7 @@ def exchange(
     """
     if ROUTED in request.extensions:
         return (yield Step("send", request))
-    return (yield from _Exchange(route, request, max_redirects, via, noticed).run())
+    return (yield from _Exchange(route, request, max_redirects, via, noticed, keeps_cookies).run())
 
 
 class _Exchange:
@@ -80,6 +84,7 @@ class _Exchange:
         "direct",
         "foreign",
         "home",
+        "keeps_cookies",
         "max_redirects",
         "noticed",
         "path",
@@ -91,19 +96,21 @@ class _Exchange:
         "via",
     )
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917
         self,
         route: Route,
         request: Any,
         max_redirects: int,
         via: Hashable,
         noticed: set[_notices.Place] | None,
+        keeps_cookies: bool,  # noqa: FBT001
     ) -> None:
         self.route = route
         self.noticed = set[_notices.Place]() if noticed is None else noticed
         self.request = request
         self.max_redirects = max_redirects
         self.via = via
+        self.keeps_cookies = keeps_cookies
         self.home = origin_of(request.url)
         self.path = path_below(route, request)
         self.streamed = streams.wanted(request)
@@ -219,22 +226,31 @@ class _Exchange:
         The response names the SDK's own request, which never carries the token.
         """
         area = secrets_area(self.route, outgoing.url)
+        history: list[Any] = []
+        jar: Any = None
         for _ in range(self.max_redirects + 1):
             url = outgoing.url
             self.foreign = origin_of(url) != self.home or not is_within(url, area)
             withhold = self.foreign or not has_credentials(outgoing)
             response = self.response = yield Step("send", outgoing, withhold)
             self.sent = True
+            if response.next_request is not None and not self.keeps_cookies:
+                jar = send_cookies(jar, response)
             following = redirected(self.route, outgoing, response)
-            response.request, response.next_request = self.request, None
+            response.request = as_shown(self.request, outgoing) if history else self.request
+            response.next_request = None
+            response.history = list(history)
             if self.max_redirects == 0 or not response.has_redirect_location:
                 return
-            yield Step("close", response)
             if following is None:
+                yield Step("close", response)
                 message = (
                     f"HTTP {response.status_code} redirects to an address that cannot be followed"
                 )
                 raise errors.of_kind(errors.GatewayRedirectError, message, response)
+            yield from self._read()
+            errors.drop_stream(response)
+            history.append(response)
             outgoing = following
         msg = "Exceeded maximum allowed redirects."
         raise library_of(self.request).TooManyRedirects(msg, request=self.request)
@@ -277,6 +293,17 @@ def _counted(request: Any) -> int:
     attempt: int = request.extensions.get(ATTEMPT, 0) + 1
     request.extensions[ATTEMPT] = attempt
     return attempt
+
+
+def send_cookies(jar: Any, response: Any) -> Any:
+    """Have the next hop send the cookies that the hops before it were told; return these."""
+    if jar is None:
+        if "set-cookie" not in response.headers:
+            return None
+        jar = library_of(response).Cookies()
+    jar.extract_cookies(response)
+    jar.set_cookie_header(response.next_request)
+    return jar
 
 
 def redirected(route: Route, sent: Any, response: Any) -> Any:

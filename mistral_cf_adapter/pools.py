@@ -13,13 +13,13 @@ import threading
 from collections.abc import AsyncGenerator, Hashable
 from functools import cache, lru_cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from typing import Any
+from typing import Any, cast
 from weakref import WeakKeyDictionary
 
 from ._sdk import httpx
 from .baseurl import is_loopback
 from .certificates import read_certificate_state
-from .connections import AsyncPool, Pool
+from .connections import AsyncPool, Pool, transport_of
 from .stack import Builder, PoolConfig
 
 # What httpx reads when a client is built: two pools differ when these do.
@@ -122,6 +122,43 @@ def build_request(method: str, url: Any, *, params: Any = None, **kwargs: Any) -
     return _scribe().build_request(method, url, params=params, **kwargs)
 
 
+def client_attributes() -> dict[str, Any]:
+    """Return what an HTTP client of the library holds."""
+    return cast("dict[str, Any]", vars(_scribe()))
+
+
+def new_client(kind: Any, config: PoolConfig) -> Any:
+    """Return a client of the library, as the SDK builds it, that sends over shared connections."""
+    transport: Any = PoolTransport if kind is httpx.Client else AsyncPoolTransport
+    return kind(transport=transport(config), follow_redirects=True)
+
+
+class PoolTransport(httpx.BaseTransport):
+    """Sends over the connections that a process shares."""
+
+    def __init__(self, config: PoolConfig) -> None:
+        self._config = config
+
+    def handle_request(self, request: Any) -> Any:
+        """Send a request."""
+        pool = sync_pool(self._config)
+        self._config = pool.config
+        return pool.send(request, stream=True, as_transport=True)
+
+
+class AsyncPoolTransport(httpx.AsyncBaseTransport):
+    """Sends over the connections that an event loop shares."""
+
+    def __init__(self, config: PoolConfig) -> None:
+        self._config = config
+
+    async def handle_async_request(self, request: Any) -> Any:
+        """Send a request."""
+        pool = async_pool(self._config)
+        self._config = pool.config
+        return await pool.send(request, stream=True, as_transport=True)
+
+
 @lru_cache(maxsize=256)
 def _parsed(url: str) -> Any:
     return httpx.URL(url)
@@ -177,13 +214,15 @@ class _PlainAsyncClients:
         self._remote, _ = build(limits, ("https", b"", None))
         self._loopback, _ = build(limits, ("http", b"localhost", None))
 
-    async def send(self, request: Any, **asked: Any) -> Any:
+    async def send(self, request: Any, *, as_transport: bool = False, **asked: Any) -> Any:
         url = request.url
         client = (
             self._loopback
             if _is_plain_loopback((url.scheme, url.raw_host, url.port))
             else self._remote
         )
+        if as_transport:
+            return await transport_of(client, request).handle_async_request(request)
         return await client.send(request, **asked)
 
     async def aclose(self) -> None:

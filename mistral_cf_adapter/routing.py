@@ -390,6 +390,19 @@ def copied(request: Any, headers: Any, url: Any = None) -> Any:
     return copy
 
 
+def as_shown(request: Any, sent: Any) -> Any:
+    """Return the request of a redirect's hop as the SDK may see it: without what is not its own."""
+    headers = without_gateways_own(sent.headers)
+    for name in CREDENTIALS:
+        if name in headers:
+            del headers[name]
+            if name in request.headers:
+                headers[name] = request.headers[name]
+    shown = copied(sent, headers)
+    shown.extensions = request.extensions
+    return shown
+
+
 def _compat_body(route: Route, request: Any) -> bytes | None:
     """Return a chat request's body for the compat endpoint, `None` where it is another's."""
     if request.url.path != route.provider_path + _CHAT:

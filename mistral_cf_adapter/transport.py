@@ -7,7 +7,7 @@ the front of a shared pool, and does with it what `exchange()` decides.
 import inspect
 import sys
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from ._http2_logs import redact_http2_logs
 from ._sdk import path_template
@@ -15,7 +15,7 @@ from .exchange import Flow, Step, exchange
 from .fallback import pool_key
 from .options import GatewayConfigError
 from .routing import ELSEWHERE, Route, mask_for_headers, problem_with_url
-from .stack import PoolConfig
+from .shared_clients import AsyncSharedClient, SharedClient
 
 if sys.platform == "emscripten":  # Pyodide: no sockets, so no pools
     from . import _fetch as pools
@@ -23,74 +23,41 @@ else:
     from . import pools
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Hashable
 
     from ._notices import Place
 
-
-class _Shared:
-    """The front of a pool: opens nothing until it is used, and closes nothing."""
-
-    __slots__ = ("config",)
-
-    follow_redirects = True
-    max_redirects = 20
-
-    def __init__(self, config: PoolConfig) -> None:
-        self.config = config
-
-    def build_request(self, *args: Any, **kwargs: Any) -> Any:
-        return pools.build_request(*args, **kwargs)
-
-
-class SharedClient(_Shared):
-    """The front of a process's pool."""
-
-    def send(self, request: Any, **kwargs: Any) -> Any:
-        pool = pools.sync_pool(self.config)
-        self.config = pool.config  # with the certificates of its first call from now on
-        return pool.send(request, **kwargs)
-
-    def close(self) -> None:
-        """Do nothing: other clients share the pool."""
-
-
-class AsyncSharedClient(_Shared):
-    """The front of an event loop's pool."""
-
-    async def send(self, request: Any, **kwargs: Any) -> Any:
-        pool = pools.async_pool(self.config)
-        self.config = pool.config
-        return await pool.send(request, **kwargs)
-
-    async def aclose(self) -> None:
-        """Do nothing: other clients share the pool."""
+_SHARED = SharedClient, AsyncSharedClient
 
 
 class _Shell:
-    """What both shells have in common: the inner client and how to ask it."""
+    """What both shells have in common: the inner client and how to ask it.
+
+    It reads and sets what the HTTP library's clients have on the inner client.
+    """
+
+    inner: Any
+    route: Route
+    configuration: "Callable[[], Any]"
+    """Returns the SDK configuration that hands this out, if any; a weak reference."""
+    _noticed: "set[Place]"
+    _via: "Hashable"
+    _is_shared: bool
+    _takes_follow_redirects: bool
 
     def __init__(self, inner: Any, route: Route) -> None:
-        self.inner = inner
-        self.route = route
-        self.configuration: Callable[[], Any] = lambda: None
-        """Returns the SDK configuration that hands this out, if any; a weak reference."""
-        follows = getattr(inner, "follow_redirects", True)
-        self._max_redirects: int = getattr(inner, "max_redirects", 20) if follows else 0
-        # Redirects are followed here, hop by hop; a client of another make may not take the word.
-        self._asked: dict[str, Any] = {}
-        if _takes_follow_redirects(inner):
-            self._asked["follow_redirects"] = False
-        elif getattr(inner, "follow_redirects", False):
-            msg = (
-                f"{type(inner).__name__}.send() takes no follow_redirects=, so the client would "
-                "follow redirects by itself and take the gateway's token along: let send() take "
-                "it, or build the client with follow_redirects=False"
-            )
-            raise GatewayConfigError(msg)
-        self._noticed: set[Place] = set()
-        self._via = inner.config if isinstance(inner, _Shared) else pool_key(inner)
-        if not isinstance(inner, _Shared):  # which speaks HTTP/1.1
+        is_shared = type(inner) in _SHARED
+        self.__dict__.update(
+            inner=inner,
+            route=route,
+            configuration=lambda: None,
+            _noticed=set(),
+            _via=inner.config if is_shared else pool_key(inner),
+            _is_shared=is_shared,
+            _takes_follow_redirects=is_shared or _takes_follow_redirects(inner),
+        )
+        self._count_redirects(None)  # says now what cannot work about the user's client
+        if not is_shared:  # which speaks HTTP/1.1
             redact_http2_logs()
 
     def build_request(self, *args: Any, **kwargs: Any) -> Any:
@@ -138,17 +105,55 @@ class _Shell:
         return {**asked, "auth": None}
 
     def _exchange(self, request: Any, asked: dict[str, Any]) -> Flow:
-        follow = asked.pop("follow_redirects", None)
-        hops = 0 if follow is False else self._max_redirects
-        asked.update(self._asked)
+        hops = self._count_redirects(asked.pop("follow_redirects", None))
+        if self._takes_follow_redirects:
+            asked["follow_redirects"] = False
         return exchange(
-            self.route, request, max_redirects=hops, via=self._via, noticed=self._noticed
+            self.route,
+            request,
+            max_redirects=hops,
+            via=self._via,
+            noticed=self._noticed,
+            keeps_cookies=not self._is_shared or self.inner.keeps_cookies,
         )
+
+    def _count_redirects(self, follow: object) -> int:
+        """Return how many redirects to follow, hop by hop, as the client says at this moment."""
+        inner = self.inner
+        if not self._takes_follow_redirects and getattr(inner, "follow_redirects", False):
+            msg = (
+                f"{type(inner).__name__}.send() takes no follow_redirects=, so the client would "
+                "follow redirects by itself and take the gateway's token along: let send() take "
+                "it, or build the client with follow_redirects=False"
+            )
+            raise GatewayConfigError(msg)
+        if not isinstance(follow, bool):  # None, or what the HTTP library has for a default
+            follow = getattr(inner, "follow_redirects", True)
+        hops: int = getattr(inner, "max_redirects", 20) if follow else 0
+        return hops
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """The inner client's class, for `isinstance()` as with the bare SDK."""
+        return self.inner.__class__
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") or name == "inner":
             raise AttributeError(name)
         return getattr(self.inner, name)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        # What only this has, such as a `send` that a tracer has wrapped, stays here.
+        if name in self.__dict__ or hasattr(type(self), name) or not hasattr(self.inner, name):
+            object.__setattr__(self, name, value)
+        else:
+            setattr(self.inner, name, value)
+
+    def __delattr__(self, name: str) -> None:
+        if name in self.__dict__:
+            object.__delattr__(self, name)
+        else:
+            delattr(self.inner, name)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} for {self.route.provider_url}>"
@@ -183,6 +188,13 @@ class GatewayClient(_Shell):
     def close(self) -> None:
         self.inner.close()
 
+    def __enter__(self) -> Self:
+        self.inner.__enter__()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.inner.__exit__(*exc_info)
+
 
 class AsyncGatewayClient(_Shell):
     """The SDK's `AsyncHttpClient`, sending through the gateway."""
@@ -213,10 +225,15 @@ class AsyncGatewayClient(_Shell):
     async def aclose(self) -> None:
         await self.inner.aclose()
 
+    async def __aenter__(self) -> Self:
+        await self.inner.__aenter__()
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.inner.__aexit__(*exc_info)
+
 
 def _takes_follow_redirects(client: Any) -> bool:
-    if isinstance(client, _Shared):
-        return True
     try:
         parameters = inspect.signature(client.send).parameters.values()
     except (TypeError, ValueError):
