@@ -244,7 +244,10 @@ def parse(arguments: list[str]) -> Doctor | Run | Env | Serve | _NoCommand | _Ve
     _reject_secrets(ours)
     try:
         source = CliSettingsSource[Any](
-            CommandLine, cli_exit_on_error=False, add_argument_method=_add_argument
+            CommandLine,
+            cli_exit_on_error=False,
+            add_argument_method=_add_argument,
+            add_parser_method=_add_parser,
         )
         line = CliApp.run(CommandLine, cli_args=ours, cli_settings_source=source)
     except ValidationError as error:
@@ -264,6 +267,21 @@ def _add_argument(parser: ArgumentParser, *flags: str, **options: Any) -> Any:
     if options.get("action") is BooleanOptionalAction:
         options["action"] = Switch
     return ArgumentParser.add_argument(parser, *flags, **options)
+
+
+def _add_parser(subparsers: Any, *names: str, **options: Any) -> ArgumentParser:
+    """Add the parser of a command, which raises what it refuses.
+
+    With pydantic-settings before 2.16, `cli_exit_on_error` is the root parser's alone, and a
+    command's printed its usage and the refused value.
+    """
+    parser: ArgumentParser = subparsers.add_parser(*names, **options)
+    parser.error = _refuse  # type: ignore[method-assign]
+    return parser
+
+
+def _refuse(message: str) -> NoReturn:
+    raise ValueError(message)
 
 
 def _reject_secrets(arguments: list[str]) -> None:
