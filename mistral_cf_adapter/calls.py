@@ -129,8 +129,9 @@ def report(  # noqa: PLR0913
     if not sinks and not is_told:
         return
     status_code = None if response is None else response.status_code
-    is_told_by_gateway = response is not None and facts.get("routed") != "elsewhere"
-    told_by_gateway = _from_headers(response.headers, mask) if is_told_by_gateway else {}
+    told_by_gateway: dict[str, Any] = {}
+    if response is not None and facts.get("routed") != "elsewhere":
+        told_by_gateway = _from_headers(response.headers, mask)
     call = GatewayCall(**facts, **told_by_gateway, elapsed=elapsed, status_code=status_code)
     for sink in sinks:
         sink.append(call)
