@@ -4,8 +4,9 @@ uv run tests/releases.py                            every release of each; exit 
 uv run tests/releases.py --sample                   the first and last release of each minor one
 uv run tests/releases.py --only mistralai           one dependency
 uv run tests/releases.py --only mistralai==2.10.1   one release; may be given more than once
-uv run tests/releases.py --write-readme             and write the README's table of what works
+uv run tests/releases.py --write-readme             and write the README's table, if all work
 
+Whatever was tried is compared with the README's table; exit 1 also if that says something else.
 mistralai is tried on a local gateway (tests/release_trial.py); pydantic-settings and python-dotenv,
 which it brings, with the tests of the settings. Needs uv and a package index, which is asked for
 the releases, and no other network. Environments are kept in the user's cache folder.
@@ -26,10 +27,19 @@ from itertools import groupby
 from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parents[1]
+README = CHECKOUT / "README.md"
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mistral-cf-adapter"
 LIMIT = 300  # seconds that trying one release may take
 OURS = ("CF_", "CLOUDFLARE_", "MISTRAL_", "PYTEST_")
-SETTINGS_TESTS = ("test_settings*.py", "test_options.py", "test_cli.py", "test_cli_flags.py")
+TESTS = {
+    "pydantic-settings": (
+        "test_settings*.py",
+        "test_options.py",
+        "test_cli.py",
+        "test_cli_flags.py",
+    ),
+    "python-dotenv": ("test_settings*.py",),
+}
 TOOLS = ("pytest", "pytest-asyncio", "pytest-xdist", "hypothesis", "openai")
 TRIAL = ("tests/release_trial.py",)
 BEGIN, END = "<!-- releases -->", "<!-- /releases -->"
@@ -175,7 +185,7 @@ def attempt(uv: Uv, release: Release) -> Outcome:
 def _attempt(python: Path, outcome: Outcome) -> None:
     is_sdk = outcome.release.name == "mistralai"
     done = subprocess.run(
-        [str(python), *(TRIAL if is_sdk else _settings_tests())],
+        [str(python), *(TRIAL if is_sdk else _tests_of(outcome.release.name))],
         env={k: v for k, v in os.environ.items() if not k.startswith(OURS)}
         | {"PYTHONPATH": str(CHECKOUT)},
         cwd=CHECKOUT,
@@ -193,9 +203,9 @@ def _attempt(python: Path, outcome: Outcome) -> None:
         outcome.output = f"{'' if is_sdk else done.stdout}{done.stderr}"
 
 
-def _settings_tests() -> list[str]:
+def _tests_of(name: str) -> list[str]:
     folder = CHECKOUT / "tests"
-    files = [str(path) for pattern in SETTINGS_TESTS for path in sorted(folder.glob(pattern))]
+    files = [str(path) for pattern in TESTS[name] for path in sorted(folder.glob(pattern))]
     return ["-m", "pytest", "-q", "-n0", "-p", "no:cacheprovider", *files]
 
 
@@ -251,13 +261,43 @@ def print_stepping_aside(outcomes: Sequence[Outcome]) -> None:
 
 def write_readme(rows: Sequence[tuple[str, ...]]) -> None:
     """Put the rows of mistralai between the README's markers."""
-    path = CHECKOUT / "README.md"
-    before, _, rest = path.read_text("utf-8").partition(BEGIN)
+    before, _, rest = README.read_text("utf-8").partition(BEGIN)
     after = rest.partition(END)[2]
-    lines = [("mistralai", "Releases tried", "Built on", "Speed-ups"), ("---",) * 4]
+    lines = [("mistralai", "Releases", "Built on", "Speed-ups"), ("---",) * 4]
     lines += [row[1:5] for row in rows if row[0] == "mistralai"]
     text = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    path.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", "utf-8")
+    README.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", "utf-8")
+
+
+def shown_in_readme(version: str) -> tuple[str, ...] | None:
+    """Return what the README's table says of a release of mistralai: its library and speed-ups."""
+    text = README.read_text("utf-8").partition(BEGIN)[2].partition(END)[0]
+    for line in text.splitlines()[3:]:
+        versions, _, *shown = (cell.strip() for cell in line.strip("|").split("|"))
+        first, _, last = versions.partition(" to ")
+        if _parts(first) <= _parts(version) <= _parts(last or first):
+            return tuple(shown)
+    return None
+
+
+def compare_with_readme(outcomes: Sequence[Outcome]) -> bool:
+    """Return whether the README's table holds; one newer than its last row is said to be new."""
+    holds = True
+    for outcome in outcomes:
+        if not outcome.report:
+            continue
+        shown = shown_in_readme(outcome.release.version)
+        actual = (outcome.report["library"], outcome.speedups)
+        if shown is None:
+            print(f"{outcome.release} is not in the README's table: see --write-readme")
+        elif shown != actual:
+            print(f"README: {outcome.release} is {' and '.join(shown)}, not {' and '.join(actual)}")
+            holds = False
+    return holds
+
+
+def _parts(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", version))
 
 
 def main() -> int:
@@ -276,10 +316,11 @@ def main() -> int:
     rows = table(outcomes)
     print_table(rows)
     print_stepping_aside(outcomes)
-    failed = any(outcome.failures for outcome in outcomes)
-    if options.write_readme and not failed:
+    if any(outcome.failures for outcome in outcomes):
+        return 1
+    if options.write_readme:
         write_readme(rows)
-    return 1 if failed else 0
+    return 0 if compare_with_readme(outcomes) else 1
 
 
 def _chosen(releases: Sequence[Release], options: argparse.Namespace) -> Sequence[Release]:
@@ -293,11 +334,18 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--only", action="append", default=[], metavar="NAME[==VERSION]")
+    parser.add_argument(
+        "--only", action="append", default=[], metavar="NAME[==VERSION]", help="may be repeated"
+    )
     parser.add_argument("--sample", action="store_true", help="first and last of each minor one")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="at the same time")
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        default=os.cpu_count() or 1,
+        help="how many releases to try at the same time: %(default)s",
+    )
     parser.add_argument("--python", default=sys.executable, help="for the environments")
-    parser.add_argument("--write-readme", action="store_true", help="if nothing fails")
+    parser.add_argument("--write-readme", action="store_true", help="if all of them work")
     return parser.parse_args()
 
 

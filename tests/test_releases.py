@@ -1,0 +1,122 @@
+"""The program that tries every release: what it chooses, shows and ends with. No index is asked."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import sys
+
+import pytest
+import releases
+from releases import InstallError, Outcome, Release, sample, shown_in_readme, table
+
+from mistral_cf_adapter import _sdk, speedups
+from mistral_cf_adapter.speedups.table import SEAMS
+
+README = f"before\n{releases.BEGIN}\n{releases.END}\nafter\n"
+KNOWN = ["1.9.11", "1.10.0", "1.10.1", "1.10.2", "2.0.0"]
+REPORT = {"library": "httpx", "results": {"chat": ""}, "speedups": {"streams": True}}
+
+
+class Index:
+    """Stands for uv: knows some releases, and makes a program of each that prints a report."""
+
+    def __init__(self, folder, reports):
+        self._folder, self._reports = folder, reports
+
+    def releases(self, requirement):
+        if not requirement.startswith("mistralai"):
+            return []
+        return [Release("mistralai", version) for version in KNOWN]
+
+    def environment(self, release):
+        report = self._reports.get(release.version, REPORT)
+        if report is None:
+            msg = "no such wheel"
+            raise InstallError(msg)
+        program = self._folder / release.version
+        status = any(report["results"].values())
+        lines = f"print({json.dumps(report)!r})", f"raise SystemExit({status:d})"
+        program.write_text("\n".join((f"#!{sys.executable}", *lines)))
+        program.chmod(0o755)
+        return program
+
+
+@pytest.fixture
+def run(monkeypatch, tmp_path):
+    """Run the program with a README of its own; return its exit status."""
+
+    def run(*arguments, reports=None):
+        monkeypatch.setattr(releases, "Uv", lambda python: Index(tmp_path, reports or {}))
+        monkeypatch.setattr(sys, "argv", ["releases.py", *arguments])
+        return releases.main()
+
+    readme = tmp_path / "README.md"
+    readme.write_text(README)
+    monkeypatch.setattr(releases, "README", readme)
+    run.readme = readme
+    return run
+
+
+def test_all_that_work_are_a_success_and_one_row_for_each_run_of_alike(run, capsys):
+    assert run("--write-readme") == 0
+    assert "1.9.11 to 1.10.2" in capsys.readouterr().out
+    assert run.readme.read_text() == README.replace(
+        releases.END,
+        "| mistralai | Releases | Built on | Speed-ups |\n"
+        "| --- | --- | --- | --- |\n"
+        "| 1.9.11 to 1.10.2 | 4 | httpx | 1 of 1 |\n"
+        "| 2.0.0 | 1 | httpx | 1 of 1 |\n"
+        f"{releases.END}",
+    )
+
+
+@pytest.mark.parametrize(
+    ("report", "words"),
+    [
+        ({**REPORT, "results": {"chat": "", "stream": "ValueError: no"}}, "stream: ValueError: no"),
+        (None, "no such wheel"),
+    ],
+    ids=["does not work", "does not install"],
+)
+def test_one_that_fails_is_named_and_a_failure(run, capsys, report, words):
+    assert run("--write-readme", reports={"1.10.1": report}) == 1
+    assert f"mistralai==1.10.1: FAIL: {words}" in capsys.readouterr().out
+    assert "| 1.9" not in run.readme.read_text()  # nothing is written of what fails
+
+
+def test_a_readme_that_says_something_else_is_a_failure(run, capsys):
+    run("--write-readme")
+    assert run("--sample") == 0
+    assert run("--sample", reports={"1.10.2": {**REPORT, "library": "httpx2"}}) == 1
+    assert "README: mistralai==1.10.2 is httpx and 1 of 1, not httpx2" in capsys.readouterr().out
+
+
+def test_one_that_the_readme_does_not_have_yet_is_told(run, capsys):
+    assert run() == 0
+    assert "mistralai==2.0.0 is not in the README's table" in capsys.readouterr().out
+
+
+def test_a_sample_is_the_first_and_last_of_each_minor_one():
+    chosen = sample([Release("mistralai", version) for version in KNOWN])
+    assert [release.version for release in chosen] == ["1.9.11", "1.10.0", "1.10.2", "2.0.0"]
+
+
+def test_one_release_can_be_asked_for(run, capsys):
+    run("--only", "mistralai==1.10.1", "--only", "mistralai==2.0.0")
+    assert capsys.readouterr().out.startswith("2 releases\n")
+
+
+def test_a_failure_divides_rows():
+    outcomes = [Outcome(Release("mistralai", version), [], REPORT) for version in KNOWN[:3]]
+    outcomes[1].failures = ["chat: no"]
+    assert [row[-1] for row in table(outcomes)] == ["yes", "FAIL: chat", "yes"]
+
+
+@pytest.mark.every_sdk
+def test_the_readme_tells_of_the_release_that_is_installed():
+    version = importlib.metadata.version("mistralai")
+    with speedups.install():
+        active = set(speedups.active())
+    applied = f"{len(active & {seam.name for seam in SEAMS})} of {len(SEAMS)}"
+    assert shown_in_readme(version) == (_sdk.httpx.__name__, applied)
