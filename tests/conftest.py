@@ -19,7 +19,48 @@ if TYPE_CHECKING:
 OURS = ("CF_", "CLOUDFLARE_", "MISTRAL_")
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR")
 
+# What is in these files is the same with every release of the SDK, but for tests that are marked
+# `every_sdk`; `pytest -m "not once"` leaves it out.
+ONCE = {
+    "test_base_url.py",
+    "test_cli.py",
+    "test_cli_doctor.py",
+    "test_cli_env.py",
+    "test_cli_flags.py",
+    "test_cli_run.py",
+    "test_cli_secrets.py",
+    "test_docstrings.py",
+    "test_example_bulk.py",
+    "test_examples.py",
+    "test_examples_integrations.py",
+    "test_fork_locks.py",
+    "test_forks.py",
+    "test_leaving.py",
+    "test_local_gateway_faults.py",
+    "test_local_gateway_limits.py",
+    "test_local_gateway_logs_api.py",
+    "test_local_gateway_script.py",
+    "test_local_gateway_strict.py",
+    "test_releases.py",
+    "test_report.py",
+    "test_serve_other_languages.py",
+    "test_settings.py",
+    "test_settings_files.py",
+    "test_soak.py",
+}
+
+# What the tests of such a file share takes long to make: one process of pytest-xdist runs them all.
+TOGETHER = {"test_operations.py", "test_paths.py", "test_serve_other_languages.py"}
+
 WITHOUT_SPEEDUPS = os.environ.get("CF_AIG_SPEEDUPS") == "false"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.name in ONCE and not item.get_closest_marker("every_sdk"):
+            item.add_marker("once")
+        if item.path.name in TOGETHER:
+            item.add_marker(pytest.mark.xdist_group(item.path.name))
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -61,6 +61,7 @@ def consistent(status, output):
     return found
 
 
+@pytest.mark.every_sdk
 def test_a_setup_that_works_is_well(local):
     status, output = doctor(**local.env())
     assert status == 0
@@ -239,6 +240,7 @@ def test_a_connection_that_is_dropped_is_no_riddle():
         assert report(**settings)["problem"]["code"] == "connection"
 
 
+@pytest.mark.every_sdk
 @pytest.mark.parametrize(
     ("failure", "code"),
     [

@@ -209,6 +209,7 @@ def calling():
     return CALL.format(module=ROOT)
 
 
+@pytest.mark.every_sdk
 @pytest.mark.parametrize("form", ["script", "module"])
 def test_a_program_that_knows_nothing_of_the_gateway_goes_through_it(program, tmp_path, form):
     program(calling())

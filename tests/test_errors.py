@@ -312,10 +312,14 @@ def test_a_client_that_retries_by_configuration_does_so_through_the_gateway(
 
 @pytest.mark.parametrize(("status", "code"), [(429, 2003), (503, 7013), (500, 9999)], ids=str)
 def test_retries_that_run_out_end_in_the_gateways_exception(gateway, client, mode, status, code):
-    refused(gateway, status, today(status, code, "Not now"))
-    error = caught_from(mode, client, retries=retries(pause=40, elapsed=400))
-    assert type(error) is errors.BY_CODE.get(code, GatewayError)
-    assert len(gateway.requests) > 1
+    for elapsed in (400, 4000):  # the second where the machine is busy
+        gateway.reset()
+        refused(gateway, status, today(status, code, "Not now"))
+        error = caught_from(mode, client, retries=retries(pause=40, elapsed=elapsed))
+        assert type(error) is errors.BY_CODE.get(code, GatewayError)
+        if len(gateway.requests) > 1:
+            return
+    pytest.fail("it was not tried again")
 
 
 @pytest.mark.parametrize(

@@ -233,6 +233,7 @@ PATHS = {
 }
 
 
+@pytest.mark.every_sdk
 @pytest.mark.parametrize("name", PATHS)
 def test_every_example_goes_to_the_gateway_that_the_environment_names(name):
     needed(name)

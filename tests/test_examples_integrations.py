@@ -84,6 +84,7 @@ def test_without_an_account_it_says_that_it_starts_a_local_gateway(name):
     assert re.search(LOG, offline(name))
 
 
+@pytest.mark.every_sdk
 def test_an_application_is_redirected_without_an_edit_and_let_go_again():
     assert re.fullmatch(
         rf"""Before patch\(\): https://api\.mistral\.ai
@@ -193,6 +194,7 @@ def test_feedback_says_what_is_missing(feedback, monkeypatch, variable, value, s
     assert feedback.waits == []
 
 
+@pytest.mark.every_sdk
 def test_the_document_is_read_by_its_id_and_deleted_again(local, tmp_path):
     document = tmp_path / "a b.pdf"
     document.write_bytes(b"%PDF-1.4 whatever\n%%EOF\n")
