@@ -5,7 +5,7 @@ from collections.abc import Generator, Hashable, Mapping
 from time import perf_counter
 from typing import Any, Literal, NamedTuple
 
-from . import _notices, buffered, calls, codings, errors, fallback, streams
+from . import _notices, buffered, calls, codings, errors, fallback, replays, streams
 from ._sdk import library_of
 from .options import GatewayConfigError, current_layer
 from .routing import (
@@ -122,6 +122,7 @@ class _Exchange:
         self.direct = False
 
     def run(self) -> Flow:
+        replays.guard(self.request)
         if not self.route.leads_to_provider(self.request.url):
             problem = problem_with_address(self.route, self.request)
             if problem is not None:
@@ -141,7 +142,9 @@ class _Exchange:
             self._hide_request(error)
             facts |= self._way()
             self._report(facts, started, mask)
+            replays.note_outcome(self.request, None, error, mask)
             raise
+        replays.note_outcome(self.request, self.response, None, mask, is_gateways=not self.direct)
         answer, in_one_piece = self._streamed(mask)
         facts |= {**self._way(), "buffered": in_one_piece}
         self._report(facts, started, mask)
@@ -169,8 +172,10 @@ class _Exchange:
         except Exception as error:
             self._hide_request(error)
             self._report(facts, started, mask)
+            replays.note_outcome(self.request, None, error, mask)
             raise
         self._report(facts, started, mask)
+        replays.note_outcome(self.request, self.response, None, mask, is_gateways=False)
         return self.response
 
     def _reach(self, outgoing: Any) -> Flow:
@@ -210,7 +215,7 @@ class _Exchange:
         if self.foreign:
             outage = None
         fallback.mark(self.route, self.via, down=outage is not None)
-        if outage is None or not self.sent or fallback.is_replayable(self.request):
+        if outage is None or not self.sent or replays.can_replay(self.request):
             return outage
         fallback.warn_of_stream(outage, self.request.method, self.path)
         return None
@@ -247,6 +252,9 @@ class _Exchange:
                 message = (
                     f"HTTP {response.status_code} redirects to an address that cannot be followed"
                 )
+                raise errors.of_kind(errors.GatewayRedirectError, message, response)
+            if replays.is_spent(following):
+                message = f"HTTP {response.status_code} redirects a request, and {replays.ADVICE}"
                 raise errors.of_kind(errors.GatewayRedirectError, message, response)
             yield from self._read()
             errors.drop_stream(response)

@@ -87,19 +87,6 @@ def edge_failure(response: Any) -> str | None:
     return f"HTTP {response.status_code}"
 
 
-def is_replayable(request: Any) -> bool:
-    """Tell whether a body that was sent can be sent again, whole."""
-    if hasattr(request, "_content"):
-        return True
-    parts = getattr(request.stream, "fields", None)
-    return parts is not None and all(map(_is_rewindable, parts))
-
-
-def _is_rewindable(part: Any) -> bool:
-    file = getattr(part, "file", b"")
-    return isinstance(file, str | bytes) or (hasattr(file, "seekable") and file.seekable())
-
-
 def is_down(route: Route, via: Hashable) -> bool:
     """Tell whether the gateway failed so lately, on this way to it, that it is not tried first.
 
