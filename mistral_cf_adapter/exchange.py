@@ -254,6 +254,7 @@ class _Exchange:
                 )
                 raise errors.of_kind(errors.GatewayRedirectError, message, response)
             if replays.is_spent(following):
+                yield Step("close", response)
                 message = f"HTTP {response.status_code} redirects a request, and {replays.ADVICE}"
                 raise errors.of_kind(errors.GatewayRedirectError, message, response)
             yield from self._read()
