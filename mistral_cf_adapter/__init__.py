@@ -7,9 +7,9 @@ client = make_client()  # a mistralai.Mistral, with settings from the environmen
 
 TYPE_CHECKING = False  # importing `typing` for it would take longer than all the rest
 if TYPE_CHECKING:
-    from .calls import GatewayCall, capture
-    from .client import make_client
-    from .errors import (
+    from ._capture import GatewayCall, capture
+    from ._client import make_client
+    from ._errors import (
         GatewayBadFormatError,
         GatewayCreditsError,
         GatewayDlpError,
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
         GatewayUnauthorizedError,
         GatewayUnavailableError,
     )
-    from .options import GatewayConfigError, GatewayOptions, gateway_headers, gateway_options
-    from .patching import Patch, patch
-    from .settings import GatewaySettings
+    from ._options import GatewayConfigError, GatewayOptions, gateway_headers, gateway_options
+    from ._patch import Patch, patch
+    from ._settings import GatewaySettings
 
 __version__ = "0.1.0"
 
@@ -65,16 +65,16 @@ __all__ = [
 ]
 
 _HOMES = {
-    "GatewayCall": "calls",
-    "GatewayConfigError": "options",
-    "GatewayOptions": "options",
-    "GatewaySettings": "settings",
-    "Patch": "patching",
-    "capture": "calls",
-    "gateway_headers": "options",
-    "gateway_options": "options",
-    "make_client": "client",
-    "patch": "patching",
+    "GatewayCall": "_capture",
+    "GatewayConfigError": "_options",
+    "GatewayOptions": "_options",
+    "GatewaySettings": "_settings",
+    "Patch": "_patch",
+    "capture": "_capture",
+    "gateway_headers": "_options",
+    "gateway_options": "_options",
+    "make_client": "_client",
+    "patch": "_patch",
 }
 
 
@@ -85,7 +85,7 @@ def __getattr__(name: str) -> object:
         raise AttributeError(msg)
     from importlib import import_module
 
-    value = getattr(import_module(f".{_HOMES.get(name, 'errors')}", __name__), name)
+    value = getattr(import_module(f".{_HOMES.get(name, '_errors')}", __name__), name)
     globals()[name] = value
     return value
 

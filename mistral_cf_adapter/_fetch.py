@@ -17,9 +17,9 @@ from http.cookiejar import CookieJar, DefaultCookiePolicy
 from importlib import import_module
 from typing import Any, cast
 
+from ._options import GatewayConfigError
 from ._sdk import httpx
-from .options import GatewayConfigError
-from .stack import PoolConfig
+from ._stack import PoolConfig
 
 # Pyodide's own modules, which no other Python has.
 js: Any = import_module("js")

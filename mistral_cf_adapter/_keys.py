@@ -6,7 +6,7 @@ from typing import Any
 
 from ._sdk import Security
 from ._secrets import clean, problem_with
-from .settings import ALIASES, GatewaySettings, environment_key, key_follows_environment
+from ._settings import ALIASES, GatewaySettings, environment_key, key_follows_environment
 
 Key = tuple[str | None, str | None]
 """A key, `None` if there is none, and what is wrong with it."""

@@ -6,7 +6,7 @@ import warnings
 from types import FrameType
 from typing import Any
 
-from .calls import logger
+from ._capture import logger
 
 _NOT_THE_USERS = frozenset(
     {"mistral_cf_adapter", "mistralai", "httpx", "httpx2", "asyncio", "concurrent", "contextlib"}

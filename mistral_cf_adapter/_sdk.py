@@ -11,7 +11,7 @@ from functools import cache
 from types import CodeType, FrameType, ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from .options import GatewayConfigError
+from ._options import GatewayConfigError
 
 SUPPORTED = "mistralai 1.9.11 and newer, 2.x and 3.x"
 NEWEST_TRIED = {1: "1.12.4", 2: "2.10.1", 3: "3.7.0"}

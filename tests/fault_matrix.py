@@ -26,7 +26,7 @@ from fault_scripts import ANSWER, MAJOR, Stage
 from faults import BARE, BARE_1, FAULTS, Fault
 
 import mistral_cf_adapter
-from mistral_cf_adapter import GatewaySettings, make_client, pools
+from mistral_cf_adapter import GatewaySettings, _pool, make_client
 from mistral_cf_adapter._sdk import Mistral, httpx
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def play(fault: Fault, mode: str, *, bare: bool = False) -> Result:
         )
         call = _sync if mode.startswith("sync") else _async
         result = _watched(functools.partial(call, sdk_of, stage, "stream" in mode))
-        pools.close()
+        _pool.close()
         result.stage = stage
         result.stuck = sum(server.stuck() for server in stage.servers)
         return result
@@ -142,7 +142,7 @@ def _adapted(stage: Stage, *, asynchronous: bool, timeout_ms: int) -> Iterator[t
     sdk = make_client(settings_for(stage), timeout_ms=timeout_ms)
     configuration = sdk.sdk_configuration
     shell: Any = configuration.async_client if asynchronous else configuration.client
-    pool = pools.async_pool if asynchronous else pools.sync_pool
+    pool = _pool.async_pool if asynchronous else _pool.sync_pool
     yield sdk, lambda: pool(shell.inner.config)
 
 

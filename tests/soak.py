@@ -36,7 +36,7 @@ from soak_hostile import REDIRECTS, SURPLUS, is_first_hop, leaked, packets, prox
 from soak_load import AGAIN, HANGS, LOAD, Ledger, Worker
 from test_connections import FAULTS
 
-from mistral_cf_adapter import GatewaySettings, make_client, pools
+from mistral_cf_adapter import GatewaySettings, _pool, make_client
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -170,7 +170,7 @@ def play_round(number: int, seed: int, seconds: float) -> Ledger:
 
 
 def descriptors() -> int:
-    pools.close()
+    _pool.close()
     gc.collect()
     return len(os.listdir(DESCRIPTORS)) if DESCRIPTORS.exists() else 0  # noqa: PTH208
 

@@ -18,8 +18,8 @@ import pytest
 from recording import KEY
 
 from mistral_cf_adapter import make_client, patch
+from mistral_cf_adapter._certificates import read_certificate_state
 from mistral_cf_adapter._sdk import Mistral
-from mistral_cf_adapter.certificates import read_certificate_state
 
 WATCHED = [
     *((os, name) for name in ("stat", "scandir", "listdir", "open", "read", "rename", "replace")),

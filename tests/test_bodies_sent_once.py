@@ -17,12 +17,12 @@ from mistral_cf_adapter import (
     GatewayError,
     GatewayProviderError,
     GatewayRedirectError,
+    _fallback,
+    _replays,
     _sdk,
     capture,
-    fallback,
     make_client,
     patch,
-    replays,
 )
 from mistral_cf_adapter._sdk import ROOT, Mistral, SDKError, httpx
 
@@ -286,8 +286,8 @@ def test_a_redirect_of_what_is_sent_is_an_error(gateway, elsewhere, client, plai
 def test_what_mistral_answers_directly_is_not_taken_for_the_gateways(
     elsewhere, make_settings, plain_mode, monkeypatch
 ):
-    monkeypatch.setattr(fallback, "MISTRAL_URL", elsewhere.origin)
-    monkeypatch.setattr(fallback, "_down_until", {})
+    monkeypatch.setattr(_fallback, "MISTRAL_URL", elsewhere.origin)
+    monkeypatch.setattr(_fallback, "_down_until", {})
     elsewhere.replies.append(Reply(503, b"<html>busy</html>", {"content-type": "text/html"}))
     with refusing() as nobody:
         client = make_client(make_settings(fallback="direct", base_url=f"{nobody}/v1/acc/gw"))
@@ -309,8 +309,8 @@ def test_a_redirect_that_drops_the_body_is_followed(gateway, elsewhere, settings
 def test_what_was_sent_to_a_gateway_that_is_down_goes_nowhere_else(
     gateway, elsewhere, make_settings, plain_mode, monkeypatch
 ):
-    monkeypatch.setattr(fallback, "MISTRAL_URL", elsewhere.origin)
-    monkeypatch.setattr(fallback, "_down_until", {})
+    monkeypatch.setattr(_fallback, "MISTRAL_URL", elsewhere.origin)
+    monkeypatch.setattr(_fallback, "_down_until", {})
     page = Reply(502, b"<html>cloudflare</html>", {"content-type": "text/html"})
     gateway.replies.append(page)
     client = make_client(make_settings(fallback="direct"))
@@ -325,7 +325,7 @@ def test_what_was_sent_to_a_gateway_that_is_down_goes_nowhere_else(
 
 def guarded(**body):
     request = httpx.Request("POST", "http://127.0.0.1/x", **body)
-    replays.guard(request)
+    _replays.guard(request)
     return type(request.stream).__name__ == "OnceStream"
 
 
@@ -352,7 +352,7 @@ def test_only_what_is_known_to_be_read_once_is_guarded():
 def test_a_guarded_stream_is_read_once():
     request = httpx.Request("POST", "http://127.0.0.1/x", files={"file": ("a", Bare(b"xyz"))})
     boundary = request.stream.boundary
-    replays.guard(request)
+    _replays.guard(request)
     assert request.stream.boundary == boundary
     assert b"xyz" in b"".join(request.stream)
     with pytest.raises(httpx.StreamConsumed):
@@ -365,12 +365,12 @@ def test_what_is_remembered_of_a_body_forms_no_reference_cycle():
     try:
         file = Bare(b"x")
         request = httpx.Request("POST", "http://127.0.0.1/x", files={"file": ("a", file)})
-        replays.guard(request)
+        _replays.guard(request)
         list(request.stream)
         response = httpx.Response(503, content=b"busy", request=request)
-        replays.note_outcome(request, response, None, str, is_gateways=False)
+        _replays.note_outcome(request, response, None, str, is_gateways=False)
         with pytest.raises(SDKError):
-            replays.guard(request)
+            _replays.guard(request)
         weak = ref(file)
         del file, request, response
         assert weak() is None

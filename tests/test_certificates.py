@@ -12,16 +12,16 @@ import trustme
 from calling import ASYNC, ASYNC_STREAM, SYNC
 from recording import KEY, TEXT, TOKEN, RecordingServer
 
-from mistral_cf_adapter import GatewaySettings, make_client, patch, pools
+from mistral_cf_adapter import GatewaySettings, _pool, make_client, patch
+from mistral_cf_adapter._certificates import read_certificate_state
 from mistral_cf_adapter._sdk import Mistral, httpx
-from mistral_cf_adapter.certificates import read_certificate_state
 
 
 @pytest.fixture(autouse=True)
 def _no_pools_before_and_after():
-    pools.close()
+    _pool.close()
     yield
-    pools.close()
+    _pool.close()
 
 
 class Authority:
@@ -185,14 +185,14 @@ def test_a_client_after_truststore_took_the_place_of_contexts_has_one_of_its(bun
         authority.install()
         with made(server) as client:
             assert mode.chat(client) == TEXT
-        before = list(pools._state.ssl.values())
+        before = list(_pool._state.ssl.values())
         truststore.inject_into_ssl()
         try:
             with made(server) as client:
                 assert mode.chat(client) == TEXT
         finally:
             truststore.extract_from_ssl()
-    (new,) = [context for context in pools._state.ssl.values() if context not in before]
+    (new,) = [context for context in _pool._state.ssl.values() if context not in before]
     assert isinstance(new, truststore.SSLContext)
 
 
@@ -220,14 +220,14 @@ def test_a_connection_serves_one_set_of_certificates_proxies_and_limits(bundle, 
     configs = [configuration_of(settings_for_any())]
     configs.append(configuration_of(settings_for_any(keepalive_expiry=5)))
     configs.append(configuration_of(settings_for_any(max_connections=5)))
-    opened = [pools.sync_pool(config) for config in configs]
+    opened = [_pool.sync_pool(config) for config in configs]
     new.install()
-    opened.append(pools.sync_pool(configuration_of(settings_for_any())))
+    opened.append(_pool.sync_pool(configuration_of(settings_for_any())))
     for name in ("HTTPS_PROXY", "no_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
-        opened.append(pools.sync_pool(configuration_of(settings_for_any())))
+        opened.append(_pool.sync_pool(configuration_of(settings_for_any())))
     assert len({id(pool) for pool in opened}) == len(opened) == 7
-    assert pools.sync_pool(configuration_of(settings_for_any())) is opened[-1]
+    assert _pool.sync_pool(configuration_of(settings_for_any())) is opened[-1]
 
 
 def settings_for_any(**values):
@@ -251,4 +251,4 @@ def test_contexts_of_replaced_bundles_are_dropped(bundle):
             authority.install()
             with made(server) as client:
                 assert SYNC.chat(client) == TEXT
-    assert len(pools._state.ssl) <= 8
+    assert len(_pool._state.ssl) <= 8

@@ -8,9 +8,9 @@ import urllib.request
 import pytest
 
 from mistral_cf_adapter import GatewaySettings, __version__
+from mistral_cf_adapter._settings import variables
 from mistral_cf_adapter.cli import main
 from mistral_cf_adapter.cli.commands import parse, split
-from mistral_cf_adapter.settings import variables
 
 MODULE = [sys.executable, "-m", "mistral_cf_adapter"]
 SECRET = "cf-secret-0123456789"

@@ -192,7 +192,7 @@ def test_no_frame_has_a_secret_when_the_call_is_interrupted(environment):
     def interrupted(*args, **kwargs):
         raise KeyboardInterrupt
 
-    environment.setattr("mistral_cf_adapter.client.make_client", interrupted)
+    environment.setattr("mistral_cf_adapter._client.make_client", interrupted)
     with pytest.raises(KeyboardInterrupt) as caught:
         main(["doctor"])
     assert not [text for text in locals_of(caught.value) if shown_in(text, TOKEN, KEY)]

@@ -24,10 +24,10 @@ from recording import CHAT, KEY, PREFIX, TEXT, TOKEN, RecordingServer, Reply
 from mistral_cf_adapter import (
     GatewayConfigError,
     GatewaySettings,
+    _pool,
     gateway_headers,
     gateway_options,
     make_client,
-    pools,
 )
 from mistral_cf_adapter._sdk import ROOT, Mistral, version
 from mistral_cf_adapter._sdk import httpx as sdk_httpx
@@ -517,7 +517,7 @@ def test_one_client_serves_several_event_loops(gateway, client):
 def test_a_loop_leaves_no_connection_open(gateway, client):
     ASYNC.chat(client)
     gc.collect()
-    assert not [clients for clients in pools._state.by_loop.values() if clients]
+    assert not [clients for clients in _pool._state.by_loop.values() if clients]
 
 
 def test_two_loops_in_two_threads_do_not_meet(gateway, client):
@@ -563,7 +563,7 @@ async def test_leaving_an_async_client_does_not_end_the_others(gateway, settings
 
 def test_closed_pools_open_again(gateway, client):
     SYNC.chat(client)
-    pools.close()
+    _pool.close()
     assert SYNC.chat(client) == TEXT
 
 

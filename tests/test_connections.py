@@ -36,7 +36,7 @@ from fault_scripts import (
 )
 from fault_server import FaultServer, Wire
 
-from mistral_cf_adapter import GatewaySettings, make_client, pools
+from mistral_cf_adapter import GatewaySettings, _pool, make_client
 from mistral_cf_adapter._sdk import httpx
 
 DESCRIPTORS = Path("/proc/self/fd")
@@ -74,8 +74,8 @@ def client_for(server, **values):
 def pool_of(client, *, asynchronous):
     configuration = client.sdk_configuration
     if asynchronous:
-        return pools.async_pool(configuration.async_client.inner.config)
-    return pools.sync_pool(configuration.client.inner.config)
+        return _pool.async_pool(configuration.async_client.inner.config)
+    return _pool.sync_pool(configuration.client.inner.config)
 
 
 def descriptors():
@@ -139,9 +139,9 @@ def test_descriptors_stay_level_over_many_calls_with_faults_mixed_in():
         assert held(pool_of(client, asynchronous=False)) == 0
         assert server.stuck() == 0
         server.hang_up()
-        pools.close()
+        _pool.close()
         assert descriptors() <= before
-    assert not [clients for clients in pools._state.by_loop.values() if clients]
+    assert not [clients for clients in _pool._state.by_loop.values() if clients]
 
 
 @needs_descriptors

@@ -12,8 +12,8 @@ import pytest
 from calling import SYNC
 from recording import KEY, PREFIX, TEXT, TOKEN
 
-from mistral_cf_adapter import _sdk, attachment, make_client, patch
-from mistral_cf_adapter.attachment import rerouted
+from mistral_cf_adapter import _attach, _sdk, make_client, patch
+from mistral_cf_adapter._attach import rerouted
 
 MAKERS = {
     "copy": copy.copy,
@@ -151,8 +151,8 @@ def test_a_detached_class_that_is_called_makes_a_plain_configuration(client):
 
 def test_nothing_is_kept_of_a_configuration_that_is_gone(settings):
     gc.collect()
-    before = len(attachment._configurations)
+    before = len(_attach._configurations)
     for _ in range(3):
         copy.copy(make_client(settings).sdk_configuration)
     gc.collect()
-    assert len(attachment._configurations) == before
+    assert len(_attach._configurations) == before

@@ -10,7 +10,7 @@ import pytest
 
 import mistral_cf_adapter
 from mistral_cf_adapter import GatewayConfigError, GatewayError, make_client, testing
-from mistral_cf_adapter.errors import BY_CODE
+from mistral_cf_adapter._errors import BY_CODE
 from mistral_cf_adapter.testing import LocalGateway
 
 PUBLIC = {

@@ -13,14 +13,14 @@ from secrecy import shown_in, told_by
 from mistral_cf_adapter import (
     GatewayConfigError,
     GatewayStreamError,
+    _attach,
+    _fallback,
+    _pool,
     _sdk,
-    attachment,
-    fallback,
     gateway_options,
     make_client,
-    pools,
 )
-from mistral_cf_adapter.routing import route_of
+from mistral_cf_adapter._routing import route_of
 
 URLS = [
     "https://xn--mnchen-3ya.example",
@@ -59,9 +59,9 @@ def test_a_path_with_escapes_has_all_that_others_have(gateway, make_settings):
 def test_a_shell_of_a_moment_ago_is_not_used_again(make_settings, gateway):
     client = make_client(make_settings())
     configuration = client.sdk_configuration
-    state = configuration.__dict__[attachment._STATE]
+    state = configuration.__dict__[_attach._STATE]
     stale = configuration.client
-    attachment.attach(client, make_settings(token="other"), route_of(make_settings(token="other")))
+    _attach.attach(client, make_settings(token="other"), route_of(make_settings(token="other")))
     state.shells["client"] = stale  # as a thread does that read the route before the change
     SYNC.chat(client)
     assert gateway.last.gateway["cf-aig-authorization"] == "Bearer other"
@@ -73,8 +73,8 @@ def test_no_event_loop_is_kept_once_it_has_ended(client, mode):
     for _ in range(3):
         mode.chat(client)
     gc.collect()
-    assert pools._state.keepers == {}
-    assert len(pools._state.by_loop) == 0
+    assert _pool._state.keepers == {}
+    assert len(_pool._state.by_loop) == 0
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # nobody closed what was the loop's
@@ -85,14 +85,14 @@ def test_a_loop_that_is_only_closed_is_let_go_by_the_next(client):
     del loop
     ASYNC.chat(client)
     gc.collect()
-    assert pools._state.keepers == {}
+    assert _pool._state.keepers == {}
 
 
 def test_what_lets_a_caller_in_at_the_gateways_host_stays_there(
     make_settings, elsewhere, monkeypatch
 ):
-    monkeypatch.setattr(fallback, "MISTRAL_URL", elsewhere.origin)
-    monkeypatch.setattr(fallback, "_down_until", {})
+    monkeypatch.setattr(_fallback, "MISTRAL_URL", elsewhere.origin)
+    monkeypatch.setattr(_fallback, "_down_until", {})
     settings = make_settings(fallback="direct", base_url="http://127.0.0.1:9/v1/a/g")
     access = {"CF-Access-Client-Secret": "access", "Cookie": "CF_Authorization=x", "x-mine": "1"}
     SYNC.chat(make_client(settings), http_headers=access)
@@ -108,7 +108,7 @@ def test_a_redirect_elsewhere_does_not_take_it_along(gateway, client, elsewhere)
 
 
 def test_one_clients_broken_connections_are_not_anothers(gateway, make_settings, monkeypatch):
-    monkeypatch.setattr(fallback, "_down_until", {})
+    monkeypatch.setattr(_fallback, "_down_until", {})
     settings = make_settings(fallback="direct")
 
     def broken(request):
@@ -126,20 +126,20 @@ def test_one_clients_broken_connections_are_not_anothers(gateway, make_settings,
 def test_a_probe_that_ends_in_another_error_leaves_no_cool_down(gateway, make_settings):
     client = make_client(make_settings(fallback="direct"))
     shell = client.sdk_configuration.client
-    fallback._down_until[shell.route.origin, shell._via] = 0.0
+    _fallback._down_until[shell.route.origin, shell._via] = 0.0
     gateway.replies.append(Reply(200, b"{}", {"content-type": "application/json"}, cut=True))
     with pytest.raises(_sdk.httpx.RemoteProtocolError):
         SYNC.chat(client)
-    assert fallback._down_until == {}
+    assert _fallback._down_until == {}
 
 
 def test_no_cool_down_means_no_probe_either(make_settings):
     settings = make_settings(fallback="direct").model_copy(update={"fallback_cooldown": 0})
     client = make_client(settings)
     shell = client.sdk_configuration.client
-    fallback.mark(shell.route, shell._via, down=True)
-    assert [fallback.is_down(shell.route, shell._via) for _ in range(2)] == [False, False]
-    fallback.mark(shell.route, shell._via, down=False)
+    _fallback.mark(shell.route, shell._via, down=True)
+    assert [_fallback.is_down(shell.route, shell._via) for _ in range(2)] == [False, False]
+    _fallback.mark(shell.route, shell._via, down=False)
 
 
 @pytest.mark.parametrize("by", ["block", "call", "setting"])
@@ -157,8 +157,8 @@ def test_a_stored_key_is_not_overruled_by_the_http_clients_own(gateway, make_set
 def test_half_a_character_passes_compat_as_it_passes_elsewhere(
     gateway, make_settings, elsewhere, monkeypatch, direct
 ):
-    monkeypatch.setattr(fallback, "MISTRAL_URL", elsewhere.origin)
-    monkeypatch.setattr(fallback, "_down_until", {})
+    monkeypatch.setattr(_fallback, "MISTRAL_URL", elsewhere.origin)
+    monkeypatch.setattr(_fallback, "_down_until", {})
     there = {"base_url": "http://127.0.0.1:9/v1/a/g", "fallback": "direct"} if direct else {}
     with gateway_options(endpoint="compat"):
         SYNC.chat(make_client(make_settings(**there)), "half a \ud83d")
@@ -257,12 +257,12 @@ def test_a_connection_built_after_the_proxies_changed_serves_one_request_only(
 ):
     monkeypatch.setenv("HTTP_PROXY", elsewhere.origin)
     client = make_client(make_settings())
-    pool = pools.sync_pool(client.sdk_configuration.client.inner.config)
+    pool = _pool.sync_pool(client.sdk_configuration.client.inner.config)
     with monkeypatch.context() as for_a_moment:  # as for a call that waited for its turn
         for_a_moment.setenv("HTTP_PROXY", gateway.origin)
-        pool.send(pools.build_request("GET", "http://far.example/v1/models"))
+        pool.send(_pool.build_request("GET", "http://far.example/v1/models"))
     assert len(gateway.requests) == 1
-    pool.send(pools.build_request("GET", "http://far.example/v1/models"))
+    pool.send(_pool.build_request("GET", "http://far.example/v1/models"))
     assert len(gateway.requests) == 1
     assert len(elsewhere.requests) == 1
 

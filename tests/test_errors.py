@@ -19,8 +19,8 @@ from mistral_cf_adapter import (
     GatewayPolicyError,
     GatewaySpendLimitError,
     GatewayUnavailableError,
+    _errors,
     capture,
-    errors,
     make_client,
 )
 from mistral_cf_adapter._sdk import ROOT, SDKError
@@ -141,7 +141,7 @@ def test_each_code_is_known_in_every_shape_of_body(
 
 def test_every_code_of_the_facts_has_an_exception(record_property):
     known = {row[1] for row in CODES}
-    assert known == {*errors.BY_CODE}
+    assert known == {*_errors.BY_CODE}
     assert not known & OTHER_HOST
     record_property("error codes", f"error codes covered / in the facts: {len(known)}/{len(known)}")
 
@@ -189,7 +189,7 @@ UNUSUAL = [
     pytest.param(
         401,
         {"name": "AiGatewayError", "internalCode": "2009"},
-        errors.GatewayUnauthorizedError,
+        _errors.GatewayUnauthorizedError,
         2009,
         False,
         id="code-as-text",
@@ -316,7 +316,7 @@ def test_retries_that_run_out_end_in_the_gateways_exception(gateway, client, mod
         gateway.reset()
         refused(gateway, status, today(status, code, "Not now"))
         error = caught_from(mode, client, retries=retries(pause=40, elapsed=elapsed))
-        assert type(error) is errors.BY_CODE.get(code, GatewayError)
+        assert type(error) is _errors.BY_CODE.get(code, GatewayError)
         if len(gateway.requests) > 1:
             return
     pytest.fail("it was not tried again")
@@ -373,7 +373,7 @@ def embed_async(client):
 def test_operations_of_every_kind_raise_the_gateways_errors(gateway, client, call, code):
     row = next(row for row in CODES if row[1] == code)
     refused(gateway, row[0], today(*row[:3]))
-    with pytest.raises(errors.BY_CODE[code]):
+    with pytest.raises(_errors.BY_CODE[code]):
         call(client)
 
 
@@ -396,7 +396,7 @@ def test_an_answer_cut_in_its_middle_is_the_http_librarys_own_error(gateway, cli
     if isinstance(error, sdk_httpx.TransportError):
         assert "cf-aig-authorization" not in error.request.headers
     else:
-        assert isinstance(error, errors.GatewayStreamError)
+        assert isinstance(error, _errors.GatewayStreamError)
 
 
 @pytest.mark.parametrize(
@@ -445,7 +445,7 @@ def test_a_call_after_an_error_reuses_the_connection(gateway, client):
 
 TREE = [
     kind
-    for kind in vars(errors).values()
+    for kind in vars(_errors).values()
     if inspect.isclass(kind) and issubclass(kind, GatewayError)
 ]
 
@@ -453,8 +453,8 @@ TREE = [
 @pytest.mark.parametrize("kind", TREE, ids=lambda kind: kind.__name__)
 def test_every_exception_is_public_printed_and_says_what_to_do(kind):
     assert kind.__name__ in mistral_cf_adapter.__all__
-    assert kind.__name__ in (errors.__doc__ or "")
-    assert kind.__name__ in errors.__all__
+    assert kind.__name__ in (_errors.__doc__ or "")
+    assert kind.__name__ in _errors.__all__
     assert kind.__doc__
     assert kind is GatewayError or kind.advice.endswith(".")
 

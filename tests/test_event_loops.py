@@ -14,7 +14,7 @@ import pytest
 from calling import ASYNC, ASYNC_STREAM, SYNC
 from recording import KEY, TEXT, TOKEN, completion
 
-from mistral_cf_adapter import GatewaySettings, make_client, pools
+from mistral_cf_adapter import GatewaySettings, _pool, make_client
 from mistral_cf_adapter._sdk import httpx
 
 ASYNC_MODES = [ASYNC, ASYNC_STREAM]
@@ -28,7 +28,7 @@ def _nothing_is_left_behind():
     """What a loop did not close shows as a ResourceWarning when it is collected: in its test."""
     yield
     gc.collect()
-    assert not [clients for clients in pools._state.by_loop.values() if clients]
+    assert not [clients for clients in _pool._state.by_loop.values() if clients]
 
 
 @pytest.fixture(scope="module")

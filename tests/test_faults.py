@@ -45,7 +45,7 @@ from faults import FAULTS, Fault
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mistral_cf_adapter import GatewayError, make_client, pools
+from mistral_cf_adapter import GatewayError, _pool, make_client
 from mistral_cf_adapter._sdk import httpx
 
 BY_NAME = {fault.name: fault for fault in FAULTS}
@@ -63,7 +63,7 @@ def _environment(monkeypatch):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
     yield
-    pools.close()
+    _pool.close()
 
 
 @pytest.mark.parametrize(("fault", "mode"), CASES)

@@ -6,7 +6,7 @@ import pytest
 from calling import SYNC
 from recording import KEY, TEXT, TOKEN
 
-from mistral_cf_adapter import GatewaySettings, _sdk, attachment, make_client, patch
+from mistral_cf_adapter import GatewaySettings, _attach, _sdk, make_client, patch
 
 REAL = {"account_id": "real", "token": TOKEN, "mistral_api_key": KEY}
 
@@ -54,7 +54,7 @@ def test_a_fallback_is_off_in_tests(cf_gateway):
 
 def test_afterwards_a_client_is_where_it_was(gateway, make_settings):
     client = make_client(make_settings())
-    with attachment.rerouted(lambda _: make_settings(base_url="http://127.0.0.1:9/v1/a/g")):
+    with _attach.rerouted(lambda _: make_settings(base_url="http://127.0.0.1:9/v1/a/g")):
         pass
     assert SYNC.chat(client) == TEXT
     assert gateway.last.gateway["cf-aig-authorization"] == f"Bearer {TOKEN}"

@@ -515,7 +515,7 @@ class TestServer:
 
 
 def test_the_settings_point_an_adapter_here(gateway):
-    pytest.importorskip("mistral_cf_adapter.settings")
+    pytest.importorskip("mistral_cf_adapter._settings")
     settings = gateway.settings(cache_ttl=60)
     assert str(settings.base_url) == gateway.url
     assert settings.token.get_secret_value() == gateway.token

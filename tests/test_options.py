@@ -26,7 +26,7 @@ from mistral_cf_adapter import (
     gateway_options,
     make_client,
 )
-from mistral_cf_adapter.options import current_layer, header_names
+from mistral_cf_adapter._options import current_layer, header_names
 
 
 class Team(enum.Enum):

@@ -31,8 +31,8 @@ from fault_scripts import (
 from fault_server import FaultServer, Wire
 from recording import KEY, TOKEN
 
-from mistral_cf_adapter import GatewaySettings, _sdk, make_client, patch, pools
-from mistral_cf_adapter.attachment import _get_state
+from mistral_cf_adapter import GatewaySettings, _pool, _sdk, make_client, patch
+from mistral_cf_adapter._attach import _get_state
 
 ASK = {"model": "m", "messages": [{"role": "user", "content": "x"}]}
 CUT = head(200, JSON, "Content-Length: 900") + completion()[:40]
@@ -281,7 +281,7 @@ def test_a_pool_is_freed_when_it_is_closed(make_settings, mode):
 
     async def acall(client):
         assert await mode.achat(client)
-        return ref(pools.async_pool(client.sdk_configuration.async_client.inner.config))
+        return ref(_pool.async_pool(client.sdk_configuration.async_client.inner.config))
 
     with no_collector():
         client = make_client(settings)
@@ -289,8 +289,8 @@ def test_a_pool_is_freed_when_it_is_closed(make_settings, mode):
             kept = asyncio.run(acall(client))
         else:
             mode.chat(client)
-            kept = ref(pools.sync_pool(client.sdk_configuration.client.inner.config))
-            pools.close()
+            kept = ref(_pool.sync_pool(client.sdk_configuration.client.inner.config))
+            _pool.close()
         assert kept() is None
 
 

@@ -14,7 +14,7 @@ import pytest
 from calling import ASYNC, SYNC
 from recording import CHAT, KEY, PREFIX, TEXT, TOKEN, completion
 
-from mistral_cf_adapter import GatewayConfigError, _sdk, make_client, patch, patching, speedups
+from mistral_cf_adapter import GatewayConfigError, _patch, _sdk, make_client, patch, speedups
 from mistral_cf_adapter._sdk import Mistral, version
 from mistral_cf_adapter._sdk import httpx as sdk_httpx
 
@@ -74,7 +74,7 @@ def nothing_stays():
     """No test leaves a trace on the SDK's class."""
     before = Mistral.__init__
     yield
-    left = list(patching._in_force)
+    left = list(_patch._in_force)
     for handle in left:
         handle.undo()
     after, Mistral.__init__ = Mistral.__init__, before
@@ -532,7 +532,7 @@ def test_a_region_by_name_is_known(settings, make_settings, build, gateway, name
 def test_every_server_of_the_sdk_is_known(settings, build):
     for name, address in _sdk.servers().items():
         host = address.removeprefix("https://")
-        assert host == "api.mistral.ai" or host in patching._REGIONAL, name
+        assert host == "api.mistral.ai" or host in _patch._REGIONAL, name
 
 
 def test_the_warning_of_a_built_client_points_at_the_callers_own_line(settings, build):
@@ -556,7 +556,7 @@ def test_a_patch_that_fails_leaves_nothing_behind(settings, build):
     # Here it is a warning that has been made an error; any other failure is the same.
     with warnings.catch_warnings(action="error"), pytest.raises(UserWarning):
         patch(settings=settings)
-    assert patching._in_force == []
+    assert _patch._in_force == []
     assert speedups.active() == held
     assert Mistral.__init__ is before
     assert [server(client), server(regional)] == ["https://api.mistral.ai", REGIONAL[0]]

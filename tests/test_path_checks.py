@@ -19,7 +19,7 @@ from mistral_cf_adapter import (
     make_client,
     patch,
 )
-from mistral_cf_adapter.routing import route_of
+from mistral_cf_adapter._routing import route_of
 
 FILE = "/v1/files/{file_id}"
 DOCUMENT = "/v1/libraries/{library_id}/documents/{document_id}"

@@ -34,10 +34,10 @@ from fault_server import GONE, FaultServer, Wire, refusing
 from mistral_cf_adapter import (
     GatewaySettings,
     GatewayStreamError,
-    connections,
+    _connections,
+    _pool,
+    _stack,
     make_client,
-    pools,
-    stack,
 )
 from mistral_cf_adapter._sdk import httpx
 
@@ -91,7 +91,7 @@ async def _threads_for_a_burst():
 def _nothing_is_left_behind():
     """What was not closed shows as a ResourceWarning when it is collected: in its test."""
     yield
-    pools.close()
+    _pool.close()
     gc.collect()
 
 
@@ -168,8 +168,8 @@ def plain_of(mode):
 def pool_of(mode, client):
     configuration = client.sdk_configuration
     if mode.is_async:
-        return pools.async_pool(configuration.async_client.inner.config)
-    return pools.sync_pool(configuration.client.inner.config)
+        return _pool.async_pool(configuration.async_client.inner.config)
+    return _pool.sync_pool(configuration.client.inner.config)
 
 
 def free(mode, client):
@@ -185,7 +185,7 @@ def unfinished(wire, request):
 
 
 def pass_time(monkeypatch, seconds):
-    monkeypatch.setattr(stack, "monotonic", lambda: time.monotonic() + seconds)
+    monkeypatch.setattr(_stack, "monotonic", lambda: time.monotonic() + seconds)
 
 
 # ---------------------------------------------------------------- the last one first
@@ -412,17 +412,17 @@ async def test_a_pool_of_one_connection_serves_two_hosts_in_turn(server, other, 
 async def test_threads_that_call_another_host_at_once_stay_within_the_limit(server, other):
     client = client_for(server, max_connections=2)
     assert await ask(SYNC, client, server_url=other.origin)
-    stack, both = pool_of(SYNC, client)._stack, threading.Barrier(2)
-    original = stack._build
+    _stack, both = pool_of(SYNC, client)._stack, threading.Barrier(2)
+    original = _stack._build
 
     def build(*arguments):
         both.wait(GONE)
         return original(*arguments)
 
-    stack._build = build
+    _stack._build = build
     await ask_at_once(SYNC, client, server, 2)
     await server.has_lost(other.used)
-    assert (server.connections, len(stack.open)) == (2, 2)
+    assert (server.connections, len(_stack.open)) == (2, 2)
 
 
 def test_sixteen_threads_share_four_connections(server):
@@ -523,7 +523,7 @@ def test_a_body_that_two_threads_close_gives_its_connection_back_once():
         body.close()
 
     for number in range(50):
-        lent = connections._SyncLent(Body(), Pool(), number, None)
+        lent = _connections._SyncLent(Body(), Pool(), number, None)
         with ThreadPoolExecutor(2) as threads:
             for closing in [threads.submit(close, lent) for _ in range(2)]:
                 closing.result()
@@ -548,9 +548,9 @@ def the_rest_later(event):
 async def close_pool(mode, client):
     """Close the pool as the end of the process or of the event loop does."""
     if mode.is_async:
-        await pools._state.keepers[id(pool_of(mode, client))].aclose()
+        await _pool._state.keepers[id(pool_of(mode, client))].aclose()
     else:
-        pools.close()
+        _pool.close()
 
 
 @pytest.mark.parametrize("blocked", [False, True], ids=["between events", "waiting for one"])
@@ -592,7 +592,7 @@ async def test_a_call_that_waits_while_pools_are_closed_is_made_and_leaves_nothi
 def test_closed_pools_keep_no_connection(server):
     client = client_for(server)
     assert SYNC.chat(client)
-    pools.close()
+    _pool.close()
     assert server.used[0].gone.wait(GONE)
     assert SYNC.chat(client)
     assert server.connections == 2
@@ -620,7 +620,7 @@ class Unclosable:
 def test_a_body_that_cannot_be_closed_leaves_no_connection_to_the_next_call():
     given = []
     pool = SimpleNamespace(give=lambda _connection, *, usable: given.append(usable))
-    body = connections._SyncLent(Unclosable(), pool, "connection", None)
+    body = _connections._SyncLent(Unclosable(), pool, "connection", None)
     assert list(body) == [b"x"]
     with pytest.raises(asyncio.CancelledError):
         body.close()
@@ -629,7 +629,7 @@ def test_a_body_that_cannot_be_closed_leaves_no_connection_to_the_next_call():
 
 async def test_an_async_body_that_cannot_be_closed_leaves_none_either():
     pool = SimpleNamespace(give=AsyncMock())
-    body = connections._AsyncLent(Unclosable(), pool, "connection", None)
+    body = _connections._AsyncLent(Unclosable(), pool, "connection", None)
     assert [chunk async for chunk in body] == [b"x"]
     with pytest.raises(asyncio.CancelledError):
         await body.aclose()

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import pytest
 from recording import KEY, TEXT, TOKEN, Reply
 
-from mistral_cf_adapter import GatewaySettings, make_client, patch, pools
+from mistral_cf_adapter import GatewaySettings, _pool, make_client, patch
 from mistral_cf_adapter._sdk import Mistral, httpx
 
 VARIABLES = ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
@@ -47,10 +47,10 @@ class Proxy:
 
 @pytest.fixture
 def proxy():
-    pools.close()
+    _pool.close()
     with Proxy() as proxy:
         yield proxy
-    pools.close()
+    _pool.close()
 
 
 @pytest.fixture(params=VARIABLES)

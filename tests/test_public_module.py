@@ -45,7 +45,7 @@ def test_every_export_names_the_package_that_exports_it(package, name, thing):
     assert (thing.__module__, thing.__qualname__) == (package, name)
 
 
-@pytest.mark.parametrize("where", ["mistral_cf_adapter", "mistral_cf_adapter.options"])
+@pytest.mark.parametrize("where", ["mistral_cf_adapter", "mistral_cf_adapter._options"])
 def test_a_fresh_process_has_the_same_module_however_a_name_is_imported(where):
     code = f"from {where} import GatewayConfigError; print(GatewayConfigError.__module__)"
     assert run(code) == (0, "mistral_cf_adapter", "")

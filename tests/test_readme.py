@@ -14,13 +14,13 @@ import test_operations
 
 import mistral_cf_adapter
 from mistral_cf_adapter import GatewayCall, GatewayConfigError, GatewayOptions, GatewaySettings
-from mistral_cf_adapter import errors as errors_module
+from mistral_cf_adapter import _errors as errors_module
+from mistral_cf_adapter._errors import BY_CODE, GatewayError
+from mistral_cf_adapter._options import gateway_headers, header_names
 from mistral_cf_adapter._sdk import Mistral
+from mistral_cf_adapter._settings import variables
 from mistral_cf_adapter.cli.commands import parse
 from mistral_cf_adapter.cli.tools import TOOLS
-from mistral_cf_adapter.errors import BY_CODE, GatewayError
-from mistral_cf_adapter.options import gateway_headers, header_names
-from mistral_cf_adapter.settings import variables
 from mistral_cf_adapter.testing import LocalGateway
 from mistral_cf_adapter.testing.plugin import _point_environment_at
 

@@ -15,11 +15,11 @@ from calling import ASYNC, SYNC
 from recording import CHAT, KEY, PREFIX, TEXT, TOKEN, Reply, completion, stream
 
 from mistral_cf_adapter import GatewayError, capture, gateway_options, make_client
+from mistral_cf_adapter._errors import GatewayRedirectError
+from mistral_cf_adapter._flow import redirected
+from mistral_cf_adapter._routing import route_of
 from mistral_cf_adapter._sdk import ROOT, SDKError
 from mistral_cf_adapter._sdk import httpx as sdk_httpx
-from mistral_cf_adapter.errors import GatewayRedirectError
-from mistral_cf_adapter.exchange import redirected
-from mistral_cf_adapter.routing import route_of
 
 UNREADABLE = sys.modules[SDKError.__module__.rpartition(".")[0]].ResponseValidationError
 ALL = [301, 302, 303, 307, 308]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mistral_cf_adapter import pools
+from mistral_cf_adapter import _pool
 from mistral_cf_adapter._sdk import httpx
 
 URLS = [
@@ -71,21 +71,21 @@ def sent(request):
 @pytest.mark.parametrize("url", URLS, ids=lambda url: str(url)[:50])
 def test_requests_are_built_as_the_http_library_builds_them(bare, url):
     for options in [{}, *({"params": params} for params in PARAMS)] * 2:
-        built = pools.build_request("POST", url, json={}, **options)
+        built = _pool.build_request("POST", url, json={}, **options)
         assert sent(built) == sent(bare.build_request("POST", url, json={}, **options)), options
 
 
 @pytest.mark.parametrize("body", BODIES)
 @pytest.mark.parametrize("method", ["GET", "post"])
 def test_so_are_their_bodies(bare, method, body):
-    built = pools.build_request(method, URLS[0], **BODIES[body])
+    built = _pool.build_request(method, URLS[0], **BODIES[body])
     assert sent(built) == sent(bare.build_request(method, URLS[0], **BODIES[body]))
 
 
 @pytest.mark.parametrize("url", ["https://a.example:port", "https://a.example/\n", None])
 def test_what_is_no_url_is_refused_as_the_http_library_refuses_it(bare, url):
     raised = []
-    for build in (pools.build_request, bare.build_request):
+    for build in (_pool.build_request, bare.build_request):
         with pytest.raises((httpx.InvalidURL, TypeError)) as caught:
             build("GET", url)
         raised.append((type(caught.value), str(caught.value)))
@@ -94,16 +94,16 @@ def test_what_is_no_url_is_refused_as_the_http_library_refuses_it(bare, url):
 
 def test_a_request_is_nobody_elses():
     """What the SDK or a hook does to a request is not done to the next one for the same URL."""
-    first, second = (pools.build_request("GET", URLS[0]) for _ in range(2))
+    first, second = (_pool.build_request("GET", URLS[0]) for _ in range(2))
     first.headers["x-a"] = "b"
     first.extensions["timeout"]["pool"] = 0
     first.url = first.url.copy_with(path="/other")
-    assert sent(second) == sent(pools.build_request("GET", URLS[0]))
+    assert sent(second) == sent(_pool.build_request("GET", URLS[0]))
 
 
 def test_no_more_than_256_urls_are_remembered():
     for number in range(300):
-        pools.build_request("GET", f"https://gateway.example/{number}")
-        pools.build_request("GET", f"https://gateway.example/{number}" + "a" * 2000)
-    remembered = pools._parsed.cache_info()
+        _pool.build_request("GET", f"https://gateway.example/{number}")
+        _pool.build_request("GET", f"https://gateway.example/{number}" + "a" * 2000)
+    remembered = _pool._parsed.cache_info()
     assert remembered.maxsize == remembered.currsize == 256

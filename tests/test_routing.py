@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from recording import KEY, TOKEN
 
-from mistral_cf_adapter import GatewayConfigError, GatewayError, GatewaySettings, routing
-from mistral_cf_adapter.exchange import exchange
-from mistral_cf_adapter.options import Layer
-from mistral_cf_adapter.routing import Route, inbound, outbound, route_of, uncovered
+from mistral_cf_adapter import GatewayConfigError, GatewayError, GatewaySettings, _routing
+from mistral_cf_adapter._flow import exchange
+from mistral_cf_adapter._options import Layer
+from mistral_cf_adapter._routing import Route, inbound, outbound, route_of, uncovered
 
 LIBRARIES = pytest.mark.parametrize(
     "library", [httpx, httpx2], ids=lambda library: library.__name__
@@ -159,7 +159,7 @@ def test_whatever_the_path_only_this_gateway_is_covered(path):
 
 
 def test_decisions_touch_no_socket_and_no_http_library():
-    tree = ast.parse(inspect.getsource(routing))
+    tree = ast.parse(inspect.getsource(_routing))
     imported = {
         name.name.partition(".")[0]
         for node in ast.walk(tree)

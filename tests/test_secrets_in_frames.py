@@ -24,7 +24,7 @@ from mistral_cf_adapter import (
     patch,
 )
 from mistral_cf_adapter._sdk import Mistral, httpx
-from mistral_cf_adapter.settings import from_environment
+from mistral_cf_adapter._settings import from_environment
 
 TOKEN = "cfut_9f86d081884c7d659a2feaa0c55ad015a3bf4f1b"
 KEY = "Zq7xWm3kVb9TnR2yLc5hJd8gFs1pQe6u"
@@ -326,7 +326,7 @@ def test_of_a_gateway_that_is_not_there(gateway, mode):
 
 
 def test_of_a_fallback_that_fails_too(gateway, monkeypatch):
-    monkeypatch.setattr("mistral_cf_adapter.fallback.MISTRAL_URL", "http://127.0.0.1:9")
+    monkeypatch.setattr("mistral_cf_adapter._fallback.MISTRAL_URL", "http://127.0.0.1:9")
     settings = settings_of(base_url="http://127.0.0.1:9/v1/acc/gw", fallback="direct")
     with pytest.raises(httpx.ConnectError) as caught:
         SYNC.chat(make_client(settings))

@@ -24,9 +24,9 @@ from mistral_cf_adapter import (
     make_client,
     patch,
 )
+from mistral_cf_adapter._options import current_layer
 from mistral_cf_adapter._sdk import Mistral
 from mistral_cf_adapter._secrets import Secret
-from mistral_cf_adapter.options import current_layer
 
 TOKEN = "cfut_9f86d081884c7d659a2feaa0c55ad015a3bf4f1b"
 KEY = "Zq7xWm3kVb9TnR2yLc5hJd8gFs1pQe6u"

@@ -17,7 +17,7 @@ import mistral_cf_adapter
 from mistral_cf_adapter import (
     GatewayOptions,
     GatewaySettings,
-    errors,
+    _errors,
     gateway_options,
     make_client,
     patch,
@@ -57,7 +57,7 @@ def test_no_object_shows_or_pickles_a_secret(gateway, bare, async_http, thing, p
 
 
 def every_error():
-    return [getattr(errors, name) for name in mistral_cf_adapter.__all__ if name.endswith("Error")]
+    return [getattr(_errors, name) for name in mistral_cf_adapter.__all__ if name.endswith("Error")]
 
 
 def error_of(kind, key, library=httpx):
@@ -66,7 +66,7 @@ def error_of(kind, key, library=httpx):
     headers = {"cf-aig-log-id": "log-1", "content-encoding": "gzip", "x": "y"}
     response = library.Response(429, headers=headers, request=request)
     response.iter_text = response.aiter_text = lambda: None
-    error = errors.of_kind(kind, "it broke", response, "said")
+    error = _errors.of_kind(kind, "it broke", response, "said")
     object.__setattr__(error, "code", 2003)
     error.add_note("noted")
     return error
@@ -82,7 +82,7 @@ COPIES = {
 
 @pytest.mark.parametrize("copied", COPIES.values(), ids=COPIES)
 @pytest.mark.parametrize(
-    "kind", sorted({*every_error()} - {errors.GatewayConfigError}, key=lambda kind: kind.__name__)
+    "kind", sorted({*every_error()} - {_errors.GatewayConfigError}, key=lambda kind: kind.__name__)
 )
 def test_every_error_survives_a_copy_without_the_key(kind, copied):
     error = error_of(kind, drawn(1))
@@ -99,7 +99,7 @@ def test_every_error_survives_a_copy_without_the_key(kind, copied):
 
 
 def test_a_settings_error_survives_a_pickle():
-    error = errors.GatewayConfigError("account_id is missing")
+    error = _errors.GatewayConfigError("account_id is missing")
     assert str(pickle.loads(pickle.dumps(error))) == "account_id is missing"
 
 

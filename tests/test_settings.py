@@ -10,9 +10,9 @@ import warnings
 import pytest
 
 from mistral_cf_adapter import GatewayConfigError, GatewayOptions, GatewaySettings, make_client
-from mistral_cf_adapter.options import header_names
-from mistral_cf_adapter.routing import route_of
-from mistral_cf_adapter.settings import ALIASES, from_environment, variables
+from mistral_cf_adapter._options import header_names
+from mistral_cf_adapter._routing import route_of
+from mistral_cf_adapter._settings import ALIASES, from_environment, variables
 
 SECRET = "hunter2-hunter2"
 

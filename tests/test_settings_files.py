@@ -10,7 +10,7 @@ import itertools
 import pytest
 
 from mistral_cf_adapter import GatewaySettings
-from mistral_cf_adapter.settings import ALIASES, variables
+from mistral_cf_adapter._settings import ALIASES, variables
 
 SAMPLES = {
     "account_id": ("here", "there"),

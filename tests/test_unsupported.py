@@ -9,7 +9,7 @@ import warnings
 import pytest
 from recording import KEY, Reply
 
-from mistral_cf_adapter import GatewayConfigError, attachment, capture, make_client, patch
+from mistral_cf_adapter import GatewayConfigError, _attach, capture, make_client, patch
 from mistral_cf_adapter._sdk import Mistral, version
 
 pytest.importorskip("websockets")
@@ -57,7 +57,7 @@ PATHS = {
 @pytest.fixture
 def mistral(elsewhere, monkeypatch):
     """A server in the place of api.mistral.ai, which refuses every handshake."""
-    monkeypatch.setattr(attachment, "MISTRAL_URL", elsewhere.origin)
+    monkeypatch.setattr(_attach, "MISTRAL_URL", elsewhere.origin)
     elsewhere.responder = lambda _: Reply(403, {"detail": "no"})
     return elsewhere
 
@@ -151,7 +151,7 @@ def test_a_patched_client_connects_to_the_server_it_had(
 ):
     seen = []
     monkeypatch.setattr(
-        attachment, "_mistral_server", lambda configuration, state: seen.append(state.server_url)
+        _attach, "_mistral_server", lambda configuration, state: seen.append(state.server_url)
     )
     with Mistral(api_key=KEY, server_url=url) as client:
         handle = patch(client, settings=make_settings(unsupported="direct"))
@@ -173,8 +173,8 @@ def test_a_direct_connection_stays_in_the_clients_region(make_settings, given):
         unsupported="direct", providers={"api.eu.mistral.ai": "custom-mistral-eu"}
     )
     with Mistral(api_key=KEY, **given) as client, patch(client, settings=settings):
-        state = vars(client.sdk_configuration)[attachment._STATE]
-        server = attachment._server_for_own_connections(
+        state = vars(client.sdk_configuration)[_attach._STATE]
+        server = _attach._server_for_own_connections(
             "mistralai.extra.realtime", client.sdk_configuration, state
         )
     assert server == "https://api.eu.mistral.ai"

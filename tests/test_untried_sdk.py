@@ -12,11 +12,11 @@ import pytest
 from mistral_cf_adapter import (
     GatewayConfigError,
     GatewaySettings,
+    _client,
+    _patch,
     _sdk,
-    client,
     make_client,
     patch,
-    patching,
 )
 from mistral_cf_adapter.cli import main
 from mistral_cf_adapter.testing import LocalGateway
@@ -128,7 +128,7 @@ MOVED = [without_field, without_method, with_another_method, without_argument, w
 def test_what_has_moved_is_named_before_anything_is_built(monkeypatch, way, move):
     missing = move(monkeypatch)
 
-    monkeypatch.setattr(client, "Mistral", build)
+    monkeypatch.setattr(_client, "Mistral", build)
     before = _sdk.Mistral.__init__
     for _ in range(2):  # nothing of the refusal is remembered
         with pytest.raises(GatewayConfigError) as caught:
@@ -136,7 +136,7 @@ def test_what_has_moved_is_named_before_anything_is_built(monkeypatch, way, move
         assert f"has no {missing}:" in str(caught.value)
         assert _sdk.SUPPORTED in str(caught.value)
     assert _sdk.Mistral.__init__ is before
-    assert patching._in_force == []
+    assert _patch._in_force == []
 
 
 def test_an_object_without_its_configuration_is_named(monkeypatch):
@@ -145,7 +145,7 @@ def test_an_object_without_its_configuration_is_named(monkeypatch):
             super().__init__(*args, **kwargs)
             del self.sdk_configuration
 
-    monkeypatch.setattr(client, "Mistral", Other)
+    monkeypatch.setattr(_client, "Mistral", Other)
     with pytest.raises(GatewayConfigError, match=r"has no Other\(\)\.sdk_configuration"):
         make_client(GatewaySettings(**SETTINGS))
 

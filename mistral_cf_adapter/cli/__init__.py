@@ -19,7 +19,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given in (["--version"], ["-V"]):
         print(f"{PROGRAM} {__version__}")
         return 0
-    from mistral_cf_adapter.options import GatewayConfigError
+    from mistral_cf_adapter._options import GatewayConfigError
 
     from .commands import UsageError, parse
 

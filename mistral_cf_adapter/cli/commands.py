@@ -20,7 +20,7 @@ from pydantic_settings import (
 )
 
 from mistral_cf_adapter import __version__
-from mistral_cf_adapter.settings import ENV_FILE, GatewaySettings, variables
+from mistral_cf_adapter._settings import ENV_FILE, GatewaySettings, variables
 
 from . import PROGRAM
 from .flags import GivenFlags, SettingFlags, Switch, flag_of, is_switch, secret_flags
@@ -94,7 +94,7 @@ class Run(SettingFlags, _RunFlags):
         if (self.script is None) == (self.module is None):
             msg = "run needs a script or `-m module`; see `mistral-cf-adapter run --help`"
             raise UsageError(msg)
-        from mistral_cf_adapter.patching import patch
+        from mistral_cf_adapter._patch import patch
 
         from .run import run_module, run_script
 

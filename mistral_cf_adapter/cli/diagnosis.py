@@ -11,12 +11,12 @@ from typing import TypeVar
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from mistral_cf_adapter import errors
+from mistral_cf_adapter import _errors
+from mistral_cf_adapter._baseurl import is_loopback
+from mistral_cf_adapter._options import GatewayConfigError
 from mistral_cf_adapter._sdk import SDKError
 from mistral_cf_adapter._secrets import mask_url
-from mistral_cf_adapter.baseurl import is_loopback
-from mistral_cf_adapter.options import GatewayConfigError
-from mistral_cf_adapter.settings import GatewaySettings, variables
+from mistral_cf_adapter._settings import GatewaySettings, variables
 
 from .report import Problem
 
@@ -44,7 +44,7 @@ def diagnose(error: BaseException, settings: GatewaySettings) -> Problem:
     """Return the problem that an exception of the call stands for."""
     if isinstance(error, GatewayConfigError):
         return missing_key(settings) or configuration(error)
-    if isinstance(error, errors.GatewayError):
+    if isinstance(error, _errors.GatewayError):
         return _of_gateway(error, settings)
     status = getattr(error, "status_code", None)
     if isinstance(error, SDKError) or isinstance(status, int):
@@ -70,12 +70,12 @@ def _correction(text: str) -> str:
     return f"{verb} {named[0]}, then run the doctor again."
 
 
-def _of_gateway(error: errors.GatewayError, settings: GatewaySettings) -> Problem:
-    if isinstance(error, errors.GatewayNotFoundError):
+def _of_gateway(error: _errors.GatewayError, settings: GatewaySettings) -> Problem:
+    if isinstance(error, _errors.GatewayNotFoundError):
         return _not_found(error, settings)
-    if isinstance(error, errors.GatewayUnauthorizedError):
+    if isinstance(error, _errors.GatewayUnauthorizedError):
         return _unauthorized(settings)
-    if isinstance(error, errors.GatewayStoredKeyError):
+    if isinstance(error, _errors.GatewayStoredKeyError):
         return _no_stored_key(error, settings)
     kind = type(error).__name__.removeprefix("Gateway").removesuffix("Error")
     return Problem(
@@ -89,7 +89,7 @@ def _snake(name: str) -> str:
     return "".join(f"_{c.lower()}" if c.isupper() else c for c in name).lstrip("_")
 
 
-def _not_found(error: errors.GatewayError, settings: GatewaySettings) -> Problem:
+def _not_found(error: _errors.GatewayError, settings: GatewaySettings) -> Problem:
     if settings.base_url is not None:
         return Problem(
             "gateway_not_found",
@@ -134,7 +134,7 @@ def variable_of(name: str) -> str:
     return next((variable for variable in names if os.environ.get(variable)), names[0])
 
 
-def _no_stored_key(error: errors.GatewayError, settings: GatewaySettings) -> Problem:
+def _no_stored_key(error: _errors.GatewayError, settings: GatewaySettings) -> Problem:
     alias = settings.byok_alias or "default"
     return Problem(
         "stored_key_missing",

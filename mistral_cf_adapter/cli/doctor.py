@@ -9,9 +9,9 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 from mistral_cf_adapter import __version__
+from mistral_cf_adapter._options import GatewayConfigError
 from mistral_cf_adapter._secrets import is_too_short, mask
-from mistral_cf_adapter.options import GatewayConfigError
-from mistral_cf_adapter.settings import ENV_FILE, GatewaySettings, variables
+from mistral_cf_adapter._settings import ENV_FILE, GatewaySettings, variables
 
 from .report import Report, as_text
 from .sources import Source, find_sources, shown
@@ -197,8 +197,8 @@ def _about_proxy(settings: GatewaySettings) -> list[str]:
 
 def _patched(settings: GatewaySettings) -> dict[str, str | None]:
     """Ask patch() itself where it would take the clients of each server."""
+    from mistral_cf_adapter._patch import Patch
     from mistral_cf_adapter._sdk import servers
-    from mistral_cf_adapter.patching import Patch
 
     made = Patch(settings)
     hosts = [f"https://{host}" for host in settings.providers]
@@ -210,8 +210,8 @@ def _patched(settings: GatewaySettings) -> dict[str, str | None]:
 
 
 def _call(report: Report, settings: GatewaySettings, timeout: float) -> None:
-    from mistral_cf_adapter.calls import capture
-    from mistral_cf_adapter.client import make_client
+    from mistral_cf_adapter._capture import capture
+    from mistral_cf_adapter._client import make_client
 
     from .diagnosis import diagnose
 

@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 from pydantic import SecretStr
 
-from mistral_cf_adapter.options import rendered
-from mistral_cf_adapter.settings import GatewaySettings, variables
+from mistral_cf_adapter._options import rendered
+from mistral_cf_adapter._settings import GatewaySettings, variables
 
 from .guides import Gateway, Guide, Text, hide, reveal
 from .tools import TOOLS

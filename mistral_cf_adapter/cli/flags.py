@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, SkipValidation, create_model
 from pydantic.fields import FieldInfo
 
-from mistral_cf_adapter.settings import GatewaySettings, from_environment, variables
+from mistral_cf_adapter._settings import GatewaySettings, from_environment, variables
 
 _UNCHECKED: Any = SkipValidation  # a plain value, as the types in its brackets are values too
 

@@ -11,9 +11,9 @@ from typing import Any, Literal
 from pydantic import SecretStr
 from pydantic_settings import DotEnvSettingsSource, EnvSettingsSource
 
+from mistral_cf_adapter._options import GatewayOptions
 from mistral_cf_adapter._secrets import Secret, abbreviate, mask_url
-from mistral_cf_adapter.options import GatewayOptions
-from mistral_cf_adapter.settings import ENV_FILE, GatewaySettings, replaces_base_url, variables
+from mistral_cf_adapter._settings import ENV_FILE, GatewaySettings, replaces_base_url, variables
 
 from .flags import is_secret
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Literal, Self
 
-    from mistral_cf_adapter.settings import GatewaySettings
+    from mistral_cf_adapter._settings import GatewaySettings
     from mistral_cf_adapter.testing.faults import Kind
     from mistral_cf_adapter.testing.records import LogRecord, ReceivedRequest
     from mistral_cf_adapter.testing.responses import Response
@@ -231,7 +231,7 @@ class LocalGateway:
 
     def settings(self, **overrides: Any) -> GatewaySettings:
         """Return the adapter's settings for this gateway, with changes of your own."""
-        from mistral_cf_adapter.settings import GatewaySettings
+        from mistral_cf_adapter._settings import GatewaySettings
 
         values: dict[str, Any] = {
             "base_url": self.url,

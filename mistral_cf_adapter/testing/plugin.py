@@ -34,7 +34,7 @@ def cf_gateway(
     The environment points at it, and so does, for the test, every client that `make_client()`
     or `patch()` has routed before. It accepts any Mistral key.
     """
-    from mistral_cf_adapter.attachment import rerouted
+    from mistral_cf_adapter._attach import rerouted
     from mistral_cf_adapter.testing.gateway import LocalGateway
 
     with LocalGateway(mistral_api_key=None) as gateway, rerouted(gateway.adopted):

@@ -16,11 +16,11 @@ from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, cast
 from weakref import WeakKeyDictionary
 
+from ._baseurl import is_loopback
+from ._certificates import read_certificate_state
+from ._connections import AsyncPool, Pool, transport_of
 from ._sdk import httpx
-from .baseurl import is_loopback
-from .certificates import read_certificate_state
-from .connections import AsyncPool, Pool, transport_of
-from .stack import Builder, PoolConfig
+from ._stack import Builder, PoolConfig
 
 # What httpx reads when a client is built: two pools differ when these do.
 _ENVIRONMENT = (

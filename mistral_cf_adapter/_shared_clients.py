@@ -11,12 +11,12 @@ from typing import Any, Self
 
 from ._locks import fork_safe_lock
 from ._sdk import httpx
-from .stack import PoolConfig
+from ._stack import PoolConfig
 
 if sys.platform == "emscripten":  # Pyodide: no sockets, so no pools
-    from . import _fetch as pools
+    from . import _fetch as _pool
 else:
-    from . import pools
+    from . import _pool
 
 _lock = fork_safe_lock()
 
@@ -56,18 +56,18 @@ class _Shared:
         """Build a request as the HTTP library's clients do."""
         if self._own is not None:
             return self._own.build_request(*args, **kwargs)
-        return pools.build_request(*args, **kwargs)
+        return _pool.build_request(*args, **kwargs)
 
     def _real(self) -> Any:
         """Return the client behind it, building it if need be."""
         with _lock:
             if self._own is None:
-                self.__dict__["_own"] = pools.new_client(self._kind, self.config)
+                self.__dict__["_own"] = _pool.new_client(self._kind, self.config)
             return self._own
 
     def _has(self, name: str) -> bool:
         """Return whether the HTTP library's clients have an attribute."""
-        return hasattr(self._kind, name) or name in pools.client_attributes()
+        return hasattr(self._kind, name) or name in _pool.client_attributes()
 
     @property  # type: ignore[misc]
     def __class__(self) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -102,7 +102,7 @@ class SharedClient(_Shared):
         """Send a request over a connection of the pool."""
         if self._own is not None:
             return self._own.send(request, **kwargs)
-        pool = pools.sync_pool(self.config)
+        pool = _pool.sync_pool(self.config)
         if self.config is not pool.config:
             self.config = pool.config  # with the certificates of its first call from now on
         return pool.send(request, **kwargs)
@@ -129,7 +129,7 @@ class AsyncSharedClient(_Shared):
         """Send a request over a connection of the pool."""
         if self._own is not None:
             return await self._own.send(request, **kwargs)
-        pool = pools.async_pool(self.config)
+        pool = _pool.async_pool(self.config)
         if self.config is not pool.config:
             self.config = pool.config
         return await pool.send(request, **kwargs)

@@ -8,20 +8,20 @@ Its decoder knows better: it waits for more. (Of zstd the library says so itself
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from . import errors, streams
+from . import _errors, _streaming
 
 _PARTIAL_CONTENT = 206  # a part is what was asked for
 
 
-def watch(response: Any, mask: errors.Mask = str) -> None:
+def watch(response: Any, mask: _errors.Mask = str) -> None:
     """Have the body of a response that is not read yet raise where it ends too early."""
     if hasattr(response, "_content") or not _is_success(response):
         return
     if response.headers.get("content-encoding"):
-        streams.watch_with(response, _CodingWatch, mask)
+        _streaming.watch_with(response, _CodingWatch, mask)
 
 
-def check(response: Any, mask: errors.Mask = str) -> None:
+def check(response: Any, mask: _errors.Mask = str) -> None:
     """Raise if a body that was read ended too early.
 
     Raises:
@@ -43,7 +43,7 @@ class _CodingWatch:
     sound = 0
     done = False
 
-    def __init__(self, response: streams.ResponseRef, mask: errors.Mask) -> None:
+    def __init__(self, response: _streaming.ResponseRef, mask: _errors.Mask) -> None:
         self._response = response
         self._mask = mask
         self._has_begun = False
@@ -53,7 +53,7 @@ class _CodingWatch:
         if chunk:
             self._has_begun = True
 
-    def end(self) -> errors.GatewayError | None:
+    def end(self) -> _errors.GatewayError | None:
         """Return an error if the decoder waits for more; who reads the raw bytes uses none."""
         response = self._response.alive()
         if response is None or not self._has_begun or not _is_cut(response):
@@ -61,10 +61,10 @@ class _CodingWatch:
         return _error(response, self._mask)
 
 
-def _error(response: Any, mask: errors.Mask) -> errors.GatewayError:
+def _error(response: Any, mask: _errors.Mask) -> _errors.GatewayError:
     coding = response.headers.get("content-encoding")
     message = f"the {coding} data of the response stops before its end"
-    return errors.of_kind(errors.GatewayStreamError, message, response, mask=mask)
+    return _errors.of_kind(_errors.GatewayStreamError, message, response, mask=mask)
 
 
 def _is_success(response: Any) -> bool:

@@ -360,7 +360,7 @@ class Layer:
         self.rendered: tuple[object, Mapping[str, Any], Mapping[str, str]] | None = None
 
 
-_current: ContextVar[Layer | None] = ContextVar("mistral_cf_adapter.options", default=None)
+_current: ContextVar[Layer | None] = ContextVar("mistral_cf_adapter._options", default=None)
 current_layer = _current.get
 
 

@@ -9,19 +9,19 @@ from time import time
 from typing import Any, NoReturn, cast
 from weakref import ref
 
-from . import _paths, errors, spans
+from . import _errors, _paths, _spans
 from ._keys import Key, key_reader
+from ._options import PREFIX, GatewayConfigError, Layer, merged, rendered
+from ._options import with_metadata_below as metadata_below
 from ._sdk import httpx
 from ._secrets import Secret, clean
 from ._secrets import mask as mask_secrets
-from .options import PREFIX, GatewayConfigError, Layer, merged, rendered
-from .options import with_metadata_below as metadata_below
-from .settings import GatewaySettings
+from ._settings import GatewaySettings
 
 AUTHORIZATION = "cf-aig-authorization"
 METADATA = "cf-aig-metadata"
 BYOK_ALIAS = "cf-aig-byok-alias"
-CREDENTIALS = errors.CREDENTIALS
+CREDENTIALS = _errors.CREDENTIALS
 MISTRAL_HOST = "api.mistral.ai"
 
 _CHAT = "/v1/chat/completions"
@@ -337,7 +337,7 @@ def _trace(
         return {}
     brought = given.get("traceparent")
     if brought is None:
-        ids = spans.get_trace_ids(request)
+        ids = _spans.get_trace_ids(request)
     else:
         match = _TRACEPARENT.fullmatch(brought[0]) if len(brought) == 1 else None
         ids = None if match is None else (match[1], match[2])
@@ -450,12 +450,12 @@ def _seconds(value: str, unit: float) -> float:
         return -1
 
 
-def mask_for(route: Route, request: Any) -> errors.Mask:
+def mask_for(route: Route, request: Any) -> _errors.Mask:
     """Return what masks in a text the secrets of a route, and those that a request carries."""
     return mask_for_headers(route, request.headers)
 
 
-def mask_for_headers(route: Route, headers: Mapping[str, str]) -> errors.Mask:
+def mask_for_headers(route: Route, headers: Mapping[str, str]) -> _errors.Mask:
     """Return the same for a request that is not built yet."""
 
     def mask(text: str) -> str:
@@ -469,7 +469,7 @@ def mask_for_headers(route: Route, headers: Mapping[str, str]) -> errors.Mask:
     return mask
 
 
-def inbound(response: Any, mask: errors.Mask = str) -> Any:
+def inbound(response: Any, mask: _errors.Mask = str) -> Any:
     """Return the response, or raise the error that the gateway itself answered with.
 
     An error that may pass is raised only when the SDK has done its retries: the SDK decides
@@ -477,7 +477,7 @@ def inbound(response: Any, mask: errors.Mask = str) -> Any:
     """
     if response.status_code < 400:
         return response
-    error = errors.from_response(response, mask)
+    error = _errors.from_response(response, mask)
     if error is not None and error.retryable:
         response.iter_text = response.aiter_text = _raising(ref(response), response.headers, mask)
     _drop_long_wait(response)
@@ -490,12 +490,12 @@ def inbound(response: Any, mask: errors.Mask = str) -> Any:
 
 
 def _raising(
-    response: Callable[[], Any], headers: Any, mask: errors.Mask
+    response: Callable[[], Any], headers: Any, mask: _errors.Mask
 ) -> Callable[..., NoReturn]:
     """Return what raises a response's error; it does not hold the error, which has the response."""
 
     def raise_now(*_: object) -> NoReturn:
-        raise _with_headers(errors.from_response(response(), mask), headers)
+        raise _with_headers(_errors.from_response(response(), mask), headers)
 
     return raise_now
 

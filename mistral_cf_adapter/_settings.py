@@ -22,10 +22,10 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 
+from ._baseurl import checked_base_url
+from ._options import GatewayConfigError, GatewayOptions, explain, list_fields
 from ._public import set_public_module
 from ._secrets import Secret, clean, problem_with
-from .baseurl import checked_base_url
-from .options import GatewayConfigError, GatewayOptions, explain, list_fields
 
 ENV_FILE = "CF_AIG_ENV_FILE"
 GATEWAY_URL = "https://gateway.ai.cloudflare.com/v1"

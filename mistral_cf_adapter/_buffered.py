@@ -9,7 +9,7 @@ from itertools import zip_longest
 from typing import Any
 
 from ._sdk import library_of
-from .streams import EVENT_STREAM
+from ._streaming import EVENT_STREAM
 
 _MESSAGES = frozenset({"message", "messages"})
 

@@ -5,10 +5,9 @@ from collections.abc import Generator, Hashable, Mapping
 from time import perf_counter
 from typing import Any, Literal, NamedTuple
 
-from . import _notices, buffered, calls, codings, errors, fallback, replays, streams
-from ._sdk import library_of
-from .options import GatewayConfigError, current_layer
-from .routing import (
+from . import _buffered, _capture, _codings, _errors, _fallback, _notices, _replays, _streaming
+from ._options import GatewayConfigError, current_layer
+from ._routing import (
     ATTEMPT,
     CREDENTIALS,
     MISTRAL_HOST,
@@ -28,6 +27,7 @@ from .routing import (
     uncovered,
     without_gateways_own,
 )
+from ._sdk import library_of
 
 _AUTHORITY = re.compile(r"\s*(?:[A-Za-z][A-Za-z0-9+.-]*:)?//([^/?#]*)")
 
@@ -113,7 +113,7 @@ class _Exchange:
         self.keeps_cookies = keeps_cookies
         self.home = origin_of(request.url)
         self.path = path_below(route, request)
-        self.streamed = streams.wanted(request)
+        self.streamed = _streaming.wanted(request)
         """The SDK asked for an event stream."""
         self.response: Any = None
         self.sent = False
@@ -122,7 +122,7 @@ class _Exchange:
         self.direct = False
 
     def run(self) -> Flow:
-        replays.guard(self.request)
+        _replays.guard(self.request)
         if not self.route.leads_to_provider(self.request.url):
             problem = problem_with_address(self.route, self.request)
             if problem is not None:
@@ -142,22 +142,22 @@ class _Exchange:
             self._hide_request(error)
             facts |= self._way()
             self._report(facts, started, mask)
-            replays.note_outcome(self.request, None, error, mask)
+            _replays.note_outcome(self.request, None, error, mask)
             raise
-        replays.note_outcome(self.request, self.response, None, mask, is_gateways=not self.direct)
+        _replays.note_outcome(self.request, self.response, None, mask, is_gateways=not self.direct)
         answer, in_one_piece = self._streamed(mask)
         facts |= {**self._way(), "buffered": in_one_piece}
         self._report(facts, started, mask)
-        codings.check(self.response, mask)
+        _codings.check(self.response, mask)
         return answer if self.direct else inbound(answer, mask)
 
     def _way(self) -> dict[str, Any]:
         return {"direct": self.direct, "routed": "direct" if self.direct else "gateway"}
 
-    def _report(self, facts: Mapping[str, Any], started: float, mask: errors.Mask) -> None:
+    def _report(self, facts: Mapping[str, Any], started: float, mask: _errors.Mask) -> None:
         elapsed = perf_counter() - started
         otel = self.route.otel
-        calls.report(self.request, self.response, facts, elapsed, mask=mask, otel=otel)
+        _capture.report(self.request, self.response, facts, elapsed, mask=mask, otel=otel)
 
     def _elsewhere(self) -> Flow:
         """Send what a call addressed to another host: nothing of the gateway's goes there."""
@@ -172,24 +172,24 @@ class _Exchange:
         except Exception as error:
             self._hide_request(error)
             self._report(facts, started, mask)
-            replays.note_outcome(self.request, None, error, mask)
+            _replays.note_outcome(self.request, None, error, mask)
             raise
         self._report(facts, started, mask)
-        replays.note_outcome(self.request, self.response, None, mask, is_gateways=False)
+        _replays.note_outcome(self.request, self.response, None, mask, is_gateways=False)
         return self.response
 
     def _reach(self, outgoing: Any) -> Flow:
         """Reach the gateway or, while that is down and a fallback is wanted, Mistral itself."""
-        direct = fallback.direct_request(self.route, self.request, outgoing)
+        direct = _fallback.direct_request(self.route, self.request, outgoing)
         if direct is None:
             yield from self._answer(outgoing)
             return
         outage: str | None = "it was down a moment ago"
-        if not fallback.is_down(self.route, self.via):
+        if not _fallback.is_down(self.route, self.via):
             outage = yield from self._outage(outgoing)
         if outage is None:
             return
-        fallback.warn(outage, self.request.method, self.path)
+        _fallback.warn(outage, self.request.method, self.path)
         _notices.warn_once(self.noticed, "direct", "AI Gateway is down: a request goes to Mistral")
         self.direct, self.response = True, None
         try:
@@ -201,23 +201,23 @@ class _Exchange:
     def _outage(self, outgoing: Any) -> Generator[Step, Any, str | None]:
         """Reach the gateway, or return why it cannot be reached."""
         try:
-            yield from self._answer(fallback.bounded(outgoing))
+            yield from self._answer(_fallback.bounded(outgoing))
         except Exception as error:
-            outage = self._bypassed(fallback.unreachable(error))
+            outage = self._bypassed(_fallback.unreachable(error))
             if outage is None:
                 raise
         else:
-            outage = self._bypassed(fallback.edge_failure(self.response))
+            outage = self._bypassed(_fallback.edge_failure(self.response))
         return outage
 
     def _bypassed(self, outage: str | None) -> str | None:
         """Return the outage if it is one of the gateway's, and the request can be sent again."""
         if self.foreign:
             outage = None
-        fallback.mark(self.route, self.via, down=outage is not None)
-        if outage is None or not self.sent or replays.can_replay(self.request):
+        _fallback.mark(self.route, self.via, down=outage is not None)
+        if outage is None or not self.sent or _replays.can_replay(self.request):
             return outage
-        fallback.warn_of_stream(outage, self.request.method, self.path)
+        _fallback.warn_of_stream(outage, self.request.method, self.path)
         return None
 
     def _answer(self, outgoing: Any) -> Flow:
@@ -252,13 +252,13 @@ class _Exchange:
                 message = (
                     f"HTTP {response.status_code} redirects to an address that cannot be followed"
                 )
-                raise errors.of_kind(errors.GatewayRedirectError, message, response)
-            if replays.is_spent(following):
+                raise _errors.of_kind(_errors.GatewayRedirectError, message, response)
+            if _replays.is_spent(following):
                 yield Step("close", response)
-                message = f"HTTP {response.status_code} redirects a request, and {replays.ADVICE}"
-                raise errors.of_kind(errors.GatewayRedirectError, message, response)
+                message = f"HTTP {response.status_code} redirects a request, and {_replays.ADVICE}"
+                raise _errors.of_kind(_errors.GatewayRedirectError, message, response)
             yield from self._read()
-            errors.drop_stream(response)
+            _errors.drop_stream(response)
             history.append(response)
             outgoing = following
         msg = "Exceeded maximum allowed redirects."
@@ -268,7 +268,7 @@ class _Exchange:
         """Tell whether an answer must be whole before the SDK sees it: errors, and no-streams."""
         if self.response.status_code >= 400:
             return True
-        return self.streamed and not streams.is_event_stream(self.response)
+        return self.streamed and not _streaming.is_event_stream(self.response)
 
     def _read(self) -> Flow:
         try:
@@ -277,16 +277,16 @@ class _Exchange:
             yield Step("close", self.response)  # what cannot be decoded would keep its connection
             raise
 
-    def _streamed(self, mask: errors.Mask) -> tuple[Any, bool]:
+    def _streamed(self, mask: _errors.Mask) -> tuple[Any, bool]:
         """Guard a streamed answer, or make one of an answer that came in one piece."""
         response = self.response
-        if response.status_code != 200 or not self.streamed or not streams.is_marked(self.path):
-            codings.watch(response, mask)
+        if response.status_code != 200 or not self.streamed or not _streaming.is_marked(self.path):
+            _codings.watch(response, mask)
             return response, False
-        if streams.is_event_stream(response):
-            (streams if streams.can_watch(response) else codings).watch(response, mask)
+        if _streaming.is_event_stream(response):
+            (_streaming if _streaming.can_watch(response) else _codings).watch(response, mask)
             return response, False
-        events = buffered.in_events(response)
+        events = _buffered.in_events(response)
         return (response, False) if events is None else (events, True)
 
     def _hide_request(self, error: Exception) -> None:

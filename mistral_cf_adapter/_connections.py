@@ -8,12 +8,12 @@ from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import Any, NoReturn
 
+from ._bodies import wrap_body
+from ._drains import READ_TIMEOUT, Unread, aread_rest, is_being_read, read_rest
+from ._generators import HiddenFromLoop
+from ._leftovers import has_leftovers
 from ._sdk import httpx
-from .bodies import wrap_body
-from .drains import READ_TIMEOUT, Unread, aread_rest, is_being_read, read_rest
-from .generators import HiddenFromLoop
-from .leftovers import has_leftovers
-from .stack import Builder, Connection, PoolConfig, Stack
+from ._stack import Builder, Connection, PoolConfig, Stack
 
 _MOST = 65_536
 """Connections: more ports than that no address has."""

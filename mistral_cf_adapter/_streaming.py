@@ -10,10 +10,10 @@ from functools import cache
 from typing import Any, cast
 from weakref import ref
 
-from . import errors
+from . import _errors
+from ._bodies import wrap_body
+from ._drains import aread_received, is_being_read, read_received
 from ._sdk import library_of
-from .bodies import wrap_body
-from .drains import aread_received, is_being_read, read_received
 
 # Streams of these end with `data: [DONE]`; the others have no such mark.
 _MARKED = frozenset({"/v1/chat/completions", "/v1/fim/completions", "/v1/agents/completions"})
@@ -43,7 +43,7 @@ def can_watch(response: Any) -> bool:
     return _coding(response) in _READABLE
 
 
-def watch(response: Any, mask: errors.Mask = str) -> None:
+def watch(response: Any, mask: _errors.Mask = str) -> None:
     """Have the response's stream raise where it breaks off or carries an error.
 
     What arrived before stays with the caller. A reader that stops early sees no error.
@@ -51,12 +51,12 @@ def watch(response: Any, mask: errors.Mask = str) -> None:
     watch_with(response, Watch, mask)
 
 
-def watch_with(response: Any, kind: Callable[..., Any], mask: errors.Mask) -> None:
+def watch_with(response: Any, kind: Callable[..., Any], mask: _errors.Mask) -> None:
     """Put a watch on a response's stream: `Watch`, or another with the same methods."""
     wrap_body(response, lambda stream: _watched(stream, response, kind, mask))
 
 
-def _watched(stream: Any, response: Any, kind: Callable[..., Any], mask: errors.Mask) -> Any:
+def _watched(stream: Any, response: Any, kind: Callable[..., Any], mask: _errors.Mask) -> Any:
     library = library_of(response)
     both = library.SyncByteStream, library.AsyncByteStream
     kinds = tuple(kind for kind in both if isinstance(stream, kind))
@@ -93,7 +93,7 @@ def _coding(response: Any) -> str:
 class Watch:
     """Reads along, line by line, for the end mark and for an error in place of an event."""
 
-    def __init__(self, response: ResponseRef, mask: errors.Mask) -> None:
+    def __init__(self, response: ResponseRef, mask: _errors.Mask) -> None:
         self._response = response
         self._mask = mask
         self.broken = False
@@ -106,7 +106,7 @@ class Watch:
         self._line: list[bytes] = []
         self._decoder = zlib.decompressobj(47) if _coding(response) in _ZIPPED else None
 
-    def read(self, chunk: bytes) -> errors.GatewayError | None:
+    def read(self, chunk: bytes) -> _errors.GatewayError | None:
         """Look at a chunk; return an error if it ends a line that is one, and no event.
 
         What is found is not raised: frames of a traceback would show what arrived.
@@ -128,7 +128,7 @@ class Watch:
             self._line.append(rest)
         return None
 
-    def end(self) -> errors.GatewayError | None:
+    def end(self) -> _errors.GatewayError | None:
         """Look at the end of the stream; return an error if it ended without its mark."""
         error = self._look(b"".join(self._line))
         if error is None and not self.done:
@@ -142,7 +142,7 @@ class Watch:
             self.broken = True  # the reader's own decoder finds the same, and says so
             return b""
 
-    def _look(self, line: bytes) -> errors.GatewayError | None:
+    def _look(self, line: bytes) -> _errors.GatewayError | None:
         if self.done:
             return None
         if not line.isascii() and not _is_utf8(line):
@@ -159,7 +159,7 @@ class Watch:
             return self._look_for_error(line)
         return None
 
-    def _look_for_error(self, payload: bytes) -> errors.GatewayError | None:
+    def _look_for_error(self, payload: bytes) -> _errors.GatewayError | None:
         try:
             found = json.loads(payload)
         except ValueError:
@@ -172,9 +172,9 @@ class Watch:
             return self._error(f"the stream carries an error: {message}")
         return None
 
-    def _error(self, message: str) -> errors.GatewayError:
+    def _error(self, message: str) -> _errors.GatewayError:
         response = self._response.get()
-        return errors.of_kind(errors.GatewayStreamError, message, response, mask=self._mask)
+        return _errors.of_kind(_errors.GatewayStreamError, message, response, mask=self._mask)
 
 
 def _is_utf8(line: bytes) -> bool:
@@ -213,7 +213,7 @@ def _watched_class(kinds: tuple[Any, ...]) -> type[Any]:
         """A response's stream with a `Watch` on it."""
 
         def __init__(
-            self, stream: Any, response: ResponseRef, mask: errors.Mask, watch: Any
+            self, stream: Any, response: ResponseRef, mask: _errors.Mask, watch: Any
         ) -> None:
             self._inner = stream
             self._response = response
@@ -222,7 +222,7 @@ def _watched_class(kinds: tuple[Any, ...]) -> type[Any]:
             # Weak: who drops the iterator ends it, and with it the use of the connection.
             self._chunks: Any = None
 
-        def _read(self, chunk: bytes) -> tuple[bytes, errors.GatewayError | None]:
+        def _read(self, chunk: bytes) -> tuple[bytes, _errors.GatewayError | None]:
             error = self._watch.read(chunk)
             return (chunk, None) if error is None else (chunk[: self._watch.sound], error)
 
@@ -319,7 +319,7 @@ def _watched_class(kinds: tuple[Any, ...]) -> type[Any]:
         def _name_log(self, error: Exception) -> None:
             """Have an error of the HTTP library's tell the log id; those of ours do already."""
             log_id = self._response.headers.get("cf-aig-log-id")
-            if log_id and not isinstance(error, errors.GatewayError):
+            if log_id and not isinstance(error, _errors.GatewayError):
                 error.add_note(f"cf-aig-log-id: {self._mask(log_id)}")
 
         def _take_unread(self) -> Any:

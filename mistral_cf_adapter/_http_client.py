@@ -9,18 +9,18 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Self, cast
 
+from ._fallback import pool_key
+from ._flow import Flow, Step, exchange
 from ._http2_logs import redact_http2_logs
+from ._options import GatewayConfigError
+from ._routing import ELSEWHERE, Route, mask_for_headers, problem_with_url
 from ._sdk import path_template
-from .exchange import Flow, Step, exchange
-from .fallback import pool_key
-from .options import GatewayConfigError
-from .routing import ELSEWHERE, Route, mask_for_headers, problem_with_url
-from .shared_clients import AsyncSharedClient, SharedClient
+from ._shared_clients import AsyncSharedClient, SharedClient
 
 if sys.platform == "emscripten":  # Pyodide: no sockets, so no pools
-    from . import _fetch as pools
+    from . import _fetch as _pool
 else:
-    from . import pools
+    from . import _pool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
@@ -81,7 +81,7 @@ class _Shell:
     def _sender(self) -> Any:
         """Return the inner client, or a copy of it where its own transport is unsafe."""
         if sys.platform == "emscripten":
-            return pools.through_fetch(self.inner)
+            return _pool.through_fetch(self.inner)
         return self.inner
 
     def _refusal(self, url: object, template: str | None, headers: object) -> Exception | None:

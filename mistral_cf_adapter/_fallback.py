@@ -10,10 +10,10 @@ from time import monotonic
 from typing import Any
 from weakref import ref
 
-from . import errors
+from . import _errors
+from ._capture import logger
+from ._routing import CREDENTIALS, Route, copied, without_gateways_own
 from ._sdk import MISTRAL_URL
-from .calls import logger
-from .routing import CREDENTIALS, Route, copied, without_gateways_own
 
 CONNECT_TIMEOUT = 5.0  # seconds
 
@@ -82,7 +82,7 @@ def edge_failure(response: Any) -> str | None:
         return None
     if any(name.lower().startswith("cf-aig-") for name in response.headers):
         return None
-    if not isinstance(errors.from_response(response), errors.GatewayUnavailableError):
+    if not isinstance(_errors.from_response(response), _errors.GatewayUnavailableError):
         return None
     return f"HTTP {response.status_code}"
 

@@ -34,9 +34,9 @@ from copy import copy
 from dataclasses import dataclass
 from typing import Any, cast
 
+from ._options import GatewayConfigError
 from ._public import set_public_module
 from ._sdk import SDKError, library_of
-from .options import GatewayConfigError
 
 CREDENTIALS = ("authorization", "x-api-key")
 

@@ -16,14 +16,14 @@ from typing import Any, NoReturn, Self, cast
 from urllib.parse import urlsplit
 from weakref import WeakValueDictionary, ref
 
-from . import calls, spans
+from . import _capture, _spans
+from ._http_client import AsyncGatewayClient, GatewayClient
 from ._keys import NO_KEY, KeyForSDK
 from ._locks import fork_safe_lock
+from ._options import GatewayConfigError
+from ._routing import NOT_PICKLED, Route, route_of
 from ._sdk import MISTRAL_URL, moved
-from .options import GatewayConfigError
-from .routing import NOT_PICKLED, Route, route_of
-from .settings import GatewaySettings
-from .transport import AsyncGatewayClient, GatewayClient
+from ._settings import GatewaySettings
 
 _STATE = "_mistral_cf_adapter"
 _SHELLS = GatewayClient, AsyncGatewayClient
@@ -109,11 +109,11 @@ class _State:
             if configuration.server_url == self.applied_url:  # else its owner has set another
                 configuration.server_url = self.server_url
             configuration.__dict__.pop(_STATE, None)
-            spans.keep_together(configuration)
+            _spans.keep_together(configuration)
             return
         _configurations[id(configuration)] = configuration
         configuration.__dict__[_STATE] = self
-        spans.keep_apart(configuration)
+        _spans.keep_apart(configuration)
         configuration.__class__ = _routed(self.kind)
         self.applied_url = self.current.route.provider_url
         configuration.server_url = _RoutedURL(self.applied_url, configuration)
@@ -349,10 +349,10 @@ def _server_for_own_connections(asking: str, configuration: Any, state: _State) 
         msg = f"{asking} connects to Mistral directly, not through AI Gateway"
         with contextlib.suppress(UserWarning):  # an error by a filter: it connects all the same
             warnings.warn(msg, stacklevel=4)
-    calls.logger.info("%s goes past AI Gateway", asking)
+    _capture.logger.info("%s goes past AI Gateway", asking)
     # What becomes of the connection is not seen.
     facts = {"method": "GET", "path": asking, "attempt": 1, "routed": "elsewhere"}
-    calls.report(None, None, facts, 0.0, otel=False)
+    _capture.report(None, None, facts, 0.0, otel=False)
     return _mistral_server(configuration, state) or direct_url
 
 

@@ -8,7 +8,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, fields
 from typing import Any, Literal, cast
 
-from . import spans
+from . import _spans
 from ._public import set_public_module
 
 logger = logging.getLogger("mistral_cf_adapter")
@@ -74,7 +74,7 @@ _FIELDS = {
 }
 
 _sinks: ContextVar[tuple[list[GatewayCall], ...]] = ContextVar(
-    "mistral_cf_adapter.calls", default=()
+    "mistral_cf_adapter._capture", default=()
 )
 
 
@@ -124,7 +124,7 @@ def report(  # noqa: PLR0913
         otel: Write on a span.
     """
     sinks = _sinks.get()
-    write = spans.get_writer(request) if otel else None
+    write = _spans.get_writer(request) if otel else None
     is_told = write is not None or logger.isEnabledFor(logging.DEBUG)
     if not sinks and not is_told:
         return

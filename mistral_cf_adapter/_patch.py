@@ -11,15 +11,15 @@ from urllib.parse import urlsplit
 from weakref import WeakSet
 
 from . import speedups
+from ._attach import Attachment, attach, attachments_of, original_server
+from ._client import give_clients
 from ._locks import fork_safe_lock
+from ._options import GatewayConfigError
 from ._public import set_public_module
+from ._routing import MISTRAL_HOST, route_of
 from ._sdk import Mistral, check_seams, servers
 from ._secrets import mask_url
-from .attachment import Attachment, attach, attachments_of, original_server
-from .client import give_clients
-from .options import GatewayConfigError
-from .routing import MISTRAL_HOST, route_of
-from .settings import GatewaySettings, from_environment
+from ._settings import GatewaySettings, from_environment
 
 _REGIONAL = frozenset({"api.eu.mistral.ai", "api.us.mistral.ai", "codestral.mistral.ai"})
 
