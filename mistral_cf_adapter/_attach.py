@@ -16,7 +16,7 @@ from typing import Any, NoReturn, Self, cast
 from urllib.parse import urlsplit
 from weakref import WeakValueDictionary, ref
 
-from . import _capture, _spans
+from . import _capture
 from ._http_client import AsyncGatewayClient, GatewayClient
 from ._keys import NO_KEY, KeyForSDK
 from ._locks import fork_safe_lock
@@ -109,11 +109,11 @@ class _State:
             if configuration.server_url == self.applied_url:  # else its owner has set another
                 configuration.server_url = self.server_url
             configuration.__dict__.pop(_STATE, None)
-            _spans.keep_together(configuration)
+            _capture.keep_together(configuration)
             return
         _configurations[id(configuration)] = configuration
         configuration.__dict__[_STATE] = self
-        _spans.keep_apart(configuration)
+        _capture.keep_apart(configuration)
         configuration.__class__ = _routed(self.kind)
         self.applied_url = self.current.route.provider_url
         configuration.server_url = _RoutedURL(self.applied_url, configuration)

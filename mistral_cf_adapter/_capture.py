@@ -1,15 +1,189 @@
 """What happened: one `GatewayCall` for every exchange with the gateway."""
 
+import contextlib
 import json
 import logging
+import sys
+import warnings
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, fields
+from functools import partial
+from types import FrameType
 from typing import Any, Literal, cast
 
-from . import _spans
 from ._public import set_public_module
+
+_SPAN = "_tracing_span"  # the SDK's own key in a request's extensions
+_EVENT = "cf.aig.call"
+_INSTRUMENTOR = ".instrumentation.mistral"  # openinference's and openllmetry's
+
+_Write = Callable[[Mapping[str, Any]], None]
+
+
+def get_writer(request: Any) -> _Write | None:
+    """Return what writes the facts of a call, `None` if no span is recorded.
+
+    They are attributes of the SDK's own span. Any other span may be around more than one call:
+    there they are an event. A span that an instrumentor of the SDK made is left as it made it.
+    """
+    span = request.extensions.get(_SPAN)
+    if span is not None and span.is_recording():
+        return span.set_attributes  # type: ignore[no-any-return]
+    span = _get_current_span()
+    if span is None or not span.is_recording() or _is_instrumentors(span):
+        return None
+    return partial(span.add_event, _EVENT)
+
+
+def _is_instrumentors(span: Any) -> bool:
+    scope = getattr(span, "instrumentation_scope", None)
+    return scope is not None and _INSTRUMENTOR in scope.name
+
+
+def get_trace_ids(request: Any) -> tuple[str, str] | None:
+    """Return the hexadecimal ids of the trace and span that a request is sent in, if any.
+
+    Instrumentation of the HTTP library writes its own `traceparent` later than this is asked.
+    """
+    span = request.extensions.get(_SPAN) or _get_current_span()
+    if span is not None:
+        context = span.get_span_context()
+        if context.is_valid:
+            return f"{context.trace_id:032x}", f"{context.span_id:016x}"
+    return _get_datadog_ids()
+
+
+def _get_current_span() -> Any:
+    """Return OpenTelemetry's current span, `None` where OpenTelemetry is not imported."""
+    get = getattr(sys.modules.get("opentelemetry.trace"), "get_current_span", None)
+    return None if get is None else get()
+
+
+def _get_datadog_ids() -> tuple[str, str] | None:
+    """Return the ids of Datadog's own tracer, which `ddtrace-run` starts."""
+    tracer = getattr(sys.modules.get("ddtrace.trace"), "tracer", None)
+    span = None if tracer is None else tracer.current_span()
+    return None if span is None else (f"{span.trace_id:032x}", f"{span.span_id:016x}")
+
+
+def keep_apart(configuration: Any) -> None:
+    """Have a client keep a span for each call."""
+    for hook in _hooks(configuration):
+        kind = type(hook)
+        if kind not in _originals and "request_span" in hook.__dict__:
+            hook.__class__ = _apart(kind)
+
+
+def keep_together(configuration: Any) -> None:
+    """Give a client back what it had."""
+    for hook in _hooks(configuration):
+        kind = type(hook)
+        hook.__class__ = _originals.get(kind, kind)
+
+
+def _hooks(configuration: Any) -> list[object]:
+    hooks: Any = configuration.__dict__.get("_hooks")
+    return list(getattr(hooks, "before_request_hooks", ()))
+
+
+_subclasses: dict[type[Any], type[Any]] = {}
+_originals: dict[type[Any], type[Any]] = {}
+
+# While a hook runs, its span is here; between, as each may run in another thread, with the request.
+_span: ContextVar[Any] = ContextVar("mistral_cf_adapter.span", default=None)
+
+
+def _apart(kind: type[Any]) -> type[Any]:
+    """Return the hook's class with a `request_span` that is the one of the call at hand."""
+    if kind not in _subclasses:
+        body = {
+            "request_span": property(lambda _: _span.get(), lambda _, span: _keep(span)),
+            "before_request": _before_request(kind),
+            "after_success": _with_span_of_request(kind.after_success),
+            "after_error": _with_span_of_request(kind.after_error),
+        }
+        subclass = type(f"Apart{kind.__name__}", (kind,), body)
+        _subclasses[kind], _originals[subclass] = subclass, kind
+    return _subclasses[kind]
+
+
+def _keep(span: Any) -> None:
+    _span.set(span)
+
+
+def _before_request(kind: Any) -> Callable[..., Any]:
+    def before_request(self: Any, context: Any, request: Any) -> Any:
+        result = kind.before_request(self, context, request)
+        if not isinstance(result, Exception):
+            result.extensions[_SPAN] = _span.get()
+        return result
+
+    return before_request
+
+
+def _with_span_of_request(original: Any) -> Callable[..., Any]:
+    def after(self: Any, context: Any, response: Any, *rest: Any) -> Any:
+        request = getattr(response, "_request", None)
+        span = None if request is None else request.extensions.get(_SPAN)
+        if span is not None:  # a hook of the user's may have sent another request
+            _span.set(span)
+        return original(self, context, response, *rest)
+
+    return after
+
+
+_NOT_THE_USERS = frozenset(
+    {"mistral_cf_adapter", "mistralai", "httpx", "httpx2", "asyncio", "concurrent", "contextlib"}
+)
+_MAX_PLACES = 1000
+
+Place = tuple[str, str, int]
+"""Where a request went, and the file and line that made it."""
+
+
+def tell_of_bypass(known: set[Place], origin: tuple[str, str, int], method: str, path: str) -> None:
+    """Log that a request goes past the gateway, and warn if this place was not warned of yet.
+
+    Args:
+        known: The places of this client that were warned of.
+        origin: Scheme, host and port to which the request goes.
+        method: The request's method.
+        path: The request's path.
+    """
+    scheme, host, port = origin
+    address = f"{scheme}://{host}:{port}"
+    logger.info("%s %s goes past AI Gateway, to %s", method, path, address)
+    warn_once(known, address, f"a request goes past AI Gateway, to {address}")
+
+
+def warn_once(known: set[Place], address: str, message: str) -> None:
+    """Warn at the user's line, once for each line and address.
+
+    A filter that makes errors of warnings does not stop the request: without the adapter it would
+    be sent.
+    """
+    frame = _user_frame(sys._getframe(1))  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    place = address, frame.f_code.co_filename, frame.f_lineno
+    if place in known or len(known) >= _MAX_PLACES:
+        return
+    known.add(place)
+    registry: dict[Any, Any] = frame.f_globals.setdefault("__warningregistry__", {})
+    with contextlib.suppress(UserWarning):
+        warnings.warn_explicit(message, UserWarning, *place[1:], registry=registry)
+
+
+def _user_frame(frame: FrameType) -> FrameType:
+    """Return the innermost frame that is neither ours nor of the libraries in between."""
+    current: FrameType | None = frame
+    while current is not None:
+        name: str = current.f_globals.get("__name__", "")
+        if name.partition(".")[0] not in _NOT_THE_USERS:
+            return current
+        frame, current = current, current.f_back
+    return frame
+
 
 logger = logging.getLogger("mistral_cf_adapter")
 
@@ -124,7 +298,7 @@ def report(  # noqa: PLR0913
         otel: Write on a span.
     """
     sinks = _sinks.get()
-    write = _spans.get_writer(request) if otel else None
+    write = get_writer(request) if otel else None
     is_told = write is not None or logger.isEnabledFor(logging.DEBUG)
     if not sinks and not is_told:
         return

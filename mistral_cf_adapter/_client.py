@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack, cast
 from . import speedups
 from ._attach import attach
 from ._certificates import read_certificate_state
+from ._http_client import AsyncSharedClient, SharedClient
 from ._options import GatewayConfigError
+from ._pool import PoolConfig
 from ._public import set_public_module
 from ._routing import route_of
 from ._sdk import Mistral, check_seams
 from ._secrets import Secret
 from ._settings import GatewaySettings, from_environment
-from ._shared_clients import AsyncSharedClient, SharedClient
-from ._stack import PoolConfig
 
 if TYPE_CHECKING:
     from ._typed import AsyncHttp, RetryConfig, SyncHttp

@@ -18,8 +18,8 @@ from importlib import import_module
 from typing import Any, cast
 
 from ._options import GatewayConfigError
+from ._pool import PoolConfig
 from ._sdk import httpx
-from ._stack import PoolConfig
 
 # Pyodide's own modules, which no other Python has.
 js: Any = import_module("js")

@@ -8,19 +8,603 @@ event loop (async) or the process (sync), never with one of its clients.
 import asyncio
 import atexit
 import contextlib
+import logging
 import os
+import select
 import threading
-from collections.abc import AsyncGenerator, Hashable
+import weakref
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Generator, Hashable
+from contextlib import suppress
 from functools import cache, lru_cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from typing import Any, cast
+from math import inf
+from queue import Empty, SimpleQueue
+from time import monotonic
+from typing import Any, NamedTuple, NoReturn, cast
 from weakref import WeakKeyDictionary
 
-from ._baseurl import is_loopback
 from ._certificates import read_certificate_state
-from ._connections import AsyncPool, Pool, transport_of
 from ._sdk import httpx
-from ._stack import Builder, PoolConfig
+from ._settings import is_loopback
+from ._streaming import (
+    READ_TIMEOUT,
+    HiddenFromLoop,
+    Unread,
+    aread_rest,
+    is_being_read,
+    read_rest,
+    wrap_body,
+)
+
+_AT_ONCE = 32
+"""Connections that one call closes at most, so that none pays for a burst of long ago."""
+
+_Origin = tuple[str, bytes, int | None]
+Builder = Callable[[Any, _Origin], tuple[Any, bool]]
+"""From an HTTP library's `Limits` and an origin to a client, and whether it can be pooled."""
+
+
+class PoolConfig(NamedTuple):
+    """How a pool is set up; `keepalive_expiry` in seconds."""
+
+    max_connections: int = 1000
+    keepalive_expiry: float = 60.0
+    certificates: Hashable = None
+    """The state of the certificate files when the client was built: see `certificates.py`."""
+
+    def limits(self, connections: int) -> Any:
+        """Return the same for an HTTP client of so many connections."""
+        return httpx.Limits(
+            max_connections=connections,
+            max_keepalive_connections=connections,
+            keepalive_expiry=self.keepalive_expiry,
+        )
+
+
+class Connection:
+    """An HTTP client of one connection; proxies and TLS are its own matter."""
+
+    __slots__ = ("client", "lasting", "origin", "since", "unread")
+
+    def __init__(self, built: tuple[Any, bool], origin: _Origin) -> None:
+        self.client, self.lasting = built
+        self.origin = origin
+        self.since = 0.0
+        """When it was last used."""
+        self.unread: Any = None
+        """What is left of its last response, to be read before the next request."""
+
+    @property
+    def is_new(self) -> bool:
+        """Whether no request was sent on it."""
+        return not self.since
+
+
+class Stack:
+    """Which connection is next, and which have to go.
+
+    There is no lock: a stream that nobody finished gives its connection back while garbage is
+    collected, at any moment in any thread. Each step on the containers is one of theirs alone.
+    """
+
+    def __init__(self, build: Builder, config: PoolConfig) -> None:
+        self._build = build
+        self._config = config
+        self._one = config.limits(1)
+        self._idle: deque[Connection] = deque()
+        """The one used last is on the right."""
+        self.open: set[Connection] = set()
+        self._is_closed = False
+
+    def take(self, url: Any) -> tuple[Connection, list[Any]]:
+        """Return a connection for a URL, and clients to close first."""
+        origin = (url.scheme, url.raw_host, url.port)
+        idle = self._last(origin)
+        if idle is not None:
+            return idle, []
+        connection = Connection(self._build(self._one, origin), origin)
+        self.open.add(connection)
+        surplus = len(self.open) - self._config.max_connections
+        return connection, self._forget(self._oldest(surplus))
+
+    def give(self, connection: Connection, *, usable: bool) -> list[Any]:
+        """Take a connection back; return clients to close."""
+        connection.since = monotonic()
+        if not usable or not connection.lasting or self._is_closed:
+            return self._forget([connection])
+        self._idle.append(connection)
+        expired = connection.since - self._config.keepalive_expiry
+        return self._forget(self._oldest(_AT_ONCE, before=expired))
+
+    def expire(self) -> list[Any]:
+        """Return the clients of all idle connections, to be closed."""
+        return self._forget(self._oldest(len(self._idle)))
+
+    def clear(self) -> list[Any]:
+        """Return all clients, to be closed; keep no connection from now on."""
+        self._is_closed = True
+        self._idle.clear()
+        return self._forget(list(self.open))
+
+    def _last(self, origin: _Origin) -> Connection | None:
+        """Take the connection of an origin that was used last: nearly always the last of all."""
+        try:
+            last = self._idle.pop()
+        except IndexError:
+            return None
+        if last.origin == origin:
+            return last
+        self._idle.append(last)
+        for connection in reversed(list(self._idle)):
+            if connection.origin == origin:
+                with suppress(ValueError, IndexError):  # another thread was quicker
+                    self._idle.remove(connection)
+                    return connection
+        return None
+
+    def _oldest(self, most: int, before: float = inf) -> list[Connection]:
+        """Take the connections that were last used before a time."""
+        oldest: list[Connection] = []
+        with suppress(IndexError):
+            while len(oldest) < most and self._idle[0].since < before:
+                oldest.append(self._idle.popleft())
+        return oldest
+
+    def _forget(self, connections: list[Connection]) -> list[Any]:
+        self.open.difference_update(connections)
+        return [connection.client for connection in connections]
+
+
+logger = logging.getLogger("mistral_cf_adapter")
+
+_warned: set[str] = set()
+
+
+def has_leftovers(client: Any, *, ask_system: bool = False) -> bool:
+    """Return whether a connection of an HTTP client holds bytes, or may hold some.
+
+    Args:
+        client: An `httpx.Client` or `AsyncClient`, none of whose connections is in use.
+        ask_system: Look at the sockets as well, which takes a system call for each.
+    """
+    try:
+        return any(_is_dirty(each, ask_system=ask_system) for each in _open_connections(client))
+    except Exception as unknown:  # noqa: BLE001 - whatever it is, nothing can be told
+        _warn(unknown)
+        return True
+
+
+def _open_connections(client: Any) -> list[Any]:
+    transports = (client._transport, *client._mounts.values())  # noqa: SLF001
+    return [
+        connection
+        for transport in transports
+        if transport is not None  # as for a host of NO_PROXY, which the first one serves
+        for connection in _pool_of(transport).connections
+        if not connection.is_closed()
+    ]
+
+
+def _pool_of(transport: Any) -> Any:
+    """Return the connection pool of a transport, which a tracing tool may have wrapped."""
+    while not hasattr(transport, "_pool"):
+        transport = transport._transport  # noqa: SLF001
+    return transport._pool  # noqa: SLF001
+
+
+def _is_dirty(connection: Any, *, ask_system: bool) -> bool:
+    if not connection.is_idle():
+        return True
+    http11 = connection
+    while not hasattr(http11, "_h11_state"):  # one to or through a proxy holds another
+        http11 = http11._connection  # noqa: SLF001
+    received, is_at_end = http11._h11_state.trailing_data  # noqa: SLF001
+    stream = http11._network_stream  # noqa: SLF001
+    sock = _asyncio_socket(stream) if hasattr(stream, "_stream") else _blocking_socket(stream)
+    if received or sock is None:
+        logger.debug("closed, as the server sent more bytes than its response: %s", connection)
+        return True
+    return is_at_end or (ask_system and is_readable(sock))
+
+
+def _blocking_socket(stream: Any) -> Any:
+    """Return the socket of a blocking stream, `None` if bytes wait in a buffer above it."""
+    sock = stream._sock  # noqa: SLF001
+    if hasattr(sock, "pending") and sock.pending():
+        return None
+    if not hasattr(stream, "ssl_obj"):
+        return sock
+    # TLS within TLS, for a proxy that is spoken to in https.
+    return None if stream.ssl_obj.pending() or stream._incoming.pending else sock  # noqa: SLF001
+
+
+def _asyncio_socket(stream: Any) -> Any:
+    """Return the socket of an event loop's stream, `None` if bytes wait in a buffer above it."""
+    stream = stream._stream  # noqa: SLF001
+    while hasattr(stream, "transport_stream"):
+        if stream._ssl_object.pending() or stream._read_bio.pending:  # noqa: SLF001
+            return None
+        stream = stream.transport_stream
+    transport = stream._transport  # noqa: SLF001
+    if stream._protocol.read_queue:  # noqa: SLF001
+        return None
+    # On Windows a read that was under way when reading was paused leaves its result here.
+    if getattr(transport, "_pending_data_length", -1) != -1:
+        return None
+    return transport.get_extra_info("socket")
+
+
+def is_readable(sock: Any) -> bool:
+    """Return whether a socket has bytes to read, or has ended: a system call, not a read."""
+    descriptor: int = sock.fileno()
+    if descriptor < 0:
+        return True
+    if not hasattr(select, "poll"):  # Windows, and where gevent has taken it away
+        return bool(select.select([descriptor], [], [], 0)[0])
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(0))
+
+
+def _warn(unknown: Exception) -> None:
+    """Say once why connections are closed after each response."""
+    reason = str(unknown)
+    if reason in _warned:
+        return
+    _warned.add(reason)
+    message = (
+        "connections are not reused: whether a response left bytes on one cannot be told with "
+        "this release of the HTTP library (%s)"
+    )
+    logger.warning(message, reason)
+
+
+_MOST = 65_536
+"""Connections: more ports than that no address has."""
+
+
+class _Lent:
+    """The body of an answer, which gives its connection back when it is closed."""
+
+    def __init__(self, inner: Any, pool: Any, connection: Connection, network_stream: Any) -> None:
+        self._inner = inner
+        self._held = [(pool, connection)]  # together, as a closed body keeps neither
+        self._network_stream = network_stream
+        # Weak: who drops the iterator ends it, and with it the use of the connection.
+        self._chunks: Any = None
+        self._read = False
+
+    def _take(self) -> tuple[Any, Any]:
+        """Return pool and connection once; `None` for both if another thread was quicker."""
+        try:
+            return self._held.pop()
+        except IndexError:
+            return None, None
+
+    def _take_unread(self) -> tuple[Any, Any]:
+        """Return them with the rest of the response, `None` for both if there is no rest."""
+        chunks = None if self._chunks is None else self._chunks()
+        if chunks is None or self._read or is_being_read(chunks):
+            return None, None
+        pool, connection = self._take()
+        if pool is not None:
+            self._chunks = None
+            connection.unread = Unread(chunks, self._inner, self._network_stream)
+        return pool, connection
+
+    def __del__(self) -> None:
+        """Give it back where nobody has begun to read, so that no generator ends."""
+        with suppress(Exception):
+            pool, connection = self._held.pop()
+            pool.abandon(connection)
+
+
+class _SyncLent(_Lent, httpx.SyncByteStream):
+    def __iter__(self) -> Generator[bytes, None, None]:
+        chunks = iter(self._inner)
+        self._chunks = weakref.ref(chunks)
+        try:
+            # Not `yield from`, which would close the iterator where its rest is read later.
+            for chunk in chunks:  # noqa: UP028
+                yield chunk
+        except BaseException:
+            self.close()
+            raise
+        self._read = True
+
+    def close(self) -> None:
+        pool, connection = self._take()
+        if pool is None:
+            return
+        usable = False
+        try:
+            self._inner.close()
+            usable = self._read
+        finally:
+            pool.give(connection, usable=usable)
+
+    def close_unread(self) -> bool:
+        """Give the connection back with a rest to read; return whether there is one."""
+        pool, connection = self._take_unread()
+        if pool is not None:
+            pool.give(connection, usable=True)
+        return pool is not None
+
+
+class _AsyncLent(_Lent, httpx.AsyncByteStream):
+    async def __aiter__(self) -> AsyncGenerator[bytes, None]:
+        chunks = HiddenFromLoop(aiter(self._inner))
+        self._chunks = weakref.ref(chunks)
+        try:
+            async for chunk in chunks:
+                yield chunk
+        except BaseException:
+            await self.aclose()
+            if self._chunks is not None:  # else they are kept for the next call
+                await chunks.aclose()
+            raise
+        self._read = True
+
+    async def aclose(self) -> None:
+        pool, connection = self._take()
+        if pool is None:
+            return
+        usable = False
+        try:
+            await self._inner.aclose()
+            usable = self._read
+        finally:
+            await pool.give(connection, usable=usable)
+
+    async def aclose_unread(self) -> bool:
+        """Give the connection back with a rest to read; return whether there is one."""
+        pool, connection = self._take_unread()
+        if pool is not None:
+            await pool.give(connection, usable=True)
+        return pool is not None
+
+
+class Pool:
+    """Synchronous connections; `build(limits)` makes an `httpx.Client`."""
+
+    def __init__(self, build: Builder, config: PoolConfig) -> None:
+        self.config = config
+        self._stack = Stack(build, config)
+        self._free: SimpleQueue[None] = SimpleQueue()
+        for _ in range(min(config.max_connections, _MOST)):
+            self._free.put(None)
+
+    def send(
+        self, request: Any, *, stream: bool = False, as_transport: bool = False, **asked: Any
+    ) -> Any:
+        """Send on a connection that is free, or a new one.
+
+        As a transport it leaves to the client before it all that a client adds.
+
+        Raises:
+            PoolTimeout: all connections were in use for as long as the request may wait.
+        """
+        self._wait(request)
+        connection = None
+        try:
+            connection = self._acquire(request.url)
+            if as_transport:
+                response = transport_of(connection.client, request).handle_request(request)
+            else:
+                response = connection.client.send(request, stream=stream, **asked)
+        except BaseException:
+            self.give(connection, usable=False)
+            raise
+        if stream:
+            network_stream = response.extensions.get("network_stream")
+            wrap_body(response, lambda inner: _SyncLent(inner, self, connection, network_stream))
+        else:
+            self.give(connection, usable=True)
+        return response
+
+    def _acquire(self, url: Any) -> Connection:
+        """Return a connection on which nothing is left over from an earlier response."""
+        deadline = None
+        while True:
+            connection, surplus = self._stack.take(url)
+            _close(surplus)
+            if connection.is_new:
+                return connection
+            if connection.unread is not None:
+                deadline = deadline or monotonic() + READ_TIMEOUT
+                if not self._is_read(connection, deadline):
+                    continue
+            if not has_leftovers(connection.client, ask_system=True):
+                return connection
+            _close(self._stack.give(connection, usable=False))
+
+    def _is_read(self, connection: Connection, deadline: float) -> bool:
+        """Read the rest of an earlier response; close the connection if it does not come."""
+        unread, connection.unread = connection.unread, None
+        is_read = False
+        try:
+            is_read = read_rest(unread, deadline)
+        finally:
+            if not is_read:
+                _close(self._stack.give(connection, usable=False))
+        return is_read
+
+    def _wait(self, request: Any) -> None:
+        with suppress(Empty):
+            self._free.get_nowait()
+            return
+        patience = _patience(request)
+        with suppress(Empty):
+            self._free.get(timeout=patience)
+            return
+        _give_up(request, patience)
+
+    def give(self, connection: Connection | None, *, usable: bool) -> None:
+        """Take a connection back, for the next request or to be closed."""
+        try:
+            if connection is not None:
+                usable = usable and _is_clean(connection)
+                _close(self._stack.give(connection, usable=usable))
+        finally:
+            self._free.put(None)
+
+    def abandon(self, connection: Connection) -> None:
+        """Take a connection back whose answer nobody holds any more."""
+        self.give(connection, usable=False)
+
+    def close_idle(self) -> None:
+        """Close the connections that are not in use."""
+        _close(self._stack.expire())
+
+    def close(self) -> None:
+        """Close every connection."""
+        _close(self._stack.clear())
+
+
+class AsyncPool:
+    """Connections of one event loop of asyncio's; `build(limits)` makes an `httpx.AsyncClient`."""
+
+    def __init__(self, build: Builder, config: PoolConfig) -> None:
+        self.config = config
+        self._stack = Stack(build, config)
+        self._free = asyncio.Semaphore(config.max_connections)
+        self._loop = weakref.ref(asyncio.get_running_loop())
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def send(
+        self, request: Any, *, stream: bool = False, as_transport: bool = False, **asked: Any
+    ) -> Any:
+        """Send on a connection that is free, or a new one.
+
+        As a transport it leaves to the client before it all that a client adds.
+
+        Raises:
+            PoolTimeout: all connections were in use for as long as the request may wait.
+        """
+        await self._wait(request)
+        connection = None
+        try:
+            connection = await self._acquire(request.url)
+            if as_transport:
+                transport = transport_of(connection.client, request)
+                response = await transport.handle_async_request(request)
+            else:
+                response = await connection.client.send(request, stream=stream, **asked)
+        except BaseException:
+            await self.give(connection, usable=False)
+            raise
+        if stream:
+            network_stream = response.extensions.get("network_stream")
+            wrap_body(response, lambda inner: _AsyncLent(inner, self, connection, network_stream))
+        else:
+            await self.give(connection, usable=True)
+        return response
+
+    async def _acquire(self, url: Any) -> Connection:
+        deadline = None
+        while True:
+            connection, surplus = self._stack.take(url)
+            await _aclose(surplus)
+            if connection.is_new:
+                return connection
+            if connection.unread is not None:
+                deadline = deadline or monotonic() + READ_TIMEOUT
+                if not await self._is_read(connection, deadline):
+                    continue
+            if not has_leftovers(connection.client, ask_system=True):
+                return connection
+            await _aclose(self._stack.give(connection, usable=False))
+
+    async def _is_read(self, connection: Connection, deadline: float) -> bool:
+        unread, connection.unread = connection.unread, None
+        is_read = False
+        try:
+            is_read = await aread_rest(unread, deadline)
+        finally:
+            if not is_read:
+                await _aclose(self._stack.give(connection, usable=False))
+        return is_read
+
+    async def _wait(self, request: Any) -> None:
+        if not self._free.locked():
+            await self._free.acquire()
+            return
+        patience = _patience(request)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(patience):
+                await self._free.acquire()
+                return
+        _give_up(request, patience)
+
+    async def give(self, connection: Connection | None, *, usable: bool) -> None:
+        """Take a connection back, for the next request or to be closed."""
+        try:
+            if connection is not None:
+                usable = usable and _is_clean(connection)
+                await _aclose(self._stack.give(connection, usable=usable))
+        finally:
+            self._free.release()
+
+    def abandon(self, connection: Connection) -> None:
+        """Take a connection back whose answer nobody holds any more; from any thread."""
+        loop = self._loop()
+        if loop is not None:
+            with suppress(RuntimeError):  # it has ended
+                loop.call_soon_threadsafe(self._let_go, connection)
+
+    def _let_go(self, connection: Connection) -> None:
+        task = asyncio.ensure_future(self.give(connection, usable=False))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        await _aclose(self._stack.clear())
+
+
+def transport_of(client: Any, request: Any) -> Any:
+    """Return what an HTTP client sends a request with: a proxy may be on the way."""
+    return client._transport_for_url(request.url)  # noqa: SLF001
+
+
+def _is_clean(connection: Connection) -> bool:
+    """Return whether a connection can be kept: what is unread is looked at when it is read."""
+    return connection.unread is not None or not has_leftovers(connection.client)
+
+
+def _patience(request: Any) -> float | None:
+    timeout: dict[str, float | None] = request.extensions.get("timeout") or {}
+    return timeout.get("pool")
+
+
+def _give_up(request: Any, patience: float | None) -> NoReturn:
+    msg = f"no connection became free within {patience} s: raise max_connections of the settings"
+    raise httpx.PoolTimeout(msg, request=request)
+
+
+def _close(clients: list[Any]) -> None:
+    for client in clients:
+        with suppress(Exception):  # none that the call at hand has to do with
+            client.close()
+
+
+async def _aclose(clients: list[Any]) -> None:
+    """Close all, even when cancelled: nobody else knows them any more."""
+    cancelled = None
+    for client in clients:
+        try:
+            await client.aclose()
+        except Exception:  # noqa: BLE001, S110 - none that the call at hand has to do with
+            pass
+        except BaseException as error:  # noqa: BLE001
+            cancelled = error
+    if cancelled is not None:
+        try:
+            raise cancelled
+        finally:
+            del cancelled  # an error and a frame that holds it would form a cycle
+
 
 # What httpx reads when a client is built: two pools differ when these do.
 _ENVIRONMENT = (

@@ -9,7 +9,7 @@ from time import time
 from typing import Any, NoReturn, cast
 from weakref import ref
 
-from . import _errors, _paths, _spans
+from . import _capture, _errors, _paths
 from ._keys import Key, key_reader
 from ._options import PREFIX, GatewayConfigError, Layer, merged, rendered
 from ._options import with_metadata_below as metadata_below
@@ -337,7 +337,7 @@ def _trace(
         return {}
     brought = given.get("traceparent")
     if brought is None:
-        ids = _spans.get_trace_ids(request)
+        ids = _capture.get_trace_ids(request)
     else:
         match = _TRACEPARENT.fullmatch(brought[0]) if len(brought) == 1 else None
         ids = None if match is None else (match[1], match[2])

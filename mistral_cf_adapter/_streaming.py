@@ -3,17 +3,261 @@
 The SDK ends a stream that breaks off as if it were complete.
 """
 
+import asyncio
 import json
+import sys
 import zlib
-from collections.abc import AsyncGenerator, Callable, Generator, Mapping
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Generator,
+    Iterator,
+    Mapping,
+)
+from contextlib import contextmanager, suppress
 from functools import cache
-from typing import Any, cast
+from itertools import zip_longest
+from time import monotonic
+from types import coroutine
+from typing import Any, NamedTuple, Self, cast
 from weakref import ref
 
 from . import _errors
-from ._bodies import wrap_body
-from ._drains import aread_received, is_being_read, read_received
 from ._sdk import library_of
+
+_BOUND = frozenset({"BoundSyncStream", "BoundAsyncStream"})  # of httpx and of httpx2
+
+
+def wrap_body(response: Any, wrap: Callable[[Any], Any]) -> None:
+    """Put a stream around the one that delivers a response's body."""
+    stream = response.stream
+    if type(stream).__name__ in _BOUND:
+        stream._stream = wrap(stream._stream)  # noqa: SLF001
+    else:  # a client of the user's own, which need not be of the library
+        response.stream = wrap(stream)
+
+
+READ_TIMEOUT = 0.05
+"""Seconds that a call waits for the rest of earlier responses: a new connection takes as long."""
+
+
+class Unread(NamedTuple):
+    """A response that is closed, and not read to its end."""
+
+    chunks: Any
+    """The iterator over the body, where the reader left it."""
+    stream: Any
+    """The body, to be closed when it is read."""
+    network_stream: Any
+    """The HTTP library's stream of the connection."""
+
+
+def read_rest(unread: Unread, deadline: float) -> bool:
+    """Read a response to its end by a deadline; return whether that could be done.
+
+    If not, the HTTP library has closed the connection or will do so with its client.
+    """
+    with suppress(Exception), _reading_until(unread.network_stream, deadline):
+        if _exhaust(unread.chunks, deadline):
+            unread.stream.close()
+            return True
+    return False
+
+
+async def aread_rest(unread: Unread, deadline: float) -> bool:
+    """Do the same as `read_rest()` in an event loop of asyncio's."""
+    with suppress(Exception):
+        async with asyncio.timeout(deadline - monotonic()):
+            async for _ in unread.chunks:
+                pass
+        await unread.stream.aclose()
+        return True
+    return False
+
+
+def read_received(chunks: Iterator[bytes], response: Any) -> None:
+    """Read what has been received of a response, without waiting for more."""
+    network_stream = response.extensions.get("network_stream")
+    if network_stream is not None and has_own_connection(response):
+        with suppress(Exception), _reading_until(network_stream, 0.0):
+            _exhaust(chunks, monotonic() + READ_TIMEOUT)
+
+
+async def aread_received(chunks: AsyncIterator[bytes], response: Any) -> None:
+    """Read what the HTTP library has received of a response: asking for more would wait."""
+    network_stream = response.extensions.get("network_stream")
+    if network_stream is not None and has_own_connection(response):
+        with suppress(Exception), _replaced_read(network_stream, _refuse_to_read):
+            async for _ in chunks:
+                pass
+
+
+def is_being_read(chunks: Any) -> bool:
+    """Return whether another thread or task is inside of an iterator at this moment."""
+    return bool(getattr(chunks, "gi_running", False) or getattr(chunks, "ag_running", False))
+
+
+def has_own_connection(response: Any) -> bool:
+    """Return whether no other response uses the connection: HTTP/2 carries many at once."""
+    return response.http_version in ("HTTP/1.1", "HTTP/1.0")
+
+
+def _exhaust(chunks: Iterator[bytes], deadline: float) -> bool:
+    """Read until the end or a deadline; return whether the end was reached."""
+    return all(monotonic() <= deadline for _ in chunks)
+
+
+@contextmanager
+def _reading_until(network_stream: Any, deadline: float) -> Generator[None, None, None]:
+    """Have each read of a connection end by a deadline; one in the past takes what is here.
+
+    The library passes the request's timeout, which may be none, and reads as often as it needs
+    to. A socket that looks readable does not help: of a TLS record a part may have arrived.
+    """
+    read = network_stream.read
+
+    def read_until(max_bytes: int, timeout: float | None = None) -> bytes:
+        del timeout
+        return bytes(read(max_bytes, max(deadline - monotonic(), 0.0)))
+
+    with _replaced_read(network_stream, read_until):
+        yield
+
+
+@contextmanager
+def _replaced_read(network_stream: Any, read: Callable[..., Any]) -> Generator[None, None, None]:
+    network_stream.read = read
+    try:
+        yield
+    finally:
+        del network_stream.read
+
+
+async def _refuse_to_read(*_args: object, **_kwargs: object) -> bytes:
+    raise BlockingIOError
+
+
+class HiddenFromLoop:
+    """Iterates over an async generator of which the event loop learns nothing.
+
+    A loop learns of a generator by hooks that are called in its first step, and the generators
+    within begin in the same step. Whoever holds this has to end it: the loop will not.
+    """
+
+    def __init__(self, chunks: Any) -> None:
+        self._chunks = chunks
+        self._begun = False
+
+    def __aiter__(self) -> Self:
+        return self
+
+    def __anext__(self) -> Awaitable[bytes]:
+        if self._begun:
+            step: Awaitable[bytes] = self._chunks.__anext__()
+            return step
+        self._begun = True
+        return _first_step(self._chunks)
+
+    @property
+    def ag_running(self) -> bool:
+        """Whether a step is being taken at this moment."""
+        return bool(self._chunks.ag_running)
+
+    async def aclose(self) -> None:
+        """End the generator."""
+        await self._chunks.aclose()
+
+
+@coroutine
+def _first_step(chunks: Any) -> Generator[Any, Any, Any]:
+    hooks = sys.get_asyncgen_hooks()
+    sys.set_asyncgen_hooks(None, _leave)
+    try:
+        step = chunks.__anext__()
+        waiting_for = step.send(None)
+    except StopIteration as end:  # it had to wait for nothing
+        return end.value
+    finally:
+        sys.set_asyncgen_hooks(*hooks)
+    try:
+        while True:
+            try:
+                yield waiting_for
+            except BaseException as error:  # noqa: BLE001 - a task may be cancelled while it waits
+                waiting_for = step.throw(error)
+            else:
+                waiting_for = step.send(None)
+    except StopIteration as end:
+        return end.value
+
+
+def _leave(_generator: object) -> None:
+    """Let a generator be freed as it is: without a finalizer, freeing it would end it."""
+
+
+_MESSAGES = frozenset({"message", "messages"})
+
+
+def in_events(response: Any) -> Any:
+    """Return an event stream that says what a whole chat answer says, if it is one."""
+    try:
+        answer = json.loads(response.content)
+        chunks = _as_chunks(answer)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return None
+    headers = response.headers.copy()
+    for name in ("content-length", "content-encoding", "transfer-encoding"):
+        headers.pop(name, None)
+    headers["content-type"] = EVENT_STREAM
+    body = "".join(f"data: {event}\n\n" for event in [*map(json.dumps, chunks), "[DONE]"])
+    events = type(response)(
+        response.status_code,
+        headers=headers,
+        # Unread, as a stream is when it arrives: the SDK's tracing goes by that.
+        stream=library_of(response).ByteStream(body.encode()),
+        request=response.request,
+        extensions=response.extensions,
+    )
+    with suppress(RuntimeError):  # of a client of the user's own that takes no time
+        events.elapsed = response.elapsed
+    events.history = response.history
+    return events
+
+
+def _as_chunks(answer: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return one chunk, or one for each message where a choice has several."""
+    deltas = [_as_deltas(choice) for choice in answer["choices"]]
+    chunks = [
+        {**answer, "object": "chat.completion.chunk", "choices": [*filter(None, choices)]}
+        for choices in zip_longest(*deltas)
+    ]
+    for chunk in chunks[:-1]:
+        chunk.pop("usage", None)
+    return chunks or [{**answer, "object": "chat.completion.chunk"}]
+
+
+def _as_deltas(choice: dict[str, Any]) -> list[dict[str, Any]]:
+    others = {name: value for name, value in choice.items() if name not in _MESSAGES}
+    if choice.get("message") is not None:
+        return [{**others, "delta": _as_delta(choice["message"])}]
+    deltas = [
+        {**others, "finish_reason": None, "delta": {**_as_delta(message), "index": index}}
+        for index, message in enumerate(choice["messages"])
+    ]
+    deltas[-1:] = [{**delta, **others} for delta in deltas[-1:]]
+    return deltas
+
+
+def _as_delta(message: dict[str, Any]) -> dict[str, Any]:
+    delta = {name: value for name, value in message.items() if name != "prefix"}
+    calls: list[dict[str, Any]] = message.get("tool_calls") or []
+    if len({call.get("index") for call in calls} - {None}) < len(calls):
+        # A reader puts the pieces of a call together by its index; whole answers may have none.
+        delta["tool_calls"] = [{**call, "index": index} for index, call in enumerate(calls)]
+    return delta
+
 
 # Streams of these end with `data: [DONE]`; the others have no such mark.
 _MARKED = frozenset({"/v1/chat/completions", "/v1/fim/completions", "/v1/agents/completions"})

@@ -238,7 +238,7 @@ class Launcher(contextlib.AbstractContextManager["Launcher"]):
 
 
 _LOADING = """
-    import mistral_cf_adapter._generators
+    import mistral_cf_adapter._streaming
     for client in clients:
         client.chat.complete(**ask("whole"))
         asyncio.run(client.chat.complete_async(**ask("whole")))

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mistral_cf_adapter import GatewayConfigError, GatewaySettings
-from mistral_cf_adapter._baseurl import checked_base_url, is_loopback
+from mistral_cf_adapter._settings import checked_base_url, is_loopback
 
 CLOUDFLARE = "https://gateway.ai.cloudflare.com/v1/acc/gw"
 

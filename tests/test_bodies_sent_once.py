@@ -17,7 +17,7 @@ from mistral_cf_adapter import (
     GatewayError,
     GatewayProviderError,
     GatewayRedirectError,
-    _fallback,
+    _flow,
     _replays,
     _sdk,
     capture,
@@ -286,8 +286,8 @@ def test_a_redirect_of_what_is_sent_is_an_error(gateway, elsewhere, client, plai
 def test_what_mistral_answers_directly_is_not_taken_for_the_gateways(
     elsewhere, make_settings, plain_mode, monkeypatch
 ):
-    monkeypatch.setattr(_fallback, "MISTRAL_URL", elsewhere.origin)
-    monkeypatch.setattr(_fallback, "_down_until", {})
+    monkeypatch.setattr(_flow, "MISTRAL_URL", elsewhere.origin)
+    monkeypatch.setattr(_flow, "_down_until", {})
     elsewhere.replies.append(Reply(503, b"<html>busy</html>", {"content-type": "text/html"}))
     with refusing() as nobody:
         client = make_client(make_settings(fallback="direct", base_url=f"{nobody}/v1/acc/gw"))
@@ -309,8 +309,8 @@ def test_a_redirect_that_drops_the_body_is_followed(gateway, elsewhere, settings
 def test_what_was_sent_to_a_gateway_that_is_down_goes_nowhere_else(
     gateway, elsewhere, make_settings, plain_mode, monkeypatch
 ):
-    monkeypatch.setattr(_fallback, "MISTRAL_URL", elsewhere.origin)
-    monkeypatch.setattr(_fallback, "_down_until", {})
+    monkeypatch.setattr(_flow, "MISTRAL_URL", elsewhere.origin)
+    monkeypatch.setattr(_flow, "_down_until", {})
     page = Reply(502, b"<html>cloudflare</html>", {"content-type": "text/html"})
     gateway.replies.append(page)
     client = make_client(make_settings(fallback="direct"))

@@ -14,7 +14,7 @@ from mistral_cf_adapter import (
     GatewayConfigError,
     GatewayStreamError,
     _attach,
-    _fallback,
+    _flow,
     _pool,
     _sdk,
     gateway_options,
@@ -91,8 +91,8 @@ def test_a_loop_that_is_only_closed_is_let_go_by_the_next(client):
 def test_what_lets_a_caller_in_at_the_gateways_host_stays_there(
     make_settings, elsewhere, monkeypatch
 ):
-    monkeypatch.setattr(_fallback, "MISTRAL_URL", elsewhere.origin)
-    monkeypatch.setattr(_fallback, "_down_until", {})
+    monkeypatch.setattr(_flow, "MISTRAL_URL", elsewhere.origin)
+    monkeypatch.setattr(_flow, "_down_until", {})
     settings = make_settings(fallback="direct", base_url="http://127.0.0.1:9/v1/a/g")
     access = {"CF-Access-Client-Secret": "access", "Cookie": "CF_Authorization=x", "x-mine": "1"}
     SYNC.chat(make_client(settings), http_headers=access)
@@ -108,7 +108,7 @@ def test_a_redirect_elsewhere_does_not_take_it_along(gateway, client, elsewhere)
 
 
 def test_one_clients_broken_connections_are_not_anothers(gateway, make_settings, monkeypatch):
-    monkeypatch.setattr(_fallback, "_down_until", {})
+    monkeypatch.setattr(_flow, "_down_until", {})
     settings = make_settings(fallback="direct")
 
     def broken(request):
@@ -126,20 +126,20 @@ def test_one_clients_broken_connections_are_not_anothers(gateway, make_settings,
 def test_a_probe_that_ends_in_another_error_leaves_no_cool_down(gateway, make_settings):
     client = make_client(make_settings(fallback="direct"))
     shell = client.sdk_configuration.client
-    _fallback._down_until[shell.route.origin, shell._via] = 0.0
+    _flow._down_until[shell.route.origin, shell._via] = 0.0
     gateway.replies.append(Reply(200, b"{}", {"content-type": "application/json"}, cut=True))
     with pytest.raises(_sdk.httpx.RemoteProtocolError):
         SYNC.chat(client)
-    assert _fallback._down_until == {}
+    assert _flow._down_until == {}
 
 
 def test_no_cool_down_means_no_probe_either(make_settings):
     settings = make_settings(fallback="direct").model_copy(update={"fallback_cooldown": 0})
     client = make_client(settings)
     shell = client.sdk_configuration.client
-    _fallback.mark(shell.route, shell._via, down=True)
-    assert [_fallback.is_down(shell.route, shell._via) for _ in range(2)] == [False, False]
-    _fallback.mark(shell.route, shell._via, down=False)
+    _flow.mark(shell.route, shell._via, down=True)
+    assert [_flow.is_down(shell.route, shell._via) for _ in range(2)] == [False, False]
+    _flow.mark(shell.route, shell._via, down=False)
 
 
 @pytest.mark.parametrize("by", ["block", "call", "setting"])
@@ -157,8 +157,8 @@ def test_a_stored_key_is_not_overruled_by_the_http_clients_own(gateway, make_set
 def test_half_a_character_passes_compat_as_it_passes_elsewhere(
     gateway, make_settings, elsewhere, monkeypatch, direct
 ):
-    monkeypatch.setattr(_fallback, "MISTRAL_URL", elsewhere.origin)
-    monkeypatch.setattr(_fallback, "_down_until", {})
+    monkeypatch.setattr(_flow, "MISTRAL_URL", elsewhere.origin)
+    monkeypatch.setattr(_flow, "_down_until", {})
     there = {"base_url": "http://127.0.0.1:9/v1/a/g", "fallback": "direct"} if direct else {}
     with gateway_options(endpoint="compat"):
         SYNC.chat(make_client(make_settings(**there)), "half a \ud83d")

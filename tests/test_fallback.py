@@ -16,7 +16,7 @@ from mistral_cf_adapter import (
     GatewayRateLimitedError,
     GatewayStreamError,
     GatewayUnavailableError,
-    _fallback,
+    _flow,
     _sdk,
     capture,
     gateway_headers,
@@ -33,8 +33,8 @@ BLOCKED = {"success": False, "errors": [{"code": 2016, "message": "Prompt blocke
 @pytest.fixture(autouse=True)
 def mistral(monkeypatch, elsewhere):
     """A server in the place of api.mistral.ai, and no memory of an outage."""
-    monkeypatch.setattr(_fallback, "MISTRAL_URL", elsewhere.origin)
-    monkeypatch.setattr(_fallback, "_down_until", {})
+    monkeypatch.setattr(_flow, "MISTRAL_URL", elsewhere.origin)
+    monkeypatch.setattr(_flow, "_down_until", {})
     return elsewhere
 
 
@@ -157,17 +157,17 @@ def way_of(client):
 
 def test_after_the_cool_down_the_gateway_is_tried_again(build, gateway, mistral):
     client = build()
-    _fallback._down_until[way_of(client)] = 0.0
+    _flow._down_until[way_of(client)] = 0.0
     SYNC.chat(client)
     SYNC.chat(client)
     assert [len(gateway.requests), len(mistral.requests)] == [2, 0]
-    assert _fallback._down_until == {}
+    assert _flow._down_until == {}
 
 
 def test_one_request_tries_while_the_others_wait_for_what_it_finds(build, gateway):
     route, via = build().sdk_configuration.client.route, "these connections"
-    _fallback._down_until[route.origin, via] = 0.0
-    assert [_fallback.is_down(route, via) for _ in range(3)] == [False, True, True]
+    _flow._down_until[route.origin, via] = 0.0
+    assert [_flow.is_down(route, via) for _ in range(3)] == [False, True, True]
 
 
 def test_no_cool_down_means_that_the_gateway_always_comes_first(build, gateway, mistral):
@@ -184,13 +184,13 @@ def test_connecting_is_bounded_to_seconds(make_settings):
         http.event_hooks["request"] = [lambda request: seen.append(request.extensions["timeout"])]
         client = make_client(make_settings(fallback="direct"), client=http, timeout_ms=60_000)
         SYNC.chat(client)
-    assert (seen[0]["connect"], seen[0]["read"]) == (_fallback.CONNECT_TIMEOUT, 60)
+    assert (seen[0]["connect"], seen[0]["read"]) == (_flow.CONNECT_TIMEOUT, 60)
 
 
 @pytest.mark.parametrize("timeout", [{}, {"connect": None}, {"connect": 1.0}, {"connect": 99.0}])
 def test_a_shorter_timeout_of_the_callers_stays(timeout):
     request = _sdk.httpx.Request("GET", "http://127.0.0.1/", extensions={"timeout": timeout})
-    bound = _fallback.bounded(request).extensions["timeout"]["connect"]
+    bound = _flow.bounded(request).extensions["timeout"]["connect"]
     assert bound == min(timeout.get("connect") or 5.0, 5.0)
 
 
@@ -278,7 +278,7 @@ def test_a_direct_stream_that_breaks_off_is_an_error_too(cut_off, mistral):
 def test_when_mistral_cannot_be_reached_either_that_is_the_error(
     cut_off, nobody, monkeypatch, mode
 ):
-    monkeypatch.setattr(_fallback, "MISTRAL_URL", nobody.removesuffix("/v1/acc/gw"))
+    monkeypatch.setattr(_flow, "MISTRAL_URL", nobody.removesuffix("/v1/acc/gw"))
     with capture() as calls, pytest.raises(_sdk.httpx.ConnectError) as caught:
         mode.chat(cut_off)
     assert [(call.direct, call.status_code) for call in calls] == [(True, None)]

@@ -224,7 +224,7 @@ def test_a_key_that_only_the_adapter_has_wins_over_a_service_account(
 
 
 def test_the_fallback_takes_the_key_of_now(gateway, elsewhere, environment, monkeypatch):
-    monkeypatch.setattr("mistral_cf_adapter._fallback.MISTRAL_URL", elsewhere.origin)
+    monkeypatch.setattr("mistral_cf_adapter._flow.MISTRAL_URL", elsewhere.origin)
     environment.setenv("CF_AIG_BASE_URL", "http://127.0.0.1:9/v1/acc/gw")
     environment.setenv("CF_AIG_FALLBACK", "direct")
     environment.setenv("MISTRAL_API_KEY", "one-of-the-keys")

@@ -34,7 +34,7 @@ from fault_server import FaultServer
 from proxies import TunnelProxy
 from recording import KEY, TOKEN
 
-from mistral_cf_adapter import GatewaySettings, _connections, _leftovers, _pool, make_client, patch
+from mistral_cf_adapter import GatewaySettings, _pool, make_client, patch
 from mistral_cf_adapter._sdk import Mistral, httpx
 
 THEIRS = "what somebody else is told"
@@ -247,7 +247,7 @@ async def test_what_comes_while_a_connection_is_idle_is_seen_by_no_call(mode):
 
 async def test_nor_what_comes_after_the_connection_was_chosen(mode, monkeypatch):
     """The last moment at which anything can be told is the one before the request is sent."""
-    original = _connections.has_leftovers
+    original = _pool.has_leftovers
 
     def look(client, *, ask_system=False):
         found = original(client, ask_system=ask_system)
@@ -258,7 +258,7 @@ async def test_nor_what_comes_after_the_connection_was_chosen(mode, monkeypatch)
     with Late() as server:
         client = client_for(server)
         assert await call(mode, client) == ANSWER
-        monkeypatch.setattr(_connections, "has_leftovers", look)
+        monkeypatch.setattr(_pool, "has_leftovers", look)
         assert await call(mode, client) == ANSWER
         assert server.connections == 2
 
@@ -384,7 +384,7 @@ async def test_a_transport_that_a_tracing_tool_has_wrapped_is_looked_into(wrap, 
 async def test_where_nothing_can_be_told_no_connection_is_used_twice(
     wrap, mode, caplog, monkeypatch
 ):
-    monkeypatch.setattr(_leftovers, "_warned", set())
+    monkeypatch.setattr(_pool, "_warned", set())
     wrap("_of_another_release")
     with plain(first_then(FIRST["Content-Length"])) as server:
         await attempt(mode, client_for(server))
@@ -405,6 +405,6 @@ async def test_a_socket_of_which_the_system_tells_nothing_is_not_used(mode, monk
     with plain(good) as server:
         client = client_for(server)
         assert await call(mode, client) == ANSWER
-        monkeypatch.setattr(_leftovers, "is_readable", refuse)
+        monkeypatch.setattr(_pool, "is_readable", refuse)
         assert await call(mode, client) == ANSWER
         assert server.connections == 2

@@ -34,9 +34,7 @@ from fault_server import GONE, FaultServer, Wire, refusing
 from mistral_cf_adapter import (
     GatewaySettings,
     GatewayStreamError,
-    _connections,
     _pool,
-    _stack,
     make_client,
 )
 from mistral_cf_adapter._sdk import httpx
@@ -185,7 +183,7 @@ def unfinished(wire, request):
 
 
 def pass_time(monkeypatch, seconds):
-    monkeypatch.setattr(_stack, "monotonic", lambda: time.monotonic() + seconds)
+    monkeypatch.setattr(_pool, "monotonic", lambda: time.monotonic() + seconds)
 
 
 # ---------------------------------------------------------------- the last one first
@@ -412,17 +410,17 @@ async def test_a_pool_of_one_connection_serves_two_hosts_in_turn(server, other, 
 async def test_threads_that_call_another_host_at_once_stay_within_the_limit(server, other):
     client = client_for(server, max_connections=2)
     assert await ask(SYNC, client, server_url=other.origin)
-    _stack, both = pool_of(SYNC, client)._stack, threading.Barrier(2)
-    original = _stack._build
+    _pool, both = pool_of(SYNC, client)._stack, threading.Barrier(2)
+    original = _pool._build
 
     def build(*arguments):
         both.wait(GONE)
         return original(*arguments)
 
-    _stack._build = build
+    _pool._build = build
     await ask_at_once(SYNC, client, server, 2)
     await server.has_lost(other.used)
-    assert (server.connections, len(_stack.open)) == (2, 2)
+    assert (server.connections, len(_pool.open)) == (2, 2)
 
 
 def test_sixteen_threads_share_four_connections(server):
@@ -523,7 +521,7 @@ def test_a_body_that_two_threads_close_gives_its_connection_back_once():
         body.close()
 
     for number in range(50):
-        lent = _connections._SyncLent(Body(), Pool(), number, None)
+        lent = _pool._SyncLent(Body(), Pool(), number, None)
         with ThreadPoolExecutor(2) as threads:
             for closing in [threads.submit(close, lent) for _ in range(2)]:
                 closing.result()
@@ -620,7 +618,7 @@ class Unclosable:
 def test_a_body_that_cannot_be_closed_leaves_no_connection_to_the_next_call():
     given = []
     pool = SimpleNamespace(give=lambda _connection, *, usable: given.append(usable))
-    body = _connections._SyncLent(Unclosable(), pool, "connection", None)
+    body = _pool._SyncLent(Unclosable(), pool, "connection", None)
     assert list(body) == [b"x"]
     with pytest.raises(asyncio.CancelledError):
         body.close()
@@ -629,7 +627,7 @@ def test_a_body_that_cannot_be_closed_leaves_no_connection_to_the_next_call():
 
 async def test_an_async_body_that_cannot_be_closed_leaves_none_either():
     pool = SimpleNamespace(give=AsyncMock())
-    body = _connections._AsyncLent(Unclosable(), pool, "connection", None)
+    body = _pool._AsyncLent(Unclosable(), pool, "connection", None)
     assert [chunk async for chunk in body] == [b"x"]
     with pytest.raises(asyncio.CancelledError):
         await body.aclose()

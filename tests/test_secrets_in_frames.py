@@ -326,7 +326,7 @@ def test_of_a_gateway_that_is_not_there(gateway, mode):
 
 
 def test_of_a_fallback_that_fails_too(gateway, monkeypatch):
-    monkeypatch.setattr("mistral_cf_adapter._fallback.MISTRAL_URL", "http://127.0.0.1:9")
+    monkeypatch.setattr("mistral_cf_adapter._flow.MISTRAL_URL", "http://127.0.0.1:9")
     settings = settings_of(base_url="http://127.0.0.1:9/v1/acc/gw", fallback="direct")
     with pytest.raises(httpx.ConnectError) as caught:
         SYNC.chat(make_client(settings))

@@ -12,11 +12,10 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from mistral_cf_adapter import _errors
-from mistral_cf_adapter._baseurl import is_loopback
 from mistral_cf_adapter._options import GatewayConfigError
 from mistral_cf_adapter._sdk import SDKError
 from mistral_cf_adapter._secrets import mask_url
-from mistral_cf_adapter._settings import GatewaySettings, variables
+from mistral_cf_adapter._settings import GatewaySettings, is_loopback, variables
 
 from .report import Problem
 

@@ -37,7 +37,7 @@ from mistral_cf_adapter import (
     GatewayConfigError,
     GatewayRateLimitedError,
     GatewayStreamError,
-    _fallback,
+    _flow,
     capture,
     gateway_headers,
     gateway_options,
@@ -226,7 +226,7 @@ async def check_gateway_that_is_not_there(way):
 async def check_fallback_while_the_gateway_is_not_there():
     """Nothing was sent, so that Mistral itself is asked: here, the other gateway in its place."""
     await gateway.fault("refuse")
-    _fallback.MISTRAL_URL = f"{ELSEWHERE}/v1/acc/default/mistral"
+    _flow.MISTRAL_URL = f"{ELSEWHERE}/v1/acc/default/mistral"
     client = make_client(inside.settings(fallback="direct"))
     with capture() as calls, contextlib.suppress(errors.MistralError):
         await client.chat.complete_async(**QUESTION)
