@@ -15,7 +15,7 @@ from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from speeding import sdk_module
 
 from mistral_cf_adapter import _sdk, make_client
-from mistral_cf_adapter.speedups.table import SEAMS
+from mistral_cf_adapter.speedups.registry import SEAMS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine

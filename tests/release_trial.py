@@ -15,7 +15,7 @@ import pytest
 from calling import MODES
 
 from mistral_cf_adapter import GatewayRateLimitedError, _sdk, capture, make_client, patch, speedups
-from mistral_cf_adapter.speedups.table import SEAMS
+from mistral_cf_adapter.speedups.registry import SEAMS
 from mistral_cf_adapter.testing import LocalGateway
 
 PDF = b"%PDF-1.4\n%%EOF\n"

@@ -94,37 +94,37 @@ os._exit(status and 1)
 HALF_INSTALLED = """
 import os, signal, threading
 from mistral_cf_adapter import _sdk, speedups
-from mistral_cf_adapter.speedups import seams
-from mistral_cf_adapter.speedups.table import SEAMS
+from mistral_cf_adapter.speedups import patches
+from mistral_cf_adapter.speedups.registry import SPEEDUPS
 
 def found():
     return [
-        seams.members(target).get(seam.attribute)
-        for seam in SEAMS
-        for module in [__import__(f"{{_sdk.ROOT}}.{{seam.module}}", fromlist=["x"])]
-        for target in [module if seam.owner is None else getattr(module, seam.owner, module)]
+        patches.members(target).get(speedup.attribute)
+        for speedup in SPEEDUPS
+        for module in [__import__(f"{{_sdk.ROOT}}.{{speedup.module}}", fromlist=["x"])]
+        for target in [module if speedup.owner is None else getattr(module, speedup.owner, module)]
     ]
 
 before = found()
 with speedups.install():
     whole = speedups.active()
-original, half, go_on, count = seams.apply, threading.Event(), threading.Event(), []
+original, half, go_on, count = patches.apply, threading.Event(), threading.Event(), []
 
-def apply(seam, root):
-    count.append(seam)
+def apply(speedup, root):
+    count.append(speedup)
     if len(count) == 4:
         half.set()
         go_on.wait(60)
-    return original(seam, root)
+    return original(speedup, root)
 
-seams.apply = apply
+patches.apply = apply
 thread = threading.Thread(target=speedups.install)
 thread.start()
 half.wait(10)
 child = os.fork()
 if not child:
     signal.alarm(20)
-    seams.apply = original
+    patches.apply = original
     hold = speedups.install()
     assert speedups.active() == whole, (speedups.active(), whole)
     hold.undo()

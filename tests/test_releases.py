@@ -11,7 +11,7 @@ import releases
 from releases import InstallError, Outcome, Release, sample, shown_in_readme, table
 
 from mistral_cf_adapter import _sdk, speedups
-from mistral_cf_adapter.speedups.table import SEAMS
+from mistral_cf_adapter.speedups.registry import SEAMS
 
 README = f"before\n{releases.BEGIN}\n{releases.END}\nafter\n"
 KNOWN = ["1.9.11", "1.10.0", "1.10.1", "1.10.2", "2.0.0"]

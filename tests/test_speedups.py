@@ -10,8 +10,8 @@ import pytest
 from speeding import nobody_holding, sdk_module
 
 from mistral_cf_adapter import _sdk, speedups
-from mistral_cf_adapter.speedups import seams
-from mistral_cf_adapter.speedups.table import SEAMS
+from mistral_cf_adapter.speedups import patches
+from mistral_cf_adapter.speedups.registry import SEAMS
 
 
 @pytest.fixture(autouse=True)
@@ -128,7 +128,7 @@ def test_a_speedup_steps_aside_when_a_source_is_new(seam, caplog):
     if not any(changed):
         changed = ({"no_such_function": frozenset()},)
     with caplog.at_level(logging.DEBUG, "mistral_cf_adapter"):
-        assert seams.apply(seam._replace(sources=changed), _sdk.ROOT) is None
+        assert patches.apply(seam._replace(sources=changed), _sdk.ROOT) is None
     assert everything()[seam.name] is before
     assert len(caplog.records) == 1
     assert f"speed-up {seam.name} steps aside: " in caplog.text
@@ -137,7 +137,7 @@ def test_a_speedup_steps_aside_when_a_source_is_new(seam, caplog):
 def test_the_debug_line_says_which_source_is_new(caplog):
     seam = SEAMS[0]._replace(sources=({"unmarshal": frozenset({"0"})},))
     with caplog.at_level(logging.DEBUG, "mistral_cf_adapter"):
-        seams.apply(seam, _sdk.ROOT)
+        patches.apply(seam, _sdk.ROOT)
     assert f"the source of {_sdk.ROOT}.utils.serializers.unmarshal is new (digest " in caplog.text
 
 
@@ -170,7 +170,7 @@ def test_a_speedup_that_cannot_be_built_steps_aside(caplog):
         raise TypeError(msg)
 
     with caplog.at_level(logging.DEBUG, "mistral_cf_adapter"):
-        assert seams.apply(SEAMS[0]._replace(build=build), _sdk.ROOT) is None
+        assert patches.apply(SEAMS[0]._replace(build=build), _sdk.ROOT) is None
     assert "speed-up model classes steps aside: no way" in caplog.text
 
 
@@ -184,14 +184,14 @@ def test_a_speedup_that_cannot_be_built_steps_aside(caplog):
     ],
 )
 def test_a_speedup_steps_aside_when_its_place_is_gone(change):
-    assert seams.apply(SEAMS[0]._replace(**change), _sdk.ROOT) is None
+    assert patches.apply(SEAMS[0]._replace(**change), _sdk.ROOT) is None
 
 
 def test_a_module_without_source_has_no_digest():
     module = types.ModuleType("sourceless")
     exec("def function(): pass", vars(module))
-    with pytest.raises(seams.ChangedError, match="cannot be found"):
-        seams.digest(module, "function")
+    with pytest.raises(patches.ChangedError, match="cannot be found"):
+        patches.digest(module, "function")
 
 
 @pytest.mark.parametrize("change", ["", "\n    # a comment", "\n    ..."])
@@ -201,5 +201,5 @@ def test_a_digest_tells_a_changed_source_from_the_same_one(tmp_path, monkeypatch
     for name, extra in (("sources_one", ""), (f"sources_two{len(change)}", change)):
         text = f"import os\n\ndef function(\n    a,\n):\n    return a{extra}\n\nother = 1\n"
         (tmp_path / f"{name}.py").write_text(text)
-        digests.add(seams.digest(__import__(name), "function"))
+        digests.add(patches.digest(__import__(name), "function"))
     assert len(digests) == (2 if change else 1)

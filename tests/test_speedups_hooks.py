@@ -50,7 +50,7 @@ from operations import Recorded
 from speeding import nobody_holding, outcome, sdk_module
 
 from mistral_cf_adapter import _sdk, speedups
-from mistral_cf_adapter.speedups import seams
+from mistral_cf_adapter.speedups import patches
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -301,7 +301,7 @@ def test_the_token_of_a_service_account_is_read_in_a_thread(
 def test_a_service_account_hook_of_an_unknown_source_keeps_the_thread(gateway, trips, unknown):
     changed = {**HOOKS_3, ACCOUNT: frozenset({"new"})}
     sources = (HOOKS_2,) if unknown == "by the table" else (changed, HOOKS_2)
-    applied = seams.apply(SEAM._replace(sources=sources), _sdk.ROOT)
+    applied = patches.apply(SEAM._replace(sources=sources), _sdk.ROOT)
     try:
         sdk = client_of(gateway)
         with asyncio.Runner() as runner:
@@ -414,7 +414,7 @@ def test_a_call_that_is_cancelled_is_over_and_the_next_one_is_answered(gateway):
 def stands_aside(caplog: Any, reason: str = "") -> None:
     before = vars(basesdk).get("run_sync_in_thread")
     with caplog.at_level(logging.DEBUG, "mistral_cf_adapter"):
-        assert seams.apply(SEAM, _sdk.ROOT) is None
+        assert patches.apply(SEAM, _sdk.ROOT) is None
     assert vars(basesdk).get("run_sync_in_thread") is before
     (record,) = caplog.records
     assert record.levelno == logging.DEBUG
@@ -441,7 +441,7 @@ def test_it_steps_aside_when_a_source_is_new(name, caplog):
     changed = tuple({**known, name: frozenset({"new"})} for known in SEAM.sources)
     before = basesdk.run_sync_in_thread
     with caplog.at_level(logging.DEBUG, "mistral_cf_adapter"):
-        assert seams.apply(SEAM._replace(sources=changed), _sdk.ROOT) is None
+        assert patches.apply(SEAM._replace(sources=changed), _sdk.ROOT) is None
     assert basesdk.run_sync_in_thread is before
     assert [record.levelno for record in caplog.records] == [logging.DEBUG]
     assert f".{name.rpartition(':')[2]} is new (digest " in caplog.text

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from speeding import assert_same, model_classes, nobody_holding, outcome, sample, sdk_module
 
 from mistral_cf_adapter import speedups
-from mistral_cf_adapter.speedups import kept
-from mistral_cf_adapter.speedups.kept import fingerprint
+from mistral_cf_adapter.speedups import cache as bounded_cache
+from mistral_cf_adapter.speedups.cache import fingerprint
 from mistral_cf_adapter.speedups.models import ModelCache
 
 serializers = sdk_module("utils.serializers")
@@ -255,15 +255,15 @@ def test_a_type_that_pydantic_refuses_is_refused_each_time(cache):
 
 
 def test_the_number_of_keys_kept_is_bounded(monkeypatch):
-    monkeypatch.setattr(kept, "LIMIT", 5)
-    monkeypatch.setattr(kept, "_recent", {})
+    monkeypatch.setattr(bounded_cache, "LIMIT", 5)
+    monkeypatch.setattr(bounded_cache, "_recent", {})
     keys = [fingerprint(Literal[number]) for number in range(12)]
-    assert len(kept._recent) <= 5
+    assert len(bounded_cache._recent) <= 5
     assert keys == [fingerprint(Literal[number]) for number in range(12)]
 
 
 def test_the_number_of_classes_kept_is_bounded(cache, monkeypatch):
-    monkeypatch.setattr(kept, "LIMIT", 5)
+    monkeypatch.setattr(bounded_cache, "LIMIT", 5)
     made = [model_for(cache, Literal[number]) for number in range(12)]
     assert len(cache) == 5
     assert model_for(cache, Literal[11]) is made[11]

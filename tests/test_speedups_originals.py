@@ -18,8 +18,8 @@ from recording import TEXT
 from speeding import nobody_holding, sdk_module
 
 from mistral_cf_adapter import _sdk, make_client, speedups
-from mistral_cf_adapter.speedups import originals, seams
-from mistral_cf_adapter.speedups.table import SEAMS
+from mistral_cf_adapter.speedups import patches
+from mistral_cf_adapter.speedups.registry import SEAMS
 
 
 class TracedError(Exception):
@@ -37,8 +37,8 @@ def _functions(seam):
     """Return the functions that a speed-up counts on, with the names of their places."""
     with nobody_holding():
         module = sdk_module(seam.module)
-        with contextlib.suppress(seams.ChangedError, ImportError):
-            return {n: f for n, (_, f) in seams._proven(seam, module, _sdk.ROOT).items()}
+        with contextlib.suppress(patches.ChangedError, ImportError):
+            return {n: f for n, (_, f) in patches._proven(seam, module, _sdk.ROOT).items()}
     return {}
 
 
@@ -48,7 +48,7 @@ def _fitting():
 
 
 def _applies(seam):
-    applied = seams.apply(seam, _sdk.ROOT)
+    applied = patches.apply(seam, _sdk.ROOT)
     if applied is not None:
         applied.undo()
     return applied is not None
@@ -92,7 +92,7 @@ def test_a_speedup_is_not_installed_over_code_that_was_replaced(seam, name, capl
     with caplog.at_level(logging.DEBUG, "mistral_cf_adapter"):
         for code in (_another(function.__code__), _TRACED_CODE):
             with _changed(function, "__code__", code):
-                assert seams.apply(seam, _sdk.ROOT) is None
+                assert patches.apply(seam, _sdk.ROOT) is None
     assert "runs other code than its source says" in caplog.text
     assert _applies(seam)
 
@@ -107,7 +107,7 @@ def test_a_hook_whose_code_was_replaced_runs_in_a_thread_as_with_the_bare_sdk():
     hooks.before_request_hooks = [hook()]
     seam = next(seam for seam in SEAMS if seam.name == "hooks in threads")
     with _changed(hook.before_request, "__code__", _current_thread.__code__):
-        applied = seams.apply(seam, _sdk.ROOT)
+        applied = patches.apply(seam, _sdk.ROOT)
         try:
             run = sdk_module("basesdk").run_sync_in_thread
             thread = asyncio.run(run(hooks.before_request, None, None))
@@ -163,7 +163,7 @@ def test_an_installed_speedup_steps_aside_when_code_is_replaced(seam):
     module = sdk_module(seam.module)
     owner = module if seam.owner is None else getattr(module, seam.owner)
     original = getattr(owner, seam.attribute)
-    applied = seams.apply(seam, _sdk.ROOT)
+    applied = patches.apply(seam, _sdk.ROOT)
     call = _call(seam.attribute)
     missing = "TracedError" not in original.__globals__
     try:
@@ -183,7 +183,7 @@ def test_an_installed_speedup_steps_aside_when_code_is_replaced(seam):
 @pytest.mark.parametrize("seam", FITTING, ids=lambda seam: seam.name)
 def test_each_function_that_a_speedup_counts_on_is_watched(seam):
     functions = _functions(seam)
-    is_untouched = originals.watch_code(*functions.values())
+    is_untouched = patches.watch_code(*functions.values())
     for function in functions.values():
         assert is_untouched()
         with _changed(function, "__code__", _another(function.__code__)):
@@ -228,10 +228,10 @@ def _is_called_in(mode):
 def test_code_that_is_warm_is_still_that_of_its_source():
     """Python rewrites the instructions of what runs often, in place."""
     module = sdk_module("utils.eventstreaming")
-    known = seams.digest(module, "_peek_sequence")
+    known = patches.digest(module, "_peek_sequence")
     for _ in range(5000):
         module._peek_sequence(0, bytearray(b"\n\n\n\n"), b"\n\n")
-    assert seams.digest(module, "_peek_sequence") == known
+    assert patches.digest(module, "_peek_sequence") == known
 
 
 PYCS = {"with": {}, "without": {"PYTHONDONTWRITEBYTECODE": "1"}}
@@ -287,21 +287,19 @@ def test_a_function_is_compiled_as_in_its_module(tmp_path, monkeypatch):
         "Owner.function": decorated,
         "Owner.method": module.Owner.method,
     }
-    monkeypatch.setattr(originals, "load_code", lambda module: None)
+    monkeypatch.setattr(patches, "load_code", lambda module: None)
     for name, function in functions.items():
-        end = seams._find_definition(lines, function.__code__.co_firstlineno - 1)[1]
-        assert originals.is_as_written(function, module, name, lines, end)
+        end = patches._find_definition(lines, function.__code__.co_firstlineno - 1)[1]
+        assert patches.is_as_written(function, module, name, lines, end)
         with _changed(function, "__code__", _another(function.__code__)):
-            assert not originals.is_as_written(function, module, name, lines, end)
+            assert not patches.is_as_written(function, module, name, lines, end)
 
 
 def test_what_stands_in_is_called_in_place_of_the_original_only_while_that_is_untouched():
     def original():
         return "original"
 
-    choose = originals.stepping_aside(
-        originals.watch_code(original), original, lambda: "replacement"
-    )
+    choose = patches.stepping_aside(patches.watch_code(original), original, lambda: "replacement")
     assert choose() == "replacement"
     with _changed(original, "__code__", functools.partial(lambda: "traced").func.__code__):
         assert choose() == "traced"

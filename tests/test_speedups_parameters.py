@@ -9,15 +9,15 @@ import pytest
 from operations import Sampler
 from speeding import model_classes, nobody_holding, sdk_module
 
-from mistral_cf_adapter.speedups import parameters
-from mistral_cf_adapter.speedups.seams import Found
+from mistral_cf_adapter.speedups import requests
+from mistral_cf_adapter.speedups.patches import Found
 
 queries = sdk_module("utils.queryparams")
 headers = sdk_module("utils.headers")
 metadata = sdk_module("utils.metadata")
 KINDS = {
-    "query": (queries, "_populate_query_params", parameters.populate_query_params),
-    "header": (headers, "_populate_headers", parameters.populate_headers),
+    "query": (queries, "_populate_query_params", requests.populate_query_params),
+    "header": (headers, "_populate_headers", requests.populate_headers),
 }
 
 
@@ -129,7 +129,7 @@ def test_hints_that_cannot_be_resolved_are_the_same_error_each_time():
 
     Broken.__annotations__["text"] = "Nowhere"
     own = queries._populate_query_params
-    ours = parameters.populate_query_params(Found(queries, own, {}))
+    ours = requests.populate_query_params(Found(queries, own, {}))
     told = [populated(ours, Broken.model_construct()) for _ in range(3)]
     assert told == [populated(own, Broken.model_construct())] * 3
     assert told[0][0] is NameError

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from speeding import assert_same, model_classes, nobody_holding, outcome, sdk_module
 
 from mistral_cf_adapter import speedups
-from mistral_cf_adapter.speedups.coercion import Coercion
-from mistral_cf_adapter.speedups.hints import HintCache
+from mistral_cf_adapter.speedups.models import HintCache
+from mistral_cf_adapter.speedups.requests import Coercion
 
 serializers = sdk_module("utils.serializers")
 basemodel = sdk_module("types.basemodel")

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from speeding import assert_same, both, nobody_holding, sdk_module
 
 from mistral_cf_adapter import _sdk
-from mistral_cf_adapter.speedups import boundaries
+from mistral_cf_adapter.speedups import streaming
 
 SDK_1 = _sdk.ROOT == "mistralai"
 SENTINEL = "[DONE]"
@@ -209,6 +209,6 @@ def test_a_long_event_in_many_chunks_is_searched_once():
 
     buffer = Spy()
     for _ in range(100):
-        assert not list(boundaries.blocks(buffer, b"x" * 100, boundaries.any_blank_line))
+        assert not list(streaming.blocks(buffer, b"x" * 100, streaming.any_blank_line))
     assert len(buffer) == 10_000
     assert sum(searched) < 3 * len(buffer)

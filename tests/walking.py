@@ -65,7 +65,7 @@ def locals_of(error: BaseException, below: str = "") -> list[str]:
 
 def _is_to_be_left_out(frame: FrameType) -> bool:
     module = frame.f_globals.get("__name__", "")
-    if module == "mistral_cf_adapter.speedups.streams":  # in the SDK's place, with its variables
+    if module == "mistral_cf_adapter.speedups.streaming":  # in the SDK's place, with its variables
         return True
     of_the_sdk = module.partition(".")[0] in _OF_THE_SDK
     return of_the_sdk or frame.f_code.co_filename.startswith(_OF_THE_TESTS)

@@ -8,8 +8,8 @@ from typing import Self
 
 from .. import _sdk
 from .._locks import fork_awaited_lock
-from .seams import Applied, apply_all
-from .table import SEAMS
+from .patches import Applied, apply_all
+from .registry import SEAMS
 
 _lock = fork_awaited_lock()
 _holders = 0

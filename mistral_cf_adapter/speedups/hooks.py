@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Container, Iterator, Mapping
 from importlib import import_module
 from typing import Any, NamedTuple
 
-from .seams import ChangedError, Found, members
+from .patches import ChangedError, Found, members
 
 _STAGES = ("before_request", "after_success", "after_error")
 _SERVICE_ACCOUNT = "_hooks.service_account_auth:ServiceAccountAuthHook.before_request"

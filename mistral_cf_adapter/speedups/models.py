@@ -1,19 +1,55 @@
-"""One model class per type, where the SDK builds one for every value.
+"""Lazy names looked up where they live, without a trip through the import system.
 
-`serializers.unmarshal()` and `marshal_json()` wrap each value in a model class that pydantic
-builds afresh, with a validator and a serializer: the dearest thing pydantic does. The class
-depends on the type alone.
+`utils`, `models` and `errors` resolve every attribute with `import_module()`, each time: a call
+asks some thirty times, a streamed event three times.
 """
 
+import sys
+import typing
+import weakref
 from collections.abc import Callable
-from typing import Any
+from importlib.util import resolve_name
+from typing import TYPE_CHECKING, Any
 
 import typing_extensions
 from pydantic import BaseModel, ConfigDict, create_model
 
-from .kept import Kept, fingerprint
-from .originals import always
-from .seams import ChangedError, Found
+from .cache import Kept, fingerprint
+from .patches import ChangedError, Found, always
+
+
+def cached_type_hints(found: Found) -> "HintCache":
+    """Return the replacement for the `get_type_hints` that one module calls."""
+    if found.original is not typing.get_type_hints:
+        msg = f"{found.module.__name__}.get_type_hints is not typing's"
+        raise ChangedError(msg)
+    return HintCache(typing.get_type_hints, found.watch(typing.get_type_hints))
+
+
+class HintCache:
+    """Stands in for `get_type_hints` in one module; callers get a dictionary of their own."""
+
+    def __init__(
+        self,
+        get_type_hints: Callable[[Any], dict[str, Any]],
+        is_untouched: Callable[[], bool] = always,
+    ) -> None:
+        self._resolve = get_type_hints
+        self._is_untouched = is_untouched
+        self._hints: weakref.WeakKeyDictionary[Any, dict[str, Any]] = weakref.WeakKeyDictionary()
+
+    def __len__(self) -> int:
+        return len(self._hints)
+
+    def __call__(self, cls: type) -> dict[str, Any]:
+        """Return the type hints of a class."""
+        if not self._is_untouched():
+            return self._resolve(cls)
+        hints = self._hints.get(cls)
+        if hints is None:
+            hints = self._hints[cls] = self._resolve(cls)
+        return hints.copy()
+
 
 _CONFIG = ConfigDict(populate_by_name=True, arbitrary_types_allowed=True)
 _DEFINED = frozenset({"body", "__config__"})
@@ -94,3 +130,68 @@ def _origin(typ: Any) -> Any:
     if isinstance(typ, typing_extensions.TypeAliasType):
         return typ.__value__
     return typing_extensions.get_origin(typ)
+
+
+def deepcopy_of_unset(found: Found) -> Callable[..., Any]:
+    """Return the `Unset.__deepcopy__` to add: it makes the copy of `UNSET` once."""
+    if found.original is not BaseModel.__deepcopy__:
+        msg = "Unset has a deep copy of its own"
+        raise ChangedError(msg)
+    unset = vars(found.module)["UNSET"]
+    copy = BaseModel.__deepcopy__(unset)
+    if not _is_empty(unset) or not _is_empty(copy):
+        msg = "UNSET holds something"
+        raise ChangedError(msg)
+
+    is_untouched = found.watch(BaseModel.__deepcopy__)
+
+    def __deepcopy__(self: Any, memo: dict[int, Any] | None = None) -> Any:  # noqa: N807
+        if (self is unset or self is copy) and is_untouched():
+            return copy
+        return BaseModel.__deepcopy__(self, memo)
+
+    return __deepcopy__
+
+
+def _is_empty(value: Any) -> bool:
+    return (
+        not value.__dict__
+        and not value.__pydantic_fields_set__
+        and value.__pydantic_extra__ is None
+        and value.__pydantic_private__ is None
+    )
+
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+
+def lazy_names(found: Found) -> Callable[[str], Any]:
+    """Return the replacement for a package's `__getattr__`.
+
+    Only the module is remembered, not the value: what is replaced in it later shows at once.
+    """
+    original: Callable[[str], Any] = found.original
+    package = found.module
+    lazy: dict[str, str] = vars(package).get("_dynamic_imports", {})
+    if not lazy:
+        msg = f"{package.__name__} has no table of lazy names"
+        raise ChangedError(msg)
+    modules: dict[str, ModuleType] = {}
+    is_untouched = found.watch()
+    loaded = sys.modules
+
+    def __getattr__(name: str) -> Any:  # noqa: N807
+        if not is_untouched():
+            return original(name)
+        module = modules.get(name)
+        if module is not None and loaded.get(module.__name__) is module and name in vars(module):
+            return vars(module)[name]
+        value = original(name)
+        if name in lazy:
+            module = loaded.get(resolve_name(lazy[name], package.__package__))
+            if module is not None and name in vars(module):
+                modules[name] = module
+        return value
+
+    return __getattr__

@@ -3,76 +3,18 @@
 To cover a new release of the SDK: read what has changed, run the tests with the digest added.
 """
 
-from .calls import get_body_content, match_content_type
-from .coercion import coerce_iterables_for_type
-from .events import parse_event
-from .hints import cached_type_hints
+from .digests import HOOKS_2, HOOKS_3, LAZY_1, LAZY_2, METADATA, QUERY
 from .hooks import run_sync_in_thread
-from .models import cached_create_model
-from .names import lazy_names
-from .parameters import populate_headers, populate_query_params
-from .seams import Seam
-from .streams import stream_events, stream_events_async
-from .unset import deepcopy_of_unset
-
-_LAZY_1 = {
-    "__getattr__": frozenset({"712b94c2de1a537d", "854986add9c17983"}),
-    "dynamic_import": frozenset({"84403a67c66e5492"}),
-}
-_LAZY_2 = {
-    "__getattr__": frozenset({"fbf21af56de2627b"}),
-    "utils.dynamic_imports:lazy_getattr": frozenset({"a779540166ee16b6"}),
-    "utils.dynamic_imports:dynamic_import": frozenset({"57b16225c3e253ec"}),
-}
-
-_QUERY = frozenset({"28c1ecec3d1bb2dd", "009b00a29b182729"})
-_METADATA = {
-    "utils.metadata:find_field_metadata": frozenset({"8452d5ad5a3eaaf7"}),
-    "utils.metadata:find_metadata": frozenset({"daeaa2a237ef83a2"}),
-}
-_HOOKS_2 = {
-    "BaseSDK.do_request_async": frozenset({"0bef46479cd756dd"}),
-    "utils:run_sync_in_thread": frozenset({"3a4ede7ec2502389"}),
-    "_hooks.sdkhooks:SDKHooks.before_request": frozenset({"8f641891d24d0654"}),
-    "_hooks.sdkhooks:SDKHooks.after_success": frozenset({"656a5a4ee66582f5"}),
-    "_hooks.sdkhooks:SDKHooks.after_error": frozenset({"1e42ec347badeb3e"}),
-    "_hooks.custom_user_agent:CustomUserAgentHook.before_request": frozenset({"ea2fbf0db6e51178"}),
-    "_hooks.traceparent:TraceparentInjectionHook.before_request": frozenset(
-        {"3f5c16cfbec43e21", "bf5b90776e7a4613", "c9016f7f2897e530"}
-    ),
-    "_hooks.tracing:TracingHook.before_request": frozenset({"231782088b352c26"}),
-    "_hooks.tracing:TracingHook.after_success": frozenset({"4c78d9bbf1df9d12"}),
-    "_hooks.tracing:TracingHook.after_error": frozenset({"9dd0f55dcfcbc578"}),
-    "_hooks.tracing:TracingHook._get_span": frozenset({"263716d01f9dea3d"}),
-    "_hooks.tracing:TracingHook._store_span_on_request": frozenset({"3b15e6d6f4785c71"}),
-    "_hooks.workflow_encoding_hook:_get_encoding_config": frozenset({"0dc09eea3efe0af6"}),
-    "_hooks.workflow_encoding_hook:WorkflowEncodingHook.before_request": frozenset(
-        {"d8321d1eb7de29a5", "3a4ca4a176a30210"}
-    ),
-    "_hooks.workflow_encoding_hook:WorkflowEncodingHook.after_success": frozenset(
-        {"d72094bcbffc3493", "5b360813a4ebf27d"}
-    ),
-    "_hooks.deprecation_warning:DeprecationWarningHook.after_success": frozenset(
-        {"b855d042e98468bd"}
-    ),
-    "_hooks.stream_error_hook:WorkflowStreamErrorHook.after_success": frozenset(
-        {"80da47fc6462282b"}
-    ),
-    ".extra.observability.telemetry:configure_telemetry_for_hook": frozenset({"6955710b93f3823e"}),
-    ".extra.observability.otel:get_traced_request_and_span": frozenset(
-        {"6d514fd7fa5fce61", "3dc4a91637d6a403"}
-    ),
-    ".extra.observability.otel:get_traced_response": frozenset({"d41c6ac2642fe4c7"}),
-    ".extra.observability.otel:get_response_and_error": frozenset({"d413cf272895e041"}),
-}
-_HOOKS_3 = {
-    **_HOOKS_2,
-    "_hooks.service_account_auth:ServiceAccountAuthHook.before_request": frozenset(
-        {"0557ab63f58430d7"}
-    ),
-    "_hooks.service_account_auth:_env_authorization": frozenset({"749563f2e5cec736"}),
-    "_hooks.service_account_auth:read_service_account_token": frozenset({"593736e21ff70676"}),
-}
+from .models import cached_create_model, cached_type_hints, deepcopy_of_unset, lazy_names
+from .patches import Seam
+from .requests import (
+    coerce_iterables_for_type,
+    get_body_content,
+    match_content_type,
+    populate_headers,
+    populate_query_params,
+)
+from .streaming import parse_event, stream_events, stream_events_async
 
 SEAMS = (
     Seam(
@@ -99,7 +41,7 @@ SEAMS = (
         module="utils.queryparams",
         attribute="get_type_hints",
         build=cached_type_hints,
-        sources=({"_populate_query_params": _QUERY},),
+        sources=({"_populate_query_params": QUERY},),
     ),
     Seam(
         name="type hints of forms",
@@ -185,14 +127,14 @@ SEAMS = (
         module="utils",
         attribute="__getattr__",
         build=lazy_names,
-        sources=(_LAZY_1, _LAZY_2),
+        sources=(LAZY_1, LAZY_2),
     ),
     Seam(
         name="lazy names of models",
         module="models",
         attribute="__getattr__",
         build=lazy_names,
-        sources=(_LAZY_1, _LAZY_2),
+        sources=(LAZY_1, LAZY_2),
     ),
     Seam(
         name="content types",
@@ -224,20 +166,20 @@ SEAMS = (
         module="utils.queryparams",
         attribute="_populate_query_params",
         build=populate_query_params,
-        sources=({"_populate_query_params": _QUERY, **_METADATA},),
+        sources=({"_populate_query_params": QUERY, **METADATA},),
     ),
     Seam(
         name="header parameters",
         module="utils.headers",
         attribute="_populate_headers",
         build=populate_headers,
-        sources=({"_populate_headers": frozenset({"7bc632f2f4c91d65"}), **_METADATA},),
+        sources=({"_populate_headers": frozenset({"7bc632f2f4c91d65"}), **METADATA},),
     ),
     Seam(
         name="hooks in threads",
         module="basesdk",
         attribute="run_sync_in_thread",
         build=run_sync_in_thread,
-        sources=(_HOOKS_3, _HOOKS_2),
+        sources=(HOOKS_3, HOOKS_2),
     ),
 )

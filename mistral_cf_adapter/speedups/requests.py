@@ -5,15 +5,95 @@ member of every union that its type names. What a type asks for does not change;
 to be done for text and numbers, most of what there is.
 """
 
+import functools
+import importlib
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from types import ModuleType, NoneType
 from typing import Any
 
 import typing_extensions
 
-from .kept import Kept, fingerprint
-from .originals import always
-from .seams import Found
+from .cache import LIMIT, Kept, fingerprint
+from .patches import Found, always, members
+
+_LIMIT = 256
+
+
+def match_content_type(found: Found) -> Callable[[str, str], bool]:
+    """Return the replacement for `values.match_content_type`, which parses a mail header."""
+    original: Callable[[str, str], bool] = found.original
+    remembered = functools.lru_cache(maxsize=_LIMIT)(original)
+    is_untouched = found.watch()
+
+    def match_content_type(content_type: str, pattern: str) -> bool:
+        if len(content_type) > _LIMIT or not is_untouched():
+            return original(content_type, pattern)
+        if pattern in {content_type, "*", "*/*"}:
+            return True
+        return remembered(content_type, pattern)
+
+    return match_content_type
+
+
+def get_body_content(found: Found) -> Callable[[Any], str]:
+    """Return the replacement for `basesdk.get_body_content`: nothing where nobody listens.
+
+    It renders the whole body of every request, images and recordings included, for a logger
+    which by default does nothing.
+    """
+    original: Callable[[Any], str] = found.original
+    logger = importlib.import_module(".utils.logger", found.module.__package__)
+    silent: type = vars(logger)["NoOpLogger"]
+    is_untouched = found.watch()
+
+    def get_body_content(req: Any) -> str:
+        caller = sys._getframe(1)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+        if type(caller.f_locals.get("logger")) is silent and is_untouched():
+            return ""
+        return original(req)
+
+    return get_body_content
+
+
+Populate = Callable[..., list[str]]
+
+
+def populate_query_params(found: Found) -> Populate:
+    """Return the replacement for `queryparams._populate_query_params`."""
+    return _populate(found, "QueryParamMetadata")
+
+
+def populate_headers(found: Found) -> Populate:
+    """Return the replacement for `headers._populate_headers`."""
+    return _populate(found, "HeaderMetadata")
+
+
+def _populate(found: Found, metadata: str) -> Populate:
+    original: Populate = found.original
+    names = members(found.module)
+    find, kind, base = names["find_field_metadata"], names[metadata], names["BaseModel"]
+    is_untouched = found.watch()
+    searched: dict[type, tuple[Any, bool]] = {}
+    """Of each class its fields, which pydantic replaces when it is rebuilt, and what was found."""
+
+    def populate(params: Any, *rest: Any) -> list[str]:
+        if not isinstance(params, base) or not is_untouched():
+            return original(params, *rest)
+        cls: Any = params.__class__
+        fields = cls.model_fields
+        known = searched.get(cls)
+        if known is not None and known[0] is fields and not known[1]:
+            return []
+        populated = original(params, *rest)
+        if known is None or known[0] is not fields:
+            if len(searched) >= LIMIT:
+                searched.clear()
+            searched[cls] = fields, any(find(field, kind) for field in fields.values())
+        return populated
+
+    return populate
+
 
 _SCALARS = frozenset({str, int, float, bool, bytes, NoneType})
 _ITERABLE: Any = Iterable

@@ -6,29 +6,154 @@ events without data, of which they know nothing.
 """
 
 import functools
-from collections.abc import AsyncGenerator, Callable, Generator
-from typing import Any, Literal
+import json
+import re
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator
+from typing import Any
 
-from .boundaries import any_blank_line, blocks, same_blank_line
-from .originals import stepping_aside
-from .seams import Found
+from .digests import GENERATIONS, GENERATIONS_ASYNC, WITHOUT_DATA_REQUIRED
+from .patches import Found, stepping_aside
 
-Generation = Literal["1.x", "2.0", "2.1", "2.10"]
+Scan = Callable[[bytearray, int], Iterable[tuple[int, int]]]
+
+# The order decides: the SDK takes the first that fits.
+_ANY_BLANK_LINE = re.compile(rb"\r\n\r\n|\r\n\r|\r\n\n|\r\r\n|\n\r\n|\r\r|\n\r|\n\n")
+_SAME_BLANK_LINE = re.compile(rb"\r\n\r\n|\n\n|\r\r")
+_LONGEST = 4
+
+
+def any_blank_line(buffer: bytearray, start: int) -> Iterator[tuple[int, int]]:
+    """Yield where each boundary begins and ends, as SDK 2 and 3 see them."""
+    return _scan(_ANY_BLANK_LINE, buffer, start)
+
+
+def same_blank_line(buffer: bytearray, start: int) -> Iterator[tuple[int, int]]:
+    """Yield where each boundary begins and ends, as SDK 1 sees them."""
+    return _scan(_SAME_BLANK_LINE, buffer, start)
+
+
+def _scan(pattern: re.Pattern[bytes], buffer: bytearray, start: int) -> Iterator[tuple[int, int]]:
+    if buffer.find(b"\r", start) >= 0:
+        # On from the next byte, not from the end: the SDK finds boundaries that overlap.
+        while (match := pattern.search(buffer, start)) is not None:
+            yield match.span()
+            start = match.start() + 1
+        return
+    while (start := buffer.find(b"\n\n", start) + 1) > 0:
+        yield start - 1, start + 1
+
+
+def blocks(buffer: bytearray, chunk: bytes, scan: Scan) -> Iterator[bytearray]:
+    """Add a chunk to the buffer and take out the blocks that are complete now."""
+    # What was there has been searched; a boundary may have begun in its last bytes.
+    start = max(0, len(buffer) - _LONGEST + 1)
+    buffer += chunk
+    position = 0
+    for begin, end in scan(buffer, start):
+        yield buffer[position:begin]
+        position = end
+    del buffer[:position]
+
+
+_LINE_BREAK = re.compile(r"\r?\n|\r")
+_DATA = "data: "
+
+Parsed = tuple[Any, bool, str | None]
+
+
+def parse_event(found: Found) -> Callable[..., Parsed]:
+    """Return the replacement for `eventstreaming._parse_event` of mistralai 2.0 and later."""
+    newer = _parser(found.module)
+    if found.digests["_parse_event"] != WITHOUT_DATA_REQUIRED:
+        return stepping_aside(found.watch(), found.original, newer)
+
+    def _parse_event(
+        *,
+        raw: bytearray,
+        decoder: Callable[[str], Any],
+        sentinel: str | None = None,
+        event_id: str | None = None,
+    ) -> Parsed:
+        return newer(
+            raw=raw, decoder=decoder, sentinel=sentinel, event_id=event_id, data_required=False
+        )
+
+    return stepping_aside(found.watch(), found.original, _parse_event)
+
+
+def _parser(sdk: Any) -> Callable[..., Parsed]:
+
+    def _parse_event(
+        *,
+        raw: bytearray,
+        decoder: Callable[[str], Any],
+        sentinel: str | None = None,
+        event_id: str | None = None,
+        data_required: bool = True,
+    ) -> Parsed:
+        fields, parts, event_id = _fields(raw.decode(), event_id)
+        data = "\n".join(parts)
+        if sentinel and parts and data == sentinel:
+            return None, True, event_id
+        if fields is None or (data_required and not parts):
+            return None, False, event_id
+        whole = _whole(fields, parts, data, event_id)
+        try:
+            return decoder(json.dumps(whole)), False, event_id
+        except Exception:
+            # What nests too deep for the SDK's copy fails there, and not in the decoder.
+            sdk.asdict(sdk.ServerEvent(data=whole.get("data")))
+            raise
+
+    return _parse_event
+
+
+def _fields(text: str, event_id: str | None) -> tuple[dict[str, Any] | None, list[str], str | None]:
+    """Return what the lines say: None for nothing, the lines of data, and the last id so far."""
+    fields: dict[str, Any] | None = None
+    parts: list[str] = []
+    for line in _LINE_BREAK.split(text) if "\r" in text else text.split("\n"):
+        if line.startswith(_DATA):
+            parts.append(line[len(_DATA) :])
+            fields = {} if fields is None else fields
+            continue
+        name, value = _field(line)
+        if name not in {"data", "event", "id", "retry"}:
+            continue
+        fields = {} if fields is None else fields
+        if name == "data":
+            parts.append(value)
+        elif name == "event":
+            fields["event"] = value
+        elif name == "id":
+            event_id = event_id if "\x00" in value else value
+        elif value.isdigit():
+            fields["retry"] = int(value)
+    return fields, parts, event_id
+
+
+def _field(line: str) -> tuple[str, str]:
+    name, _, value = line.partition(":")
+    return name, value.removeprefix(" ")
+
+
+def _whole(fields: dict[str, Any], parts: list[str], data: str, event_id: str | None) -> Any:
+    """Put the fields in the order of the SDK's dataclass, without those that are not set."""
+    whole: dict[str, Any] = {} if event_id is None else {"id": event_id}
+    if "event" in fields:
+        whole["event"] = fields["event"]
+    if parts:
+        try:
+            whole["data"] = json.loads(data)
+        except json.JSONDecodeError:
+            whole["data"] = data
+    if "retry" in fields:
+        whole["retry"] = fields["retry"]
+    return whole
+
+
 Decoder = Callable[[str], Any]
 Names = dict[str, Any]
-
-GENERATIONS: dict[str, Generation] = {
-    "8c6d8edb153da122": "1.x",
-    "01520ed16e1b6e8f": "2.0",
-    "9f893127db3b7001": "2.1",
-    "314b8ab7ec01787d": "2.10",
-}
-GENERATIONS_ASYNC: dict[str, Generation] = {
-    "316903955ded04ae": "1.x",
-    "de0c51ef11964774": "2.0",
-    "77ce8ddc88cfcd54": "2.1",
-    "bd92df881f7489bf": "2.10",
-}
 
 _BOM = b"\xef\xbb\xbf"
 
