@@ -21,19 +21,19 @@ from ._http_client import AsyncGatewayClient, GatewayClient
 from ._keys import NO_KEY, KeyForSDK
 from ._locks import fork_safe_lock
 from ._options import GatewayConfigError
-from ._routing import NOT_PICKLED, Route, route_of
-from ._sdk import MISTRAL_URL, moved
+from ._routing import NOT_PICKLED, Route, get_route
+from ._sdk import MISTRAL_URL, unsupported_sdk
 from ._settings import GatewaySettings
 
 _STATE = "_mistral_cf_adapter"
 _SHELLS = GatewayClient, AsyncGatewayClient
 # The SDK's code outside of its generated client asks for the server's address only to open
 # connections of its own: realtime WebSockets and the connectors' HTTP and MCP clients.
-_OWN_CONNECTIONS = "mistralai.extra."
+_UNROUTED_CALLERS = "mistralai.extra."
 
-Change = Callable[[GatewaySettings], GatewaySettings]
+Override = Callable[[GatewaySettings], GatewaySettings]
 
-_change: Change | None = None
+_override: Override | None = None
 _subclasses: dict[type, type] = {}
 
 
@@ -58,12 +58,12 @@ class Attachment:
         alive = [known for known in self._configurations if known() is not None]
         self._configurations = [*alive, ref(configuration)]
 
-    def in_force(self) -> "Attachment":
+    def effective(self) -> "Attachment":
         """Return this, or what `rerouted()` makes of it."""
-        if _change is None:
+        if _override is None:
             return self
-        settings = _change(self.settings)
-        return Attachment(settings, route_of(settings, self.route.provider))
+        settings = _override(self.settings)
+        return Attachment(settings, get_route(settings, self.route.provider))
 
     def detach(self) -> None:
         """Give the configurations back what they had; do nothing if that has happened already."""
@@ -78,51 +78,51 @@ class Attachment:
             self._configurations = []
 
 
-class _State:
+class _ClientState:
     """What a configuration was, and the attachments on it, the last one in force."""
 
     def __init__(self, configuration: Any) -> None:
-        self.kind: type = type(configuration)
+        self.original_class: type = type(configuration)
         self.server_url: str | None = configuration.server_url
         self.attachments: list[Attachment] = []
         self.current: Attachment | None = None
-        self.shells: dict[str, Any] = {}
+        self.wrappers: dict[str, Any] = {}
         self.applied_url = self.server_url
         self.warned = False
 
     def original_server(self, configuration: Any) -> str:
         """Return the address the configuration had."""
         before = SimpleNamespace(server_url=self.server_url, server=configuration.server)
-        return str(self.kind.get_server_details(before)[0])  # type: ignore[attr-defined]
+        return str(self.original_class.get_server_details(before)[0])  # type: ignore[attr-defined]
 
     def choose(self) -> None:
         """Choose the attachment that is in force, `None` if there is none."""
         # Not in apply(): this may raise, and the repr of a configuration can show a key.
-        self.current = self.attachments[-1].in_force() if self.attachments else None
+        self.current = self.attachments[-1].effective() if self.attachments else None
 
     def apply(self, configuration: Any) -> None:
         """Bring the configuration in line with what was chosen."""
-        self.shells = {}
+        self.wrappers = {}
         if self.current is None:
             _configurations.pop(id(configuration), None)
-            configuration.__class__ = self.kind
+            configuration.__class__ = self.original_class
             if configuration.server_url == self.applied_url:  # else its owner has set another
                 configuration.server_url = self.server_url
             configuration.__dict__.pop(_STATE, None)
-            _capture.keep_together(configuration)
+            _capture.restore_spans(configuration)
             return
         _configurations[id(configuration)] = configuration
         configuration.__dict__[_STATE] = self
-        _capture.keep_apart(configuration)
-        configuration.__class__ = _routed(self.kind)
+        _capture.isolate_spans(configuration)
+        configuration.__class__ = _gateway_class(self.original_class)
         self.applied_url = self.current.route.provider_url
         configuration.server_url = _RoutedURL(self.applied_url, configuration)
 
     def extend_to(self, copy: Any) -> None:
         """Attach the same to a copy of the configuration, whose owner may have set another URL."""
         url = copy.server_url
-        state = _State(copy)
-        state.kind = self.kind
+        state = _ClientState(copy)
+        state.original_class = self.original_class
         if url == self.applied_url:
             state.server_url = self.server_url
         state.attachments = list(self.attachments)
@@ -132,7 +132,9 @@ class _State:
         state.apply(copy)
         if url != self.applied_url:
             copy.server_url = url
-        state.shells = self.shells  # a copy equals its original for as long as it is not changed
+        state.wrappers = (
+            self.wrappers
+        )  # a copy equals its original for as long as it is not changed
 
 
 # By id(), as the SDK's configurations are compared by value and have no hash.
@@ -140,19 +142,19 @@ _configurations: WeakValueDictionary[int, Any] = WeakValueDictionary()
 
 
 @contextlib.contextmanager
-def rerouted(change: Change) -> Generator[None, None, None]:
+def override_settings(change: Override) -> Generator[None, None, None]:
     """Have every routed client of the process, older and later ones, use changed settings."""
-    _reroute(change)
+    _set_override(change)
     try:
         yield
     finally:
-        _reroute(None)
+        _set_override(None)
 
 
-def _reroute(change: Change | None) -> None:
-    global _change  # noqa: PLW0603 - one process, one place where all its clients go
+def _set_override(change: Override | None) -> None:
+    global _override  # noqa: PLW0603 - one process, one place where all its clients go
     with _lock:
-        _change = change
+        _override = change
         for configuration in list(_configurations.values()):
             state = _get_state(configuration)
             if state is not None:
@@ -186,38 +188,38 @@ def original_server(sdk: Any) -> str:
     return _state_of(sdk).original_server(sdk.sdk_configuration)
 
 
-def _get_state(configuration: Any) -> _State | None:
+def _get_state(configuration: Any) -> _ClientState | None:
     """Return what is attached to a configuration; `None` too for one that is gone."""
-    state: _State | None = getattr(configuration, "__dict__", {}).get(_STATE)
+    state: _ClientState | None = getattr(configuration, "__dict__", {}).get(_STATE)
     return state
 
 
-def _state_of(sdk: Any) -> _State:
+def _state_of(sdk: Any) -> _ClientState:
     """Return what is attached to an SDK object; a new state, not kept, if that is nothing."""
     try:
         configuration = sdk.sdk_configuration
     except AttributeError:
         seam = f"{type(sdk).__name__}().sdk_configuration"
-        raise moved(seam) from None
-    return _get_state(configuration) or _State(configuration)
+        raise unsupported_sdk(seam) from None
+    return _get_state(configuration) or _ClientState(configuration)
 
 
-def _routed(kind: Any) -> type:
+def _gateway_class(original_class: Any) -> type:
     """Return the subclass of a configuration class that hands out the gateway's shells."""
-    if kind not in _subclasses:
+    if original_class not in _subclasses:
 
         def __init__(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807
-            kind.__init__(self, *args, **kwargs)
-            shells = [value for value in (*args, *kwargs.values()) if isinstance(value, _SHELLS)]
+            original_class.__init__(self, *args, **kwargs)
+            wrappers = [value for value in (*args, *kwargs.values()) if isinstance(value, _SHELLS)]
             args, kwargs = (), {}  # a traceback may show what a frame holds
-            _extend_to_replacement(self, shells, kind)
+            _extend_to_replacement(self, wrappers, original_class)
 
         def get_server_details(self: Any) -> tuple[str, dict[str, str]]:
             state = _get_state(self)
-            asking: str = sys._getframe(1).f_globals.get("__name__", "")  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
-            if state is not None and asking.startswith(_OWN_CONNECTIONS):
-                return _server_for_own_connections(asking, self, state), {}
-            return cast("tuple[str, dict[str, str]]", kind.get_server_details(self))
+            caller_module: str = sys._getframe(1).f_globals.get("__name__", "")  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+            if state is not None and caller_module.startswith(_UNROUTED_CALLERS):
+                return _url_for_unrouted(caller_module, self, state), {}
+            return cast("tuple[str, dict[str, str]]", original_class.get_server_details(self))
 
         body = {
             "__init__": __init__,
@@ -225,30 +227,34 @@ def _routed(kind: Any) -> type:
             "__deepcopy__": _deepcopy,
             "__reduce_ex__": _refuse_to_pickle,
             "__repr__": _repr,
-            "client": _handed_out("client", GatewayClient),
-            "async_client": _handed_out("async_client", AsyncGatewayClient),
+            "client": _wrapped_client("client", GatewayClient),
+            "async_client": _wrapped_client("async_client", AsyncGatewayClient),
             "security": property(_get_security, _set_security),
             "get_server_details": get_server_details,
         }
-        _subclasses[kind] = type(f"Gateway{kind.__name__}", (kind,), body)
-    return _subclasses[kind]
+        _subclasses[original_class] = type(
+            f"Gateway{original_class.__name__}", (original_class,), body
+        )
+    return _subclasses[original_class]
 
 
-def _handed_out(name: str, shell_class: type[GatewayClient] | type[AsyncGatewayClient]) -> property:
+def _wrapped_client(
+    name: str, wrapper_class: type[GatewayClient] | type[AsyncGatewayClient]
+) -> property:
     def get(self: Any) -> Any:
         inner = self.__dict__[name]
         state = _get_state(self)
         if inner is None or state is None or state.current is None:
             return inner  # closed, or detached by another thread just now
-        shell, route = state.shells.get(name), state.current.route
+        wrapper, route = state.wrappers.get(name), state.current.route
         # Another thread may have stored a shell for the route of a moment ago.
-        if shell is None or shell.inner is not inner or shell.route is not route:
-            shell = state.shells[name] = shell_class(inner, route)
-            shell.configuration = ref(self)
-        return shell
+        if wrapper is None or wrapper.inner is not inner or wrapper.route is not route:
+            wrapper = state.wrappers[name] = wrapper_class(inner, route)
+            wrapper.configuration = ref(self)
+        return wrapper
 
     def put(self: Any, client: Any) -> None:
-        self.__dict__[name] = client.inner if type(client) is shell_class else client
+        self.__dict__[name] = client.inner if type(client) is wrapper_class else client
 
     return property(get, put)
 
@@ -286,18 +292,18 @@ def _extend(original: Any, copy: Any) -> Any:
     return copy
 
 
-def _extend_to_replacement(copy: Any, shells: list[Any], kind: type) -> None:
+def _extend_to_replacement(copy: Any, wrappers: list[Any], original_class: type) -> None:
     """Attach to what `dataclasses.replace()` made what is attached to the original.
 
     The original is known by its address or, if that is another now, by the clients it handed out.
     """
-    makers = [copy.__dict__["server_url"], *shells]
+    makers = [copy.__dict__["server_url"], *wrappers]
     originals = [it.configuration() for it in makers if hasattr(it, "configuration")]
     with _lock:
         original = next((one for one in originals if _get_state(one) is not None), None)
         state = None if original is None else _get_state(original)
         if original is None or state is None:
-            copy.__class__ = kind
+            copy.__class__ = original_class
             return
         state.extend_to(copy)
     if "_hooks" in original.__dict__:  # no field of the dataclass, and no call works without
@@ -335,28 +341,28 @@ def _set_security(self: Any, security: Any) -> None:
     self.__dict__["security"] = None if is_ours else security
 
 
-def _server_for_own_connections(asking: str, configuration: Any, state: _State) -> str:
+def _url_for_unrouted(caller_module: str, configuration: Any, state: _ClientState) -> str:
     direct_url = None if state.current is None else state.current.direct_url
     if direct_url is None:
         msg = (
-            f"{asking} opens a connection of its own, which AI Gateway does not carry. To connect "
+            f"{caller_module} opens a connection of its own, which AI Gateway does not carry. To connect "
             f'to Mistral directly, pass server_url="{MISTRAL_URL}" to the call where it takes '
             'one, or set CF_AIG_UNSUPPORTED=direct (GatewaySettings(unsupported="direct"))'
         )
         raise GatewayConfigError(msg)
     if not state.warned:
         state.warned = True
-        msg = f"{asking} connects to Mistral directly, not through AI Gateway"
+        msg = f"{caller_module} connects to Mistral directly, not through AI Gateway"
         with contextlib.suppress(UserWarning):  # an error by a filter: it connects all the same
             warnings.warn(msg, stacklevel=4)
-    _capture.logger.info("%s goes past AI Gateway", asking)
+    _capture.logger.info("%s goes past AI Gateway", caller_module)
     # What becomes of the connection is not seen.
-    facts = {"method": "GET", "path": asking, "attempt": 1, "routed": "elsewhere"}
-    _capture.report(None, None, facts, 0.0, otel=False)
+    facts = {"method": "GET", "path": caller_module, "attempt": 1, "routed": "elsewhere"}
+    _capture.record(None, None, facts, 0.0, otel=False)
     return _mistral_server(configuration, state) or direct_url
 
 
-def _mistral_server(configuration: Any, state: _State) -> str | None:
+def _mistral_server(configuration: Any, state: _ClientState) -> str | None:
     """Return the server the client had before patch(), if it is one of Mistral's."""
     own = state.original_server(configuration)
     return own if (urlsplit(own).hostname or "").endswith(".mistral.ai") else None

@@ -68,15 +68,15 @@ def _get_datadog_ids() -> tuple[str, str] | None:
     return None if span is None else (f"{span.trace_id:032x}", f"{span.span_id:016x}")
 
 
-def keep_apart(configuration: Any) -> None:
+def isolate_spans(configuration: Any) -> None:
     """Have a client keep a span for each call."""
     for hook in _hooks(configuration):
         kind = type(hook)
         if kind not in _originals and "request_span" in hook.__dict__:
-            hook.__class__ = _apart(kind)
+            hook.__class__ = _per_call(kind)
 
 
-def keep_together(configuration: Any) -> None:
+def restore_spans(configuration: Any) -> None:
     """Give a client back what it had."""
     for hook in _hooks(configuration):
         kind = type(hook)
@@ -95,7 +95,7 @@ _originals: dict[type[Any], type[Any]] = {}
 _span: ContextVar[Any] = ContextVar("mistral_cf_adapter.span", default=None)
 
 
-def _apart(kind: type[Any]) -> type[Any]:
+def _per_call(kind: type[Any]) -> type[Any]:
     """Return the hook's class with a `request_span` that is the one of the call at hand."""
     if kind not in _subclasses:
         body = {
@@ -278,7 +278,7 @@ def capture() -> Generator[list[GatewayCall], None, None]:
         _sinks.set(tuple(sink for sink in _sinks.get() if sink is not calls))
 
 
-def report(  # noqa: PLR0913
+def record(  # noqa: PLR0913
     request: Any,
     response: Any,
     facts: Mapping[str, Any],
@@ -311,7 +311,7 @@ def report(  # noqa: PLR0913
         sink.append(call)
     if not is_told:
         return
-    told = _told(call)
+    told = _log_fields(call)
     if write is not None:
         write({f"cf.aig.{name}": value for name, value in told.items()})
     logger.debug("%s", " ".join(f"{name}={value}" for name, value in told.items()))
@@ -328,17 +328,17 @@ def _from_headers(headers: Any, mask: Callable[[str], str]) -> dict[str, Any]:
     if mask(texts) != texts:
         found = {field: mask(text) for field, text in found.items()}
     if "step" in found:
-        found["step"] = _int(found["step"])
+        found["step"] = _parse_int(found["step"])
     if "dlp" in found:
-        found["dlp"] = _object(found["dlp"])
+        found["dlp"] = _parse_object(found["dlp"])
     return found
 
 
-def _int(value: str | None) -> int | None:
+def _parse_int(value: str | None) -> int | None:
     return int(value) if value is not None and value.isdecimal() and len(value) < 10 else None
 
 
-def _object(value: str | None) -> Mapping[str, Any] | None:
+def _parse_object(value: str | None) -> Mapping[str, Any] | None:
     if value is None:
         return None
     try:
@@ -348,7 +348,7 @@ def _object(value: str | None) -> Mapping[str, Any] | None:
     return cast("dict[str, Any]", parsed) if isinstance(parsed, dict) else None
 
 
-def _told(call: GatewayCall) -> dict[str, str | int | float | bool]:
+def _log_fields(call: GatewayCall) -> dict[str, str | int | float | bool]:
     """Return the facts worth a line: those that are set, and none that is nested."""
     told = {field.name: getattr(call, field.name) for field in fields(call)}
     told["elapsed"] = round(call.elapsed, 4)

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack, cast
 from . import speedups
 from ._attach import attach
 from ._certificates import read_certificate_state
-from ._http_client import AsyncSharedClient, SharedClient
+from ._http_client import AsyncPooledClient, PooledClient
 from ._options import GatewayConfigError
 from ._pool import PoolConfig
 from ._public import set_public_module
-from ._routing import route_of
-from ._sdk import Mistral, check_seams
+from ._routing import get_route
+from ._sdk import Mistral, check_sdk
 from ._secrets import Secret
 from ._settings import GatewaySettings, from_environment
 
@@ -77,15 +77,15 @@ def make_client(
     # A traceback may show what a frame holds: texts are hidden until the SDK gets them, as one
     # under a wrong name may be a secret too.
     keywords = _hide_texts(mistral_kwargs)
-    check_seams()
+    check_sdk()
     kind = type(settings)
     settings = settings if isinstance(settings, GatewaySettings) else None
     _check_arguments(kind, keywords)
     settings = from_environment() if settings is None else settings
-    _check(settings, keywords)
-    route = route_of(settings)
+    _validate(settings, keywords)
+    route = get_route(settings)
     brought = [name for name in ("client", "async_client") if keywords.get(name) is not None]
-    give_clients(settings, keywords)
+    set_default_clients(settings, keywords)
     sdk = Mistral(**_with_texts(keywords, server_url=route.provider_url))
     attach(sdk, settings, route)
     for name in brought:
@@ -95,14 +95,14 @@ def make_client(
     return sdk
 
 
-def give_clients(settings: GatewaySettings, keywords: dict[str, Any]) -> None:
+def set_default_clients(settings: GatewaySettings, keywords: dict[str, Any]) -> None:
     """Fill in the shared pools where the caller brings no HTTP client."""
     certificates = read_certificate_state()
     config = PoolConfig(settings.max_connections, settings.keepalive_expiry, certificates)
     if keywords.get("client") is None:
-        keywords["client"] = SharedClient(config)
+        keywords["client"] = PooledClient(config)
     if keywords.get("async_client") is None:
-        keywords["async_client"] = AsyncSharedClient(config)
+        keywords["async_client"] = AsyncPooledClient(config)
 
 
 def _hide_texts(keywords: MistralKeywords) -> dict[str, Any]:
@@ -135,7 +135,7 @@ def _check_arguments(kind: type, keywords: dict[str, Any]) -> None:
         raise TypeError(msg)
 
 
-def _check(settings: GatewaySettings, keywords: dict[str, Any]) -> None:
+def _validate(settings: GatewaySettings, keywords: dict[str, Any]) -> None:
     for name in ("server", "server_url", "url_params"):
         if keywords.get(name) is not None:
             msg = (

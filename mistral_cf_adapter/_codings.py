@@ -64,7 +64,7 @@ class _CodingWatch:
 def _error(response: Any, mask: _errors.Mask) -> _errors.GatewayError:
     coding = response.headers.get("content-encoding")
     message = f"the {coding} data of the response stops before its end"
-    return _errors.of_kind(_errors.GatewayStreamError, message, response, mask=mask)
+    return _errors.build_error(_errors.GatewayStreamError, message, response, mask=mask)
 
 
 def _is_success(response: Any) -> bool:

@@ -36,7 +36,7 @@ from typing import Any, cast
 
 from ._options import GatewayConfigError
 from ._public import set_public_module
-from ._sdk import SDKError, library_of
+from ._sdk import SDKError, http_library
 
 CREDENTIALS = ("authorization", "x-api-key")
 
@@ -234,8 +234,8 @@ BY_CODE: Mapping[int, type[GatewayError]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class _Verdict:
-    kind: type[GatewayError]
+class _ParsedError:
+    cls: type[GatewayError]
     code: int | None
     message: str
 
@@ -246,26 +246,26 @@ Mask = Callable[[str], str]
 
 def from_response(response: Any, mask: Mask = str) -> GatewayError | None:
     """Return the error a read response stands for, `None` for anything of Mistral's own."""
-    verdict = _verdict(response)
+    verdict = _parse_error(response)
     return None if verdict is None else _build(verdict, response, mask)
 
 
-def of_kind(
-    kind: type[GatewayError], message: str, response: Any, body: str = "", mask: Mask = str
+def build_error(
+    cls: type[GatewayError], message: str, response: Any, body: str = "", mask: Mask = str
 ) -> GatewayError:
     """Return an error the adapter itself found, about a response that need not be read."""
     _drop_credentials(response)
-    return kind(f"AI Gateway: {mask(message)}. {kind.advice}", response, body)
+    return cls(f"AI Gateway: {mask(message)}. {cls.advice}", response, body)
 
 
-def _build(verdict: _Verdict, response: Any, mask: Mask) -> GatewayError:
+def _build(verdict: _ParsedError, response: Any, mask: Mask) -> GatewayError:
     code = "" if verdict.code is None else f"{verdict.code}, "
     said = mask(verdict.message).rstrip(".")
-    text = f"AI Gateway: {said} ({code}HTTP {response.status_code}). {verdict.kind.advice}"
+    text = f"AI Gateway: {said} ({code}HTTP {response.status_code}). {verdict.cls.advice}"
     _drop_credentials(response)
-    error = verdict.kind(text, response)
+    error = verdict.cls(text, response)
     object.__setattr__(error, "code", verdict.code)
-    if verdict.kind in (GatewayError, GatewayUnavailableError):
+    if verdict.cls in (GatewayError, GatewayUnavailableError):
         object.__setattr__(error, "retryable", response.status_code in (429, *range(500, 600)))
     return error
 
@@ -284,7 +284,7 @@ def drop_stream(response: Any) -> None:
     if hasattr(response, "_content"):
         with suppress(RuntimeError):  # httpx2 asks the stream
             response.elapsed = response.elapsed
-        response.stream = library_of(response).ByteStream(b"")
+        response.stream = http_library(response).ByteStream(b"")
 
 
 def _without_credentials(request: Any) -> Any:
@@ -296,7 +296,7 @@ def _without_credentials(request: Any) -> Any:
     return twin
 
 
-def _verdict(response: Any) -> _Verdict | None:
+def _parse_error(response: Any) -> _ParsedError | None:
     body = response.content
     parsed = _parsed(body)
     if isinstance(parsed, Mapping):
@@ -313,15 +313,15 @@ def _parsed(body: bytes) -> object:
         return None
 
 
-def _from_envelope(body: Mapping[str, Any], status: int) -> _Verdict | None:
+def _from_envelope(body: Mapping[str, Any], status: int) -> _ParsedError | None:
     if body.get("name") != "AiGatewayError" and body.get("success") is not False:
         return None
     detail = _first_detail(body.get("error") or body.get("errors"))
     code = _first_int(body.get("internalCode"), detail.get("code"))
     message = _first_text(detail.get("message"), body.get("message"), body.get("description"))
     if code is not None:
-        return _Verdict(BY_CODE.get(code, GatewayError), code, message)
-    return _Verdict(_policy_kind(message, status), None, message)
+        return _ParsedError(BY_CODE.get(code, GatewayError), code, message)
+    return _ParsedError(_policy_class(message, status), None, message)
 
 
 def _first_detail(details: Any) -> Mapping[str, Any]:
@@ -333,7 +333,7 @@ def _first_detail(details: Any) -> Mapping[str, Any]:
     return {"message": details}
 
 
-def _policy_kind(message: str, status: int) -> type[GatewayError]:
+def _policy_class(message: str, status: int) -> type[GatewayError]:
     """Tell the policy answers apart, which carry no code (docs: features/policies)."""
     if "spend" in message.lower() and status in (402, 403, 429):
         return GatewaySpendLimitError
@@ -342,16 +342,16 @@ def _policy_kind(message: str, status: int) -> type[GatewayError]:
     return GatewayError
 
 
-def _from_edge(response: Any, parsed: object) -> _Verdict | None:
+def _from_edge(response: Any, parsed: object) -> _ParsedError | None:
     """Recognise a page of Cloudflare's edge: neither the gateway nor Mistral answers so."""
     status: int = response.status_code
     text = response.content[:200].decode("latin-1")
     blocked = _EDGE_CODE.match(text)
     if blocked:
         code = int(blocked.group(1))
-        return _Verdict(GatewayUnavailableError, None, f"the edge said error code {code}")
+        return _ParsedError(GatewayUnavailableError, None, f"the edge said error code {code}")
     if 520 <= status <= 530 or (status in (403, 502, 503, 504) and _is_page(response, parsed)):
-        return _Verdict(
+        return _ParsedError(
             GatewayUnavailableError, None, "Cloudflare's edge answered, not the gateway"
         )
     return None
@@ -399,8 +399,8 @@ __all__ = [
     "GatewayStreamError",
     "GatewayUnauthorizedError",
     "GatewayUnavailableError",
+    "build_error",
     "from_response",
-    "of_kind",
 ]
 
 set_public_module(*(globals()[name] for name in __all__ if name.startswith("Gateway")))

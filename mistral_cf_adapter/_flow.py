@@ -9,7 +9,7 @@ from weakref import ref
 
 from . import _capture, _codings, _errors, _replays, _streaming
 from ._capture import logger
-from ._options import GatewayConfigError, current_layer
+from ._options import GatewayConfigError, current_scope
 from ._routing import (
     ATTEMPT,
     CREDENTIALS,
@@ -17,20 +17,20 @@ from ._routing import (
     ROUTED,
     Route,
     as_shown,
-    copied,
+    clone_request,
+    get_origin,
     has_credentials,
-    inbound,
     is_within,
     mask_for,
-    origin_of,
-    outbound,
-    path_below,
+    prepare_request,
     problem_with_address,
+    provider_path,
+    raise_for_gateway_error,
     secrets_area,
-    uncovered,
-    without_gateways_own,
+    strip_cloudflare_headers,
+    strip_gateway_headers,
 )
-from ._sdk import MISTRAL_URL, library_of
+from ._sdk import MISTRAL_URL, http_library
 
 CONNECT_TIMEOUT = 5.0  # seconds
 
@@ -39,7 +39,7 @@ _EDGE = frozenset({502, 503, 504, *range(520, 531)})
 
 _MAX_REMEMBERED = 1024
 
-_down_until: dict[tuple[Hashable, Hashable], float] = {}
+_open_until: dict[tuple[Hashable, Hashable], float] = {}
 
 
 def direct_request(route: Route, request: Any, outgoing: Any) -> Any:
@@ -54,10 +54,10 @@ def direct_request(route: Route, request: Any, outgoing: Any) -> Any:
     if not keys:
         return None
     # Taken before anything is sent: the HTTP client's own auth writes into the headers it sends.
-    headers = without_gateways_own(request.headers)
+    headers = strip_cloudflare_headers(request.headers)
     headers.update(keys)
     path = bytes(request.url.raw_path).removeprefix(route.provider_raw_path).decode("ascii")
-    direct = copied(request, headers, type(request.url)(f"{MISTRAL_URL}{path}"))
+    direct = clone_request(request, headers, type(request.url)(f"{MISTRAL_URL}{path}"))
     if outgoing.url.path == request.url.path:
         return direct
     return _from_compat(direct, json.loads(outgoing.content))
@@ -79,7 +79,7 @@ def _from_compat(direct: Any, body: dict[str, Any]) -> Any:
     )
 
 
-def bounded(outgoing: Any) -> Any:
+def limit_connect_timeout(outgoing: Any) -> Any:
     """Have a request give up connecting after seconds, whatever its own timeout."""
     timeout: dict[str, float | None] = outgoing.extensions.get("timeout") or {}
     connect = min(timeout.get("connect") or CONNECT_TIMEOUT, CONNECT_TIMEOUT)
@@ -87,7 +87,7 @@ def bounded(outgoing: Any) -> Any:
     return outgoing
 
 
-def unreachable(error: Exception) -> str | None:
+def connect_failure(error: Exception) -> str | None:
     """Return the name of an error that says that no connection could be made."""
     names = (kind.__name__ for kind in type(error).__mro__)
     return next((name for name in names if name in _UNREACHABLE), None)
@@ -104,28 +104,28 @@ def edge_failure(response: Any) -> str | None:
     return f"HTTP {response.status_code}"
 
 
-def is_down(route: Route, via: Hashable) -> bool:
+def is_open(route: Route, pool_key: Hashable) -> bool:
     """Tell whether the gateway failed so lately, on this way to it, that it is not tried first.
 
     After the cool-down one request tries it, while others still go to Mistral.
     """
-    until = _down_until.get((route.origin, via))
-    if until is None or not route.cool_down:
+    until = _open_until.get((route.origin, pool_key))
+    if until is None or not route.cooldown:
         return False
     now = monotonic()
     if now < until:
         return True
-    _down_until[route.origin, via] = now + CONNECT_TIMEOUT
+    _open_until[route.origin, pool_key] = now + CONNECT_TIMEOUT
     return False
 
 
-def mark(route: Route, via: Hashable, *, down: bool) -> None:
+def record_outcome(route: Route, pool_key: Hashable, *, down: bool) -> None:
     """Remember what was found of the gateway, for all clients that reach it in this way."""
     if down:
         _forget_expired()
-        _down_until[route.origin, via] = monotonic() + route.cool_down
+        _open_until[route.origin, pool_key] = monotonic() + route.cooldown
     else:
-        _down_until.pop((route.origin, via), None)
+        _open_until.pop((route.origin, pool_key), None)
 
 
 def pool_key(client: Any) -> Hashable:
@@ -144,12 +144,12 @@ def pool_key(client: Any) -> Hashable:
 def _forget_expired() -> None:
     """Drop outages that are over, those of clients that are gone, and the oldest of too many."""
     now = monotonic()
-    for key, until in list(_down_until.items()):
+    for key, until in list(_open_until.items()):
         is_gone = isinstance(key[1], ref) and key[1]() is None
         if until < now or is_gone:
-            _down_until.pop(key, None)
-    for key in list(_down_until)[: max(0, len(_down_until) - _MAX_REMEMBERED + 1)]:
-        _down_until.pop(key, None)
+            _open_until.pop(key, None)
+    for key in list(_open_until)[: max(0, len(_open_until) - _MAX_REMEMBERED + 1)]:
+        _open_until.pop(key, None)
 
 
 def warn(outage: str, method: str, path: str) -> None:
@@ -170,25 +170,25 @@ def warn_of_stream(outage: str, method: str, path: str) -> None:
 _AUTHORITY = re.compile(r"\s*(?:[A-Za-z][A-Za-z0-9+.-]*:)?//([^/?#]*)")
 
 
-class Step(NamedTuple):
+class Action(NamedTuple):
     """One thing for the transport to do: send a request, or read or close a response."""
 
-    do: Literal["send", "read", "close"]
-    what: Any
-    withhold: bool = False
+    kind: Literal["send", "read", "close"]
+    target: Any
+    drop_auth: bool = False
     """The HTTP client must not add credentials of its own: the host is another than the first
     one's, or the gateway is to use a stored key."""
 
 
-Flow = Generator[Step, Any, Any]
+Flow = Generator[Action, Any, Any]
 
 
-def exchange(  # noqa: PLR0913
+def request_flow(  # noqa: PLR0913
     route: Route,
     request: Any,
     *,
     max_redirects: int,
-    via: Hashable = None,
+    pool_key: Hashable = None,
     noticed: set[_capture.Place] | None = None,
     keeps_cookies: bool = True,
 ) -> Flow:
@@ -211,27 +211,31 @@ def exchange(  # noqa: PLR0913
         GatewayError: the gateway itself answered that it cannot.
     """
     if ROUTED in request.extensions:
-        return (yield Step("send", request))
-    return (yield from _Exchange(route, request, max_redirects, via, noticed, keeps_cookies).run())
+        return (yield Action("send", request))
+    return (
+        yield from _RequestFlow(
+            route, request, max_redirects, pool_key, noticed, keeps_cookies
+        ).run()
+    )
 
 
-class _Exchange:
+class _RequestFlow:
     """One request of the SDK's, and what is known of its answer so far."""
 
     __slots__ = (
+        "cross_origin",
         "direct",
-        "foreign",
-        "home",
         "keeps_cookies",
         "max_redirects",
         "noticed",
+        "origin",
         "path",
+        "pool_key",
         "request",
         "response",
         "route",
         "sent",
         "streamed",
-        "via",
     )
 
     def __init__(  # noqa: PLR0913, PLR0917
@@ -239,7 +243,7 @@ class _Exchange:
         route: Route,
         request: Any,
         max_redirects: int,
-        via: Hashable,
+        pool_key: Hashable,
         noticed: set[_capture.Place] | None,
         keeps_cookies: bool,  # noqa: FBT001
     ) -> None:
@@ -247,16 +251,16 @@ class _Exchange:
         self.noticed = set[_capture.Place]() if noticed is None else noticed
         self.request = request
         self.max_redirects = max_redirects
-        self.via = via
+        self.pool_key = pool_key
         self.keeps_cookies = keeps_cookies
-        self.home = origin_of(request.url)
-        self.path = path_below(route, request)
-        self.streamed = _streaming.wanted(request)
+        self.origin = get_origin(request.url)
+        self.path = provider_path(route, request)
+        self.streamed = _streaming.wants_stream(request)
         """The SDK asked for an event stream."""
         self.response: Any = None
         self.sent = False
         """The body left, and something answered."""
-        self.foreign = False
+        self.cross_origin = False
         self.direct = False
 
     def run(self) -> Flow:
@@ -265,105 +269,105 @@ class _Exchange:
             problem = problem_with_address(self.route, self.request)
             if problem is not None:
                 raise GatewayConfigError(problem)
-            return (yield from self._elsewhere())
-        outgoing = outbound(self.route, self.request, current_layer())
-        facts = {
+            return (yield from self._send_unrouted())
+        outgoing = prepare_request(self.route, self.request, current_scope())
+        fields = {
             "method": self.request.method,
             "path": self.path,
-            "attempt": _counted(self.request),
+            "attempt": _next_attempt(self.request),
         }
         mask = mask_for(self.route, outgoing)
         started = perf_counter()
         try:
-            yield from self._reach(outgoing)
+            yield from self._send_handling_fallback(outgoing)
         except Exception as error:
-            self._hide_request(error)
-            facts |= self._way()
-            self._report(facts, started, mask)
+            self._sanitize_error(error)
+            fields |= self._way()
+            self._report(fields, started, mask)
             _replays.note_outcome(self.request, None, error, mask)
             raise
         _replays.note_outcome(self.request, self.response, None, mask, is_gateways=not self.direct)
-        answer, in_one_piece = self._streamed(mask)
-        facts |= {**self._way(), "buffered": in_one_piece}
-        self._report(facts, started, mask)
+        answer, in_one_piece = self._wrap_stream(mask)
+        fields |= {**self._way(), "buffered": in_one_piece}
+        self._report(fields, started, mask)
         _codings.check(self.response, mask)
-        return answer if self.direct else inbound(answer, mask)
+        return answer if self.direct else raise_for_gateway_error(answer, mask)
 
     def _way(self) -> dict[str, Any]:
         return {"direct": self.direct, "routed": "direct" if self.direct else "gateway"}
 
-    def _report(self, facts: Mapping[str, Any], started: float, mask: _errors.Mask) -> None:
+    def _report(self, fields: Mapping[str, Any], started: float, mask: _errors.Mask) -> None:
         elapsed = perf_counter() - started
         otel = self.route.otel
-        _capture.report(self.request, self.response, facts, elapsed, mask=mask, otel=otel)
+        _capture.record(self.request, self.response, fields, elapsed, mask=mask, otel=otel)
 
-    def _elsewhere(self) -> Flow:
+    def _send_unrouted(self) -> Flow:
         """Send what a call addressed to another host: nothing of the gateway's goes there."""
         method = self.request.method
-        facts = {"method": method, "path": self.path, "attempt": _counted(self.request)}
-        facts["routed"] = "elsewhere"
-        _capture.tell_of_bypass(self.noticed, self.home, method, self.path)
+        fields = {"method": method, "path": self.path, "attempt": _next_attempt(self.request)}
+        fields["routed"] = "elsewhere"
+        _capture.tell_of_bypass(self.noticed, self.origin, method, self.path)
         mask = mask_for(self.route, self.request)
         started = perf_counter()
         try:
-            yield from self._follow(uncovered(self.request))
+            yield from self._send_handling_redirects(strip_gateway_headers(self.request))
         except Exception as error:
-            self._hide_request(error)
-            self._report(facts, started, mask)
+            self._sanitize_error(error)
+            self._report(fields, started, mask)
             _replays.note_outcome(self.request, None, error, mask)
             raise
-        self._report(facts, started, mask)
+        self._report(fields, started, mask)
         _replays.note_outcome(self.request, self.response, None, mask, is_gateways=False)
         return self.response
 
-    def _reach(self, outgoing: Any) -> Flow:
+    def _send_handling_fallback(self, outgoing: Any) -> Flow:
         """Reach the gateway or, while that is down and a fallback is wanted, Mistral itself."""
         direct = direct_request(self.route, self.request, outgoing)
         if direct is None:
-            yield from self._answer(outgoing)
+            yield from self._send_and_read_errors(outgoing)
             return
         outage: str | None = "it was down a moment ago"
-        if not is_down(self.route, self.via):
-            outage = yield from self._outage(outgoing)
+        if not is_open(self.route, self.pool_key):
+            outage = yield from self._try_gateway(outgoing)
         if outage is None:
             return
         warn(outage, self.request.method, self.path)
         _capture.warn_once(self.noticed, "direct", "AI Gateway is down: a request goes to Mistral")
         self.direct, self.response = True, None
         try:
-            yield from self._answer(direct)
+            yield from self._send_and_read_errors(direct)
         except Exception as error:
             error.add_note(f"AI Gateway was down as well ({outage})")
             raise
 
-    def _outage(self, outgoing: Any) -> Generator[Step, Any, str | None]:
+    def _try_gateway(self, outgoing: Any) -> Generator[Action, Any, str | None]:
         """Reach the gateway, or return why it cannot be reached."""
         try:
-            yield from self._answer(bounded(outgoing))
+            yield from self._send_and_read_errors(limit_connect_timeout(outgoing))
         except Exception as error:
-            outage = self._bypassed(unreachable(error))
+            outage = self._record_outage(connect_failure(error))
             if outage is None:
                 raise
         else:
-            outage = self._bypassed(edge_failure(self.response))
+            outage = self._record_outage(edge_failure(self.response))
         return outage
 
-    def _bypassed(self, outage: str | None) -> str | None:
+    def _record_outage(self, outage: str | None) -> str | None:
         """Return the outage if it is one of the gateway's, and the request can be sent again."""
-        if self.foreign:
+        if self.cross_origin:
             outage = None
-        mark(self.route, self.via, down=outage is not None)
+        record_outcome(self.route, self.pool_key, down=outage is not None)
         if outage is None or not self.sent or _replays.can_replay(self.request):
             return outage
         warn_of_stream(outage, self.request.method, self.path)
         return None
 
-    def _answer(self, outgoing: Any) -> Flow:
-        yield from self._follow(outgoing)
-        if self._is_to_be_read():
+    def _send_and_read_errors(self, outgoing: Any) -> Flow:
+        yield from self._send_handling_redirects(outgoing)
+        if self._must_read():
             yield from self._read()
 
-    def _follow(self, outgoing: Any) -> Flow:
+    def _send_handling_redirects(self, outgoing: Any) -> Flow:
         """Send, and follow redirects hop by hop, with secrets for the first address's area only.
 
         The response names the SDK's own request, which never carries the token.
@@ -373,36 +377,36 @@ class _Exchange:
         jar: Any = None
         for _ in range(self.max_redirects + 1):
             url = outgoing.url
-            self.foreign = origin_of(url) != self.home or not is_within(url, area)
-            withhold = self.foreign or not has_credentials(outgoing)
-            response = self.response = yield Step("send", outgoing, withhold)
+            self.cross_origin = get_origin(url) != self.origin or not is_within(url, area)
+            drop_auth = self.cross_origin or not has_credentials(outgoing)
+            response = self.response = yield Action("send", outgoing, drop_auth)
             self.sent = True
             if response.next_request is not None and not self.keeps_cookies:
                 jar = send_cookies(jar, response)
-            following = redirected(self.route, outgoing, response)
+            next_request = build_redirect_request(self.route, outgoing, response)
             response.request = as_shown(self.request, outgoing) if history else self.request
             response.next_request = None
             response.history = list(history)
             if self.max_redirects == 0 or not response.has_redirect_location:
                 return
-            if following is None:
-                yield Step("close", response)
+            if next_request is None:
+                yield Action("close", response)
                 message = (
                     f"HTTP {response.status_code} redirects to an address that cannot be followed"
                 )
-                raise _errors.of_kind(_errors.GatewayRedirectError, message, response)
-            if _replays.is_spent(following):
-                yield Step("close", response)
+                raise _errors.build_error(_errors.GatewayRedirectError, message, response)
+            if _replays.is_spent(next_request):
+                yield Action("close", response)
                 message = f"HTTP {response.status_code} redirects a request, and {_replays.ADVICE}"
-                raise _errors.of_kind(_errors.GatewayRedirectError, message, response)
+                raise _errors.build_error(_errors.GatewayRedirectError, message, response)
             yield from self._read()
             _errors.drop_stream(response)
             history.append(response)
-            outgoing = following
+            outgoing = next_request
         msg = "Exceeded maximum allowed redirects."
-        raise library_of(self.request).TooManyRedirects(msg, request=self.request)
+        raise http_library(self.request).TooManyRedirects(msg, request=self.request)
 
-    def _is_to_be_read(self) -> bool:
+    def _must_read(self) -> bool:
         """Tell whether an answer must be whole before the SDK sees it: errors, and no-streams."""
         if self.response.status_code >= 400:
             return True
@@ -410,32 +414,36 @@ class _Exchange:
 
     def _read(self) -> Flow:
         try:
-            yield Step("read", self.response)
+            yield Action("read", self.response)
         except Exception:
-            yield Step("close", self.response)  # what cannot be decoded would keep its connection
+            yield Action("close", self.response)  # what cannot be decoded would keep its connection
             raise
 
-    def _streamed(self, mask: _errors.Mask) -> tuple[Any, bool]:
+    def _wrap_stream(self, mask: _errors.Mask) -> tuple[Any, bool]:
         """Guard a streamed answer, or make one of an answer that came in one piece."""
         response = self.response
-        if response.status_code != 200 or not self.streamed or not _streaming.is_marked(self.path):
+        if (
+            response.status_code != 200
+            or not self.streamed
+            or not _streaming.ends_with_done(self.path)
+        ):
             _codings.watch(response, mask)
             return response, False
         if _streaming.is_event_stream(response):
             (_streaming if _streaming.can_watch(response) else _codings).watch(response, mask)
             return response, False
-        events = _streaming.in_events(response)
+        events = _streaming.to_event_stream(response)
         return (response, False) if events is None else (events, True)
 
-    def _hide_request(self, error: Exception) -> None:
+    def _sanitize_error(self, error: Exception) -> None:
         """Have a transport error name the SDK's request, which never carries the token."""
         if getattr(error, "_request", None) is not None:
             error.request = self.request  # type: ignore[attr-defined]
-            scheme, host, port = self.home
+            scheme, host, port = self.origin
             error.add_note(f"{self.request.method} {scheme}://{host}:{port}{self.request.url.path}")
 
 
-def _counted(request: Any) -> int:
+def _next_attempt(request: Any) -> int:
     """Count the attempts of an SDK call: its retries send the same request again."""
     attempt: int = request.extensions.get(ATTEMPT, 0) + 1
     request.extensions[ATTEMPT] = attempt
@@ -447,35 +455,35 @@ def send_cookies(jar: Any, response: Any) -> Any:
     if jar is None:
         if "set-cookie" not in response.headers:
             return None
-        jar = library_of(response).Cookies()
+        jar = http_library(response).Cookies()
     jar.extract_cookies(response)
     jar.set_cookie_header(response.next_request)
     return jar
 
 
-def redirected(route: Route, sent: Any, response: Any) -> Any:
+def build_redirect_request(route: Route, sent: Any, response: Any) -> Any:
     """Return the request for the next hop, `None` where it must not or cannot be followed.
 
     Secrets go along below the same account, gateway and provider only: the gateway's host is
     shared by others, and `Location` comes from the provider.
     """
-    following = response.next_request
-    if following is None or _is_ambiguous(response.headers.get("location", "")):
+    next_request = response.next_request
+    if next_request is None or _is_ambiguous(response.headers.get("location", "")):
         return None
-    if following.url.userinfo:  # it would take the key's place
-        following.url = following.url.copy_with(userinfo=b"")
-    url = following.url
+    if next_request.url.userinfo:  # it would take the key's place
+        next_request.url = next_request.url.copy_with(userinfo=b"")
+    url = next_request.url
     if url.scheme not in (("https",) if sent.url.scheme == "https" else ("https", "http")):
         return None
     if not 0 < (url.port or 443) < 65536:
         return None
-    if origin_of(url) == ("https", MISTRAL_HOST, 443) and route.covers(sent.url):
-        return _back_through(route, sent, following)
-    if origin_of(url) != origin_of(sent.url) or not is_within(url, secrets_area(route, sent.url)):
-        following.headers = without_gateways_own(following.headers)
+    if get_origin(url) == ("https", MISTRAL_HOST, 443) and route.covers(sent.url):
+        return _reroute(route, sent, next_request)
+    if get_origin(url) != get_origin(sent.url) or not is_within(url, secrets_area(route, sent.url)):
+        next_request.headers = strip_cloudflare_headers(next_request.headers)
         for name in CREDENTIALS:
-            following.headers.pop(name, None)
-    return following
+            next_request.headers.pop(name, None)
+    return next_request
 
 
 def _is_ambiguous(location: str) -> bool:
@@ -484,13 +492,13 @@ def _is_ambiguous(location: str) -> bool:
     return match is not None and "\\" in match[1]
 
 
-def _back_through(route: Route, sent: Any, following: Any) -> Any:
+def _reroute(route: Route, sent: Any, next_request: Any) -> Any:
     """Send a hop to Mistral's own host through the gateway again."""
-    path = bytes(following.url.raw_path).decode("ascii")
-    url = type(following.url)(f"{route.provider_url}{path}")
+    path = bytes(next_request.url.raw_path).decode("ascii")
+    url = type(next_request.url)(f"{route.provider_url}{path}")
     if not is_within(url, secrets_area(route, url)):
         return None
-    headers = following.headers
+    headers = next_request.headers
     if "authorization" in sent.headers:
         headers["Authorization"] = sent.headers["authorization"]
-    return copied(following, headers, url)
+    return clone_request(next_request, headers, url)

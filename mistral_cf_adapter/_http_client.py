@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Self, cast
 
-from ._flow import Flow, Step, exchange, pool_key
+from ._flow import Action, Flow, pool_key, request_flow
 from ._http2_logs import redact_http2_logs
 from ._locks import fork_safe_lock
 from ._options import GatewayConfigError
@@ -43,7 +43,7 @@ def _setting(name: str, default: object) -> property:
     return property(get, put)
 
 
-class _Shared:
+class PooledClientBase:
     """The front of a pool: opens nothing until it is used, and closes nothing of the pool's."""
 
     _kind: Any
@@ -103,7 +103,7 @@ class _Shared:
             setattr(self._real(), name, value)
 
 
-class SharedClient(_Shared):
+class PooledClient(PooledClientBase):
     """The front of a process's pool."""
 
     _kind = httpx.Client
@@ -130,7 +130,7 @@ class SharedClient(_Shared):
         self._real().__exit__(*exc_info)
 
 
-class AsyncSharedClient(_Shared):
+class AsyncPooledClient(PooledClientBase):
     """The front of an event loop's pool."""
 
     _kind = httpx.AsyncClient
@@ -163,10 +163,10 @@ else:
     from . import _pool
 
 
-_SHARED = SharedClient, AsyncSharedClient
+_SHARED = PooledClient, AsyncPooledClient
 
 
-class _Shell:
+class _BaseGatewayClient:
     """What both shells have in common: the inner client and how to ask it.
 
     It reads and sets what the HTTP library's clients have on the inner client.
@@ -177,7 +177,7 @@ class _Shell:
     configuration: "Callable[[], Any]"
     """Returns the SDK configuration that hands this out, if any; a weak reference."""
     _noticed: "set[Place]"
-    _via: "Hashable"
+    _pool_key: "Hashable"
     _is_shared: bool
     _takes_follow_redirects: bool
 
@@ -188,7 +188,7 @@ class _Shell:
             route=route,
             configuration=lambda: None,
             _noticed=set(),
-            _via=inner.config if is_shared else pool_key(inner),
+            _pool_key=inner.config if is_shared else pool_key(inner),
             _is_shared=is_shared,
             _takes_follow_redirects=is_shared or _takes_follow_redirects(inner),
         )
@@ -234,21 +234,21 @@ class _Shell:
             request.extensions[ELSEWHERE] = True
         return request
 
-    def _withheld(self, step: Step, asked: dict[str, Any]) -> dict[str, Any]:
+    def _without_auth(self, action: Action, kwargs: dict[str, Any]) -> dict[str, Any]:
         """Withhold the inner client's own credentials where they are not meant to go."""
-        if not step.withhold or getattr(self.inner, "auth", None) is None:
-            return asked
-        return {**asked, "auth": None}
+        if not action.drop_auth or getattr(self.inner, "auth", None) is None:
+            return kwargs
+        return {**kwargs, "auth": None}
 
-    def _exchange(self, request: Any, asked: dict[str, Any]) -> Flow:
-        hops = self._count_redirects(asked.pop("follow_redirects", None))
+    def _start_flow(self, request: Any, kwargs: dict[str, Any]) -> Flow:
+        hops = self._count_redirects(kwargs.pop("follow_redirects", None))
         if self._takes_follow_redirects:
-            asked["follow_redirects"] = False
-        return exchange(
+            kwargs["follow_redirects"] = False
+        return request_flow(
             self.route,
             request,
             max_redirects=hops,
-            via=self._via,
+            pool_key=self._pool_key,
             noticed=self._noticed,
             keeps_cookies=not self._is_shared or self.inner.keeps_cookies,
         )
@@ -295,31 +295,31 @@ class _Shell:
         return f"<{type(self).__name__} for {self.route.provider_url}>"
 
 
-class GatewayClient(_Shell):
+class GatewayClient(_BaseGatewayClient):
     """The SDK's `HttpClient`, sending through the gateway."""
 
-    def send(self, request: Any, *, stream: bool = False, **asked: Any) -> Any:
-        flow = self._exchange(request, asked)
+    def send(self, request: Any, *, stream: bool = False, **kwargs: Any) -> Any:
+        flow = self._start_flow(request, kwargs)
         try:
-            step = next(flow)
+            action = next(flow)
             while True:
                 try:
-                    done = self._do(step, stream, asked)
+                    done = self._perform(action, stream, kwargs)
                 except BaseException as error:  # noqa: BLE001 - the flow decides what becomes of it
-                    step = flow.throw(error)
+                    action = flow.throw(error)
                 else:
-                    step = flow.send(done)
+                    action = flow.send(done)
         except StopIteration as end:
             return end.value
 
-    def _do(self, step: Step, stream: bool, asked: dict[str, Any]) -> Any:  # noqa: FBT001
-        if step.do == "send":
+    def _perform(self, action: Action, stream: bool, kwargs: dict[str, Any]) -> Any:  # noqa: FBT001
+        if action.kind == "send":
             inner = self._sender()
-            return inner.send(step.what, stream=stream, **self._withheld(step, asked))
-        if step.do == "read":
-            step.what.read()  # what it returns would be seen in a traceback
+            return inner.send(action.target, stream=stream, **self._without_auth(action, kwargs))
+        if action.kind == "read":
+            action.target.read()  # what it returns would be seen in a traceback
             return None
-        return step.what.close()
+        return action.target.close()
 
     def close(self) -> None:
         self.inner.close()
@@ -332,31 +332,33 @@ class GatewayClient(_Shell):
         self.inner.__exit__(*exc_info)
 
 
-class AsyncGatewayClient(_Shell):
+class AsyncGatewayClient(_BaseGatewayClient):
     """The SDK's `AsyncHttpClient`, sending through the gateway."""
 
-    async def send(self, request: Any, *, stream: bool = False, **asked: Any) -> Any:
-        flow = self._exchange(request, asked)
+    async def send(self, request: Any, *, stream: bool = False, **kwargs: Any) -> Any:
+        flow = self._start_flow(request, kwargs)
         try:
-            step = next(flow)
+            action = next(flow)
             while True:
                 try:
-                    done = await self._do(step, stream, asked)
+                    done = await self._perform(action, stream, kwargs)
                 except BaseException as error:  # noqa: BLE001 - the flow decides what becomes of it
-                    step = flow.throw(error)
+                    action = flow.throw(error)
                 else:
-                    step = flow.send(done)
+                    action = flow.send(done)
         except StopIteration as end:
             return end.value
 
-    async def _do(self, step: Step, stream: bool, asked: dict[str, Any]) -> Any:  # noqa: FBT001
-        if step.do == "send":
+    async def _perform(self, action: Action, stream: bool, kwargs: dict[str, Any]) -> Any:  # noqa: FBT001
+        if action.kind == "send":
             inner = self._sender()
-            return await inner.send(step.what, stream=stream, **self._withheld(step, asked))
-        if step.do == "read":
-            await step.what.aread()
+            return await inner.send(
+                action.target, stream=stream, **self._without_auth(action, kwargs)
+            )
+        if action.kind == "read":
+            await action.target.aread()
             return None
-        return await step.what.aclose()
+        return await action.target.aclose()
 
     async def aclose(self) -> None:
         await self.inner.aclose()

@@ -29,7 +29,7 @@ METADATA_ENTRIES = 5
 PREFIX = "cf-aig-"
 
 _NOT_HEADERS = frozenset({"endpoint"})
-_COSTS = frozenset(
+_COST_FIELDS = frozenset(
     {"per_token_in", "per_token_out", "per_cache_read_token", "per_cache_write_token"}
 )
 
@@ -75,7 +75,7 @@ def _metadata(value: object) -> dict[str, str | int | float | bool]:
         str(name): _metadata_value(str(name), entry)
         for name, entry in cast("Mapping[object, object]", value).items()
     }
-    return checked_metadata(entries)
+    return validate_metadata(entries)
 
 
 def _metadata_value(name: str, value: object) -> str | int | float | bool:
@@ -100,7 +100,7 @@ def _metadata_value(name: str, value: object) -> str | int | float | bool:
     raise ValueError(msg)
 
 
-def checked_metadata(entries: dict[str, Any]) -> dict[str, Any]:
+def validate_metadata(entries: dict[str, Any]) -> dict[str, Any]:
     """Return the entries, or raise ValueError when there are more than the gateway keeps."""
     if len(entries) <= METADATA_ENTRIES:
         return entries
@@ -123,8 +123,8 @@ def _custom_cost(value: object) -> dict[str, Decimal]:
     if isinstance(value, str):
         value = from_json(value, '{"per_token_in": 0.0000002}')
     given = cast("Mapping[str, object]", value if isinstance(value, Mapping) else {})
-    if not given or not _COSTS.issuperset(given):
-        msg = f"must name costs per token: any of {', '.join(sorted(_COSTS))}"
+    if not given or not _COST_FIELDS.issuperset(given):
+        msg = f"must name costs per token: any of {', '.join(sorted(_COST_FIELDS))}"
         raise ValueError(msg)
     costs = {name: _decimal(cost) for name, cost in given.items()}
     if not all(cost.is_finite() and cost >= 0 for cost in costs.values()):
@@ -213,13 +213,13 @@ class GatewayOptions(BaseModel):
     )
 
 
-def list_fields(model: type[BaseModel]) -> None:
+def document_fields(model: type[BaseModel]) -> None:
     """Name the fields in a model's docstring, for `help()`."""
     fields = [f"    {name}: {field.description}" for name, field in model.model_fields.items()]
     model.__doc__ = "\n".join([inspect.cleandoc(model.__doc__ or ""), "", "Fields:", *fields])
 
 
-list_fields(GatewayOptions)
+document_fields(GatewayOptions)
 
 
 def header_names() -> dict[str, str]:
@@ -234,27 +234,27 @@ def header_names() -> dict[str, str]:
 _HEADERS = header_names()
 
 
-def merged(outer: Mapping[str, Any], inner: Mapping[str, Any]) -> dict[str, Any]:
+def merge_options(parent: Mapping[str, Any], inner: Mapping[str, Any]) -> dict[str, Any]:
     """Lay the inner options over the outer ones, `metadata` entry by entry.
 
     Raises:
         GatewayConfigError: the merged metadata has more entries than the gateway keeps.
     """
-    result = {**outer, **inner}
-    if inner.get("metadata") is not None and outer.get("metadata") is not None:
-        result["metadata"] = _merged_metadata(outer["metadata"], inner["metadata"])
+    result = {**parent, **inner}
+    if inner.get("metadata") is not None and parent.get("metadata") is not None:
+        result["metadata"] = _merge_metadata(parent["metadata"], inner["metadata"])
     return result
 
 
-def _merged_metadata(outer: Mapping[str, Any], inner: Mapping[str, Any]) -> dict[str, Any]:
+def _merge_metadata(parent: Mapping[str, Any], inner: Mapping[str, Any]) -> dict[str, Any]:
     try:
-        return checked_metadata({**outer, **inner})
+        return validate_metadata({**parent, **inner})
     except ValueError as error:
         msg = f"metadata, merged from all places: {error}"
         raise GatewayConfigError(msg) from None
 
 
-def rendered(options: Mapping[str, Any]) -> dict[str, str]:
+def to_headers(options: Mapping[str, Any]) -> dict[str, str]:
     """Return the options as request headers; `None` sends none."""
     return {
         _HEADERS[name]: _header_value(value)
@@ -280,7 +280,7 @@ def _json(value: Mapping[str, object]) -> str:
     return "{" + ",".join(items) + "}"
 
 
-def with_metadata_below(header: str, outer: Mapping[str, Any]) -> str:
+def merge_metadata_header(header: str, parent: Mapping[str, Any]) -> str:
     """Lay a metadata header that a call carries over the metadata set further out.
 
     A header that is not a JSON object is the caller's own business and is returned unchanged.
@@ -291,18 +291,18 @@ def with_metadata_below(header: str, outer: Mapping[str, Any]) -> str:
         return header
     if not isinstance(inner, dict):
         return header
-    return _json(_merged_metadata(outer, cast("dict[str, Any]", inner)))
+    return _json(_merge_metadata(parent, cast("dict[str, Any]", inner)))
 
 
-def explain(
+def format_validation_error(
     error: ValidationError,
     fields: Mapping[str, FieldInfo],
-    naming: Callable[[str], str] = str,
+    name_of: Callable[[str], str] = str,
 ) -> str:
     """Say what is wrong with which option, never quoting the value."""
     lines: list[str] = []
     for problem in error.errors(include_url=False, include_input=False, include_context=False):
-        name = naming(str(problem["loc"][0]))
+        name = name_of(str(problem["loc"][0]))
         text = problem["msg"].removeprefix("Value error, ")
         field = fields.get(str(problem["loc"][0]))
         about = f" ({field.description})" if field and field.description else ""
@@ -312,7 +312,7 @@ def explain(
     return "; ".join(lines)
 
 
-def _checked(options: dict[str, Any]) -> dict[str, Any]:
+def _validate(options: dict[str, Any]) -> dict[str, Any]:
     model = _validated(options)
     if isinstance(model, GatewayConfigError):
         options.clear()  # a traceback may show what a frame holds
@@ -327,7 +327,7 @@ def _validated(options: Mapping[str, Any]) -> GatewayOptions | GatewayConfigErro
     try:
         return GatewayOptions(**options)
     except ValidationError as error:
-        return GatewayConfigError(explain(error, GatewayOptions.model_fields))
+        return GatewayConfigError(format_validation_error(error, GatewayOptions.model_fields))
 
 
 _P = ParamSpec("_P")
@@ -335,7 +335,7 @@ _R = TypeVar("_R")
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
-def _takes_options(
+def _signature_of(
     model: Callable[_P, GatewayOptions],
 ) -> Callable[[Callable[..., _R]], Callable[_P, _R]]:
     """Give a function the signature of `GatewayOptions`, for type checkers and `help()`."""
@@ -347,21 +347,21 @@ def _takes_options(
     return decorate
 
 
-class Layer:
+class _OptionsScope:
     """The options of the enclosing `gateway_options()` blocks, merged."""
 
-    __slots__ = ("options", "outer", "rendered")
+    __slots__ = ("headers", "options", "parent")
 
-    def __init__(self, options: Mapping[str, Any], outer: "Layer | None") -> None:
+    def __init__(self, options: Mapping[str, Any], parent: "_OptionsScope | None") -> None:
         self.options: Mapping[str, Any] = (
-            options if outer is None else merged(outer.options, options)
+            options if parent is None else merge_options(parent.options, options)
         )
-        self.outer = outer
-        self.rendered: tuple[object, Mapping[str, Any], Mapping[str, str]] | None = None
+        self.parent = parent
+        self.headers: tuple[object, Mapping[str, Any], Mapping[str, str]] | None = None
 
 
-_current: ContextVar[Layer | None] = ContextVar("mistral_cf_adapter._options", default=None)
-current_layer = _current.get
+_current: ContextVar[_OptionsScope | None] = ContextVar("mistral_cf_adapter._options", default=None)
+current_scope = _current.get
 
 
 class OptionsBlock:
@@ -373,14 +373,14 @@ class OptionsBlock:
         self._options = options
 
     def __enter__(self) -> Self:
-        _current.set(Layer(self._options, _current.get()))
+        _current.set(_OptionsScope(self._options, _current.get()))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
         layer = _current.get()
-        _current.set(layer and layer.outer)
+        _current.set(layer and layer.parent)
 
     def __call__(self, function: _F) -> _F:
         """Run every call of the function, sync or async, inside the block."""
@@ -409,7 +409,7 @@ class OptionsBlock:
         return f"gateway_options({', '.join(self._options)})"
 
 
-@_takes_options(GatewayOptions)
+@_signature_of(GatewayOptions)
 def gateway_options(**options: Any) -> OptionsBlock:
     """Set gateway options for every call in a block, or in a decorated function.
 
@@ -431,10 +431,10 @@ def gateway_options(**options: Any) -> OptionsBlock:
         ...     gateway.requests[-1].headers["cf-aig-metadata"]
         '{"team":"search"}'
     """
-    return OptionsBlock(_checked(options))
+    return OptionsBlock(_validate(options))
 
 
-@_takes_options(GatewayOptions)
+@_signature_of(GatewayOptions)
 def gateway_headers(**options: Any) -> dict[str, str]:
     """Return gateway options as headers, for `http_headers=` of a single call.
 
@@ -451,9 +451,9 @@ def gateway_headers(**options: Any) -> dict[str, str]:
     if "endpoint" in options:
         msg = "endpoint is not a header: use gateway_options(endpoint=...) or the setting"
         raise GatewayConfigError(msg)
-    checked = _checked(options)
-    taken_back = {_HEADERS[name]: "" for name, value in checked.items() if value is None}
-    return taken_back | rendered(checked)
+    checked = _validate(options)
+    unset = {_HEADERS[name]: "" for name, value in checked.items() if value is None}
+    return unset | to_headers(checked)
 
 
 set_public_module(GatewayConfigError, GatewayOptions, gateway_headers, gateway_options)

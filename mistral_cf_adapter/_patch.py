@@ -12,19 +12,19 @@ from weakref import WeakSet
 
 from . import speedups
 from ._attach import Attachment, attach, attachments_of, original_server
-from ._client import give_clients
+from ._client import set_default_clients
 from ._locks import fork_safe_lock
 from ._options import GatewayConfigError
 from ._public import set_public_module
-from ._routing import MISTRAL_HOST, route_of
-from ._sdk import Mistral, check_seams, servers
+from ._routing import MISTRAL_HOST, get_route
+from ._sdk import Mistral, check_sdk, servers
 from ._secrets import mask_url
 from ._settings import GatewaySettings, from_environment
 
 _REGIONAL = frozenset({"api.eu.mistral.ai", "api.us.mistral.ai", "codestral.mistral.ai"})
 
 _lock = fork_safe_lock()
-_in_force: list["Patch"] = []  # process-wide patches, the newest last
+_active_patches: list["Patch"] = []  # process-wide patches, the newest last
 
 
 class Patch:
@@ -54,15 +54,15 @@ class Patch:
     def undo(self) -> None:
         """Restore what was there before; do nothing when called again."""
         with _lock:
-            if self in _in_force:
-                _in_force.remove(self)
+            if self in _active_patches:
+                _active_patches.remove(self)
             for attachment in list(self._attachments):
                 attachment.detach()
             self._attachments.clear()
             if self._speedups is not None:
                 self._speedups.undo()
-            if not _in_force:
-                _seam.close()
+            if not _active_patches:
+                _init_patch.uninstall()
 
     def redirect(self, sdk: Any) -> bool:
         """Redirect one SDK object if it points at Mistral; tell whether this patch has it now."""
@@ -72,13 +72,13 @@ class Patch:
             provider = self.provider_for(original_server(sdk))
             if provider is None:
                 return False
-            route = route_of(self.settings, provider)
+            route = get_route(self.settings, provider)
             self._attachments.add(attach(sdk, self.settings, route))
             return True
 
     def provider_for(self, server: str) -> str | None:
         """Return the gateway's provider for a server, `None` to leave its clients alone."""
-        host = _host_of_mistral(server)
+        host = _mistral_host(server)
         if host is None:
             return None
         if host in self.settings.providers:
@@ -141,7 +141,7 @@ def patch(client: Mistral | None = None, /, settings: GatewaySettings | None = N
         >>> patched.settings.provider_url
         'https://gateway.ai.cloudflare.com/v1/0123abcd/default/mistral'
     """
-    check_seams()
+    check_sdk()
     problem = _problem_with_arguments(client, settings)
     if problem is not None:
         del client, settings  # a traceback may show what a frame holds
@@ -155,15 +155,15 @@ def patch(client: Mistral | None = None, /, settings: GatewaySettings | None = N
             _check_redirected(client, redirected=made.redirect(client))
             return made
         with _lock:
-            if _in_force and _in_force[-1].settings != made.settings:
+            if _active_patches and _active_patches[-1].settings != made.settings:
                 msg = (
                     f"patch(): clients go to {made.settings.provider_url} until this patch is "
-                    f"undone, no longer to {_in_force[-1].settings.provider_url}"
+                    f"undone, no longer to {_active_patches[-1].settings.provider_url}"
                 )
                 warnings.warn(msg, stacklevel=2)
-            _in_force.append(made)
-            _seam.open()
-            for sdk in _alive():
+            _active_patches.append(made)
+            _init_patch.install()
+            for sdk in _live_clients():
                 with contextlib.suppress(ValueError):  # a server that the SDK does not know
                     made.redirect(sdk)
     except BaseException:
@@ -191,7 +191,7 @@ def _check_redirected(client: Mistral, *, redirected: bool) -> None:
     raise GatewayConfigError(msg)
 
 
-def _alive() -> list[Any]:
+def _live_clients() -> list[Any]:
     # type() and not isinstance(): proxies among all objects must not be woken by a look at them.
     return [
         thing
@@ -200,7 +200,7 @@ def _alive() -> list[Any]:
     ]
 
 
-def _host_of_mistral(server: str) -> str | None:
+def _mistral_host(server: str) -> str | None:
     """Return the host if an address is a server of Mistral's, in whatever spelling."""
     parts = urlsplit(server.strip())
     host = (parts.hostname or "").rstrip(".")
@@ -210,30 +210,32 @@ def _host_of_mistral(server: str) -> str | None:
     return host if host == MISTRAL_HOST or host in _REGIONAL else None
 
 
-class _Seam:
+class _InitPatch:
     """`Mistral.__init__`, wrapped while a process-wide patch is in force."""
 
     def __init__(self) -> None:
         self._original: Any = None
         self._wrapper: Any = None
-        self._buried = False  # below another library's wrapper there is an earlier one of ours
+        self._wrapped_by_others = (
+            False  # below another library's wrapper there is an earlier one of ours
+        )
 
-    def open(self) -> None:
+    def install(self) -> None:
         if Mistral.__init__ is self._wrapper:
             return
-        self._buried = self._wrapper is not None
+        self._wrapped_by_others = self._wrapper is not None
         self._original = Mistral.__init__
-        self._wrapper = _redirecting(self._original)
+        self._wrapper = _wrap_init(self._original)
         Mistral.__init__ = self._wrapper  # type: ignore[method-assign]
 
-    def close(self) -> None:
+    def uninstall(self) -> None:
         if self._wrapper is None:
             return
-        left = self._buried or Mistral.__init__ is not self._wrapper
+        left = self._wrapped_by_others or Mistral.__init__ is not self._wrapper
         if Mistral.__init__ is self._wrapper:
             Mistral.__init__ = self._original  # type: ignore[method-assign]
         self._original = self._wrapper = None
-        self._buried = False
+        self._wrapped_by_others = False
         if left:
             msg = (
                 "patch().undo(): another library wrapped Mistral.__init__ after patch(); its "
@@ -242,10 +244,10 @@ class _Seam:
             warnings.warn(msg, stacklevel=3)
 
 
-_seam = _Seam()
+_init_patch = _InitPatch()
 
 
-def _redirecting(original: Any) -> Any:
+def _wrap_init(original: Any) -> Any:
     """Wrap `Mistral.__init__`: build without HTTP clients of its own, then redirect."""
     signature = inspect.signature(original)
 
@@ -253,15 +255,15 @@ def _redirecting(original: Any) -> Any:
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807
         given = None
         try:
-            patches = tuple(_in_force)
+            patches = tuple(_active_patches)
             given = _bind(signature, self, args, kwargs) if patches else None
             if given is None:
                 original(self, *args, **kwargs)
             else:
-                _spare_clients(patches[-1], given.arguments)
+                _use_pooled_clients(patches[-1], given.arguments)
                 original(*given.args, **given.kwargs)
             with _lock:  # a patch that was undone meanwhile takes no client any more
-                for made in _in_force if patches else ():
+                for made in _active_patches if patches else ():
                     made.redirect(self)
         except BaseException:
             args = ()  # a traceback may show what a frame holds
@@ -283,10 +285,10 @@ def _bind(
         return None
 
 
-def _spare_clients(made: Patch, arguments: dict[str, Any]) -> None:
+def _use_pooled_clients(made: Patch, arguments: dict[str, Any]) -> None:
     server = arguments.get("server_url") or servers().get(arguments.get("server") or "", "")
     if made.provider_for(server) is not None:
-        give_clients(made.settings, arguments)
+        set_default_clients(made.settings, arguments)
 
 
 set_public_module(Patch, patch)

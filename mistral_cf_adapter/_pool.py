@@ -37,11 +37,11 @@ from ._streaming import (
     wrap_body,
 )
 
-_AT_ONCE = 32
+_MAX_EVICTIONS = 32
 """Connections that one call closes at most, so that none pays for a burst of long ago."""
 
 _Origin = tuple[str, bytes, int | None]
-Builder = Callable[[Any, _Origin], tuple[Any, bool]]
+ClientFactory = Callable[[Any, _Origin], tuple[Any, bool]]
 """From an HTTP library's `Limits` and an origin to a client, and whether it can be pooled."""
 
 
@@ -65,12 +65,12 @@ class PoolConfig(NamedTuple):
 class Connection:
     """An HTTP client of one connection; proxies and TLS are its own matter."""
 
-    __slots__ = ("client", "lasting", "origin", "since", "unread")
+    __slots__ = ("client", "last_used", "origin", "reusable", "unread")
 
     def __init__(self, built: tuple[Any, bool], origin: _Origin) -> None:
-        self.client, self.lasting = built
+        self.client, self.reusable = built
         self.origin = origin
-        self.since = 0.0
+        self.last_used = 0.0
         """When it was last used."""
         self.unread: Any = None
         """What is left of its last response, to be read before the next request."""
@@ -78,17 +78,17 @@ class Connection:
     @property
     def is_new(self) -> bool:
         """Whether no request was sent on it."""
-        return not self.since
+        return not self.last_used
 
 
-class Stack:
+class IdleConnections:
     """Which connection is next, and which have to go.
 
     There is no lock: a stream that nobody finished gives its connection back while garbage is
     collected, at any moment in any thread. Each step on the containers is one of theirs alone.
     """
 
-    def __init__(self, build: Builder, config: PoolConfig) -> None:
+    def __init__(self, build: ClientFactory, config: PoolConfig) -> None:
         self._build = build
         self._config = config
         self._one = config.limits(1)
@@ -100,34 +100,34 @@ class Stack:
     def take(self, url: Any) -> tuple[Connection, list[Any]]:
         """Return a connection for a URL, and clients to close first."""
         origin = (url.scheme, url.raw_host, url.port)
-        idle = self._last(origin)
+        idle = self._pop_idle(origin)
         if idle is not None:
             return idle, []
         connection = Connection(self._build(self._one, origin), origin)
         self.open.add(connection)
-        surplus = len(self.open) - self._config.max_connections
-        return connection, self._forget(self._oldest(surplus))
+        evicted = len(self.open) - self._config.max_connections
+        return connection, self._discard(self._pop_expired(evicted))
 
     def give(self, connection: Connection, *, usable: bool) -> list[Any]:
         """Take a connection back; return clients to close."""
-        connection.since = monotonic()
-        if not usable or not connection.lasting or self._is_closed:
-            return self._forget([connection])
+        connection.last_used = monotonic()
+        if not usable or not connection.reusable or self._is_closed:
+            return self._discard([connection])
         self._idle.append(connection)
-        expired = connection.since - self._config.keepalive_expiry
-        return self._forget(self._oldest(_AT_ONCE, before=expired))
+        expired = connection.last_used - self._config.keepalive_expiry
+        return self._discard(self._pop_expired(_MAX_EVICTIONS, before=expired))
 
     def expire(self) -> list[Any]:
         """Return the clients of all idle connections, to be closed."""
-        return self._forget(self._oldest(len(self._idle)))
+        return self._discard(self._pop_expired(len(self._idle)))
 
     def clear(self) -> list[Any]:
         """Return all clients, to be closed; keep no connection from now on."""
         self._is_closed = True
         self._idle.clear()
-        return self._forget(list(self.open))
+        return self._discard(list(self.open))
 
-    def _last(self, origin: _Origin) -> Connection | None:
+    def _pop_idle(self, origin: _Origin) -> Connection | None:
         """Take the connection of an origin that was used last: nearly always the last of all."""
         try:
             last = self._idle.pop()
@@ -143,15 +143,15 @@ class Stack:
                     return connection
         return None
 
-    def _oldest(self, most: int, before: float = inf) -> list[Connection]:
+    def _pop_expired(self, most: int, before: float = inf) -> list[Connection]:
         """Take the connections that were last used before a time."""
         oldest: list[Connection] = []
         with suppress(IndexError):
-            while len(oldest) < most and self._idle[0].since < before:
+            while len(oldest) < most and self._idle[0].last_used < before:
                 oldest.append(self._idle.popleft())
         return oldest
 
-    def _forget(self, connections: list[Connection]) -> list[Any]:
+    def _discard(self, connections: list[Connection]) -> list[Any]:
         self.open.difference_update(connections)
         return [connection.client for connection in connections]
 
@@ -260,16 +260,16 @@ def _warn(unknown: Exception) -> None:
     logger.warning(message, reason)
 
 
-_MOST = 65_536
+_MAX_PORTS = 65_536
 """Connections: more ports than that no address has."""
 
 
-class _Lent:
+class PoolByteStream:
     """The body of an answer, which gives its connection back when it is closed."""
 
     def __init__(self, inner: Any, pool: Any, connection: Connection, network_stream: Any) -> None:
         self._inner = inner
-        self._held = [(pool, connection)]  # together, as a closed body keeps neither
+        self._connection = [(pool, connection)]  # together, as a closed body keeps neither
         self._network_stream = network_stream
         # Weak: who drops the iterator ends it, and with it the use of the connection.
         self._chunks: Any = None
@@ -278,7 +278,7 @@ class _Lent:
     def _take(self) -> tuple[Any, Any]:
         """Return pool and connection once; `None` for both if another thread was quicker."""
         try:
-            return self._held.pop()
+            return self._connection.pop()
         except IndexError:
             return None, None
 
@@ -296,11 +296,11 @@ class _Lent:
     def __del__(self) -> None:
         """Give it back where nobody has begun to read, so that no generator ends."""
         with suppress(Exception):
-            pool, connection = self._held.pop()
-            pool.abandon(connection)
+            pool, connection = self._connection.pop()
+            pool.release_unclosed(connection)
 
 
-class _SyncLent(_Lent, httpx.SyncByteStream):
+class _SyncPoolByteStream(PoolByteStream, httpx.SyncByteStream):
     def __iter__(self) -> Generator[bytes, None, None]:
         chunks = iter(self._inner)
         self._chunks = weakref.ref(chunks)
@@ -332,7 +332,7 @@ class _SyncLent(_Lent, httpx.SyncByteStream):
         return pool is not None
 
 
-class _AsyncLent(_Lent, httpx.AsyncByteStream):
+class _AsyncPoolByteStream(PoolByteStream, httpx.AsyncByteStream):
     async def __aiter__(self) -> AsyncGenerator[bytes, None]:
         chunks = HiddenFromLoop(aiter(self._inner))
         self._chunks = weakref.ref(chunks)
@@ -365,15 +365,15 @@ class _AsyncLent(_Lent, httpx.AsyncByteStream):
         return pool is not None
 
 
-class Pool:
+class ConnectionPool:
     """Synchronous connections; `build(limits)` makes an `httpx.Client`."""
 
-    def __init__(self, build: Builder, config: PoolConfig) -> None:
+    def __init__(self, build: ClientFactory, config: PoolConfig) -> None:
         self.config = config
-        self._stack = Stack(build, config)
-        self._free: SimpleQueue[None] = SimpleQueue()
-        for _ in range(min(config.max_connections, _MOST)):
-            self._free.put(None)
+        self._stack = IdleConnections(build, config)
+        self._slots: SimpleQueue[None] = SimpleQueue()
+        for _ in range(min(config.max_connections, _MAX_PORTS)):
+            self._slots.put(None)
 
     def send(
         self, request: Any, *, stream: bool = False, as_transport: bool = False, **asked: Any
@@ -398,7 +398,9 @@ class Pool:
             raise
         if stream:
             network_stream = response.extensions.get("network_stream")
-            wrap_body(response, lambda inner: _SyncLent(inner, self, connection, network_stream))
+            wrap_body(
+                response, lambda inner: _SyncPoolByteStream(inner, self, connection, network_stream)
+            )
         else:
             self.give(connection, usable=True)
         return response
@@ -407,8 +409,8 @@ class Pool:
         """Return a connection on which nothing is left over from an earlier response."""
         deadline = None
         while True:
-            connection, surplus = self._stack.take(url)
-            _close(surplus)
+            connection, evicted = self._stack.take(url)
+            _close(evicted)
             if connection.is_new:
                 return connection
             if connection.unread is not None:
@@ -432,13 +434,13 @@ class Pool:
 
     def _wait(self, request: Any) -> None:
         with suppress(Empty):
-            self._free.get_nowait()
+            self._slots.get_nowait()
             return
-        patience = _patience(request)
+        patience = _get_pool_timeout(request)
         with suppress(Empty):
-            self._free.get(timeout=patience)
+            self._slots.get(timeout=patience)
             return
-        _give_up(request, patience)
+        _raise_pool_timeout(request, patience)
 
     def give(self, connection: Connection | None, *, usable: bool) -> None:
         """Take a connection back, for the next request or to be closed."""
@@ -447,9 +449,9 @@ class Pool:
                 usable = usable and _is_clean(connection)
                 _close(self._stack.give(connection, usable=usable))
         finally:
-            self._free.put(None)
+            self._slots.put(None)
 
-    def abandon(self, connection: Connection) -> None:
+    def release_unclosed(self, connection: Connection) -> None:
         """Take a connection back whose answer nobody holds any more."""
         self.give(connection, usable=False)
 
@@ -462,13 +464,13 @@ class Pool:
         _close(self._stack.clear())
 
 
-class AsyncPool:
+class AsyncConnectionPool:
     """Connections of one event loop of asyncio's; `build(limits)` makes an `httpx.AsyncClient`."""
 
-    def __init__(self, build: Builder, config: PoolConfig) -> None:
+    def __init__(self, build: ClientFactory, config: PoolConfig) -> None:
         self.config = config
-        self._stack = Stack(build, config)
-        self._free = asyncio.Semaphore(config.max_connections)
+        self._stack = IdleConnections(build, config)
+        self._slots = asyncio.Semaphore(config.max_connections)
         self._loop = weakref.ref(asyncio.get_running_loop())
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -496,7 +498,10 @@ class AsyncPool:
             raise
         if stream:
             network_stream = response.extensions.get("network_stream")
-            wrap_body(response, lambda inner: _AsyncLent(inner, self, connection, network_stream))
+            wrap_body(
+                response,
+                lambda inner: _AsyncPoolByteStream(inner, self, connection, network_stream),
+            )
         else:
             await self.give(connection, usable=True)
         return response
@@ -504,8 +509,8 @@ class AsyncPool:
     async def _acquire(self, url: Any) -> Connection:
         deadline = None
         while True:
-            connection, surplus = self._stack.take(url)
-            await _aclose(surplus)
+            connection, evicted = self._stack.take(url)
+            await _aclose(evicted)
             if connection.is_new:
                 return connection
             if connection.unread is not None:
@@ -527,15 +532,15 @@ class AsyncPool:
         return is_read
 
     async def _wait(self, request: Any) -> None:
-        if not self._free.locked():
-            await self._free.acquire()
+        if not self._slots.locked():
+            await self._slots.acquire()
             return
-        patience = _patience(request)
+        patience = _get_pool_timeout(request)
         with suppress(TimeoutError):
             async with asyncio.timeout(patience):
-                await self._free.acquire()
+                await self._slots.acquire()
                 return
-        _give_up(request, patience)
+        _raise_pool_timeout(request, patience)
 
     async def give(self, connection: Connection | None, *, usable: bool) -> None:
         """Take a connection back, for the next request or to be closed."""
@@ -544,16 +549,16 @@ class AsyncPool:
                 usable = usable and _is_clean(connection)
                 await _aclose(self._stack.give(connection, usable=usable))
         finally:
-            self._free.release()
+            self._slots.release()
 
-    def abandon(self, connection: Connection) -> None:
+    def release_unclosed(self, connection: Connection) -> None:
         """Take a connection back whose answer nobody holds any more; from any thread."""
         loop = self._loop()
         if loop is not None:
             with suppress(RuntimeError):  # it has ended
-                loop.call_soon_threadsafe(self._let_go, connection)
+                loop.call_soon_threadsafe(self._release_later, connection)
 
-    def _let_go(self, connection: Connection) -> None:
+    def _release_later(self, connection: Connection) -> None:
         task = asyncio.ensure_future(self.give(connection, usable=False))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -573,12 +578,12 @@ def _is_clean(connection: Connection) -> bool:
     return connection.unread is not None or not has_leftovers(connection.client)
 
 
-def _patience(request: Any) -> float | None:
+def _get_pool_timeout(request: Any) -> float | None:
     timeout: dict[str, float | None] = request.extensions.get("timeout") or {}
     return timeout.get("pool")
 
 
-def _give_up(request: Any, patience: float | None) -> NoReturn:
+def _raise_pool_timeout(request: Any, patience: float | None) -> NoReturn:
     msg = f"no connection became free within {patience} s: raise max_connections of the settings"
     raise httpx.PoolTimeout(msg, request=request)
 
@@ -607,41 +612,41 @@ async def _aclose(clients: list[Any]) -> None:
 
 
 # What httpx reads when a client is built: two pools differ when these do.
-_ENVIRONMENT = (
+_HTTP_ENVIRONMENT = (
     *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"),
     *("http_proxy", "https_proxy", "all_proxy", "no_proxy"),
     *("SSL_CERT_FILE", "SSL_CERT_DIR"),
 )
-_ENCODED: tuple[Any, ...] = tuple(map(getattr(os.environ, "encodekey", str), _ENVIRONMENT))
+_ENCODED: tuple[Any, ...] = tuple(map(getattr(os.environ, "encodekey", str), _HTTP_ENVIRONMENT))
 _MOST_CONTEXTS = 8  # certificates are replaced once in a while, not all the time
 _MOST_LOADS = 3  # of a bundle that is replaced while it is loaded
 
-_LONGEST = 1024  # characters of a URL worth remembering
+_MAX_CACHED_URL = 1024  # characters of a URL worth remembering
 
 _Environment = tuple[str | bytes | None, ...]
 _Key = tuple[PoolConfig, _Environment]
 
 
-class _State:
+class _ProcessPools:
     """All pools of this process."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.ssl: dict[tuple[_Environment, Hashable], Any] = {}
-        self.sync: dict[_Key, Pool] = {}
+        self.sync: dict[_Key, ConnectionPool] = {}
         self.by_loop: WeakKeyDictionary[Any, dict[_Key, Any]] = WeakKeyDictionary()
-        self.without_loop: dict[_Key, Any] = {}
-        self.keepers: dict[int, AsyncGenerator[None, None]] = {}
+        self.no_loop: dict[_Key, Any] = {}
+        self.shutdown_generators: dict[int, AsyncGenerator[None, None]] = {}
 
 
-_state = _State()
+_process_pools = _ProcessPools()
 
 
 def _environment() -> _Environment:
     # `os.environ.get()` raises and catches an error for each name that is not set, as most are.
     stored = getattr(os.environ, "_data", None)
     if stored is None:
-        return tuple(map(os.environ.get, _ENVIRONMENT))
+        return tuple(map(os.environ.get, _HTTP_ENVIRONMENT))
     return tuple(map(stored.get, _ENCODED))
 
 
@@ -654,7 +659,7 @@ def _load_certificates(config: PoolConfig, environment: _Environment) -> tuple[P
 
     They may have been replaced since the client was built, which loads nothing by itself.
     """
-    contexts = _state.ssl
+    contexts = _process_pools.ssl
     context = contexts.get((environment, config.certificates))
     if context is not None:
         return config, context
@@ -670,7 +675,7 @@ def _load_certificates(config: PoolConfig, environment: _Environment) -> tuple[P
     return config._replace(certificates=state), context
 
 
-def _builder(kind: Any, environment: _Environment, context: Any) -> Builder:
+def _client_factory(kind: Any, environment: _Environment, context: Any) -> ClientFactory:
     def build(limits: Any, origin: tuple[str, bytes, int | None]) -> tuple[Any, bool]:
         client = kind(
             limits=limits,
@@ -693,22 +698,22 @@ def _is_plain_loopback(origin: tuple[str, bytes, int | None]) -> bool:
 
 
 @cache
-def _scribe() -> Any:
+def _request_builder() -> Any:
     """Return a client that only builds requests: it needs neither TLS nor connections."""
     return httpx.Client(transport=httpx.BaseTransport())
 
 
 def build_request(method: str, url: Any, *, params: Any = None, **kwargs: Any) -> Any:
     """Build a request for any of the pools, as `httpx.Client.build_request()` does."""
-    if isinstance(url, str) and len(url) <= _LONGEST and "?" not in url:
+    if isinstance(url, str) and len(url) <= _MAX_CACHED_URL and "?" not in url:
         # The library would take the URL apart twice, the second time to add no parameters.
-        url, params = _parsed(url), params or None
-    return _scribe().build_request(method, url, params=params, **kwargs)
+        url, params = _parse_url(url), params or None
+    return _request_builder().build_request(method, url, params=params, **kwargs)
 
 
 def client_attributes() -> dict[str, Any]:
     """Return what an HTTP client of the library holds."""
-    return cast("dict[str, Any]", vars(_scribe()))
+    return cast("dict[str, Any]", vars(_request_builder()))
 
 
 def new_client(kind: Any, config: PoolConfig) -> Any:
@@ -744,26 +749,26 @@ class AsyncPoolTransport(httpx.AsyncBaseTransport):
 
 
 @lru_cache(maxsize=256)
-def _parsed(url: str) -> Any:
+def _parse_url(url: str) -> Any:
     return httpx.URL(url)
 
 
-def sync_pool(config: PoolConfig) -> Pool:
+def sync_pool(config: PoolConfig) -> ConnectionPool:
     """Return this process's pool for a configuration, building it if need be.
 
     Its own `config` says which certificates it was built with.
     """
     key = _key(config)
-    pool = _state.sync.get(key)
+    pool = _process_pools.sync.get(key)
     if pool is None:
-        with _state.lock:
+        with _process_pools.lock:
             config, context = _load_certificates(config, key[1])
             key = config, key[1]
-            pool = _state.sync.get(key)
+            pool = _process_pools.sync.get(key)
             if pool is None:
-                _expire_outdated(_state.sync, config)
-                build = _builder(httpx.Client, key[1], context)
-                pool = _state.sync[key] = Pool(build, config)
+                _expire_outdated(_process_pools.sync, config)
+                build = _client_factory(httpx.Client, key[1], context)
+                pool = _process_pools.sync[key] = ConnectionPool(build, config)
     return pool
 
 
@@ -773,15 +778,17 @@ def async_pool(config: PoolConfig) -> Any:
     pools = _pools_of_loop()
     pool = pools.get(key)
     if pool is None:
-        with _state.lock:
+        with _process_pools.lock:
             config, context = _load_certificates(config, key[1])
         key = config, key[1]
         pool = pools.get(key)
         if pool is None:  # no other thread runs this loop
-            build = _builder(httpx.AsyncClient, key[1], context)
-            in_asyncio = pools is not _state.without_loop
-            pool = pools[key] = (AsyncPool if in_asyncio else _PlainAsyncClients)(build, config)
-            _close_with_loop(pools, key)
+            build = _client_factory(httpx.AsyncClient, key[1], context)
+            in_asyncio = pools is not _process_pools.no_loop
+            pool = pools[key] = (AsyncConnectionPool if in_asyncio else _PlainAsyncClients)(
+                build, config
+            )
+            _close_on_loop_shutdown(pools, key)
     return pool
 
 
@@ -792,7 +799,7 @@ class _PlainAsyncClients:
     library hands it to the next call.
     """
 
-    def __init__(self, build: Builder, config: PoolConfig) -> None:
+    def __init__(self, build: ClientFactory, config: PoolConfig) -> None:
         self.config = config
         limits = httpx.Limits(max_connections=config.max_connections, max_keepalive_connections=0)
         self._remote, _ = build(limits, ("https", b"", None))
@@ -814,7 +821,7 @@ class _PlainAsyncClients:
         await self._loopback.aclose()
 
 
-def _expire_outdated(pools: dict[_Key, Pool], config: PoolConfig) -> None:
+def _expire_outdated(pools: dict[_Key, ConnectionPool], config: PoolConfig) -> None:
     """Close idle connections that were made with other certificates, replaced since as a rule."""
     for (other, _), pool in list(pools.items()):
         if other.certificates != config.certificates:
@@ -825,43 +832,43 @@ def _pools_of_loop() -> dict[_Key, Any]:
     try:
         loop = asyncio.get_running_loop()
     except RuntimeError:  # another async library, such as trio: one loop a process is the rule
-        return _state.without_loop
-    pools = _state.by_loop.get(loop)
+        return _process_pools.no_loop
+    pools = _process_pools.by_loop.get(loop)
     if pools is None:
-        with _state.lock:
+        with _process_pools.lock:
             _forget_closed_loops()
-            pools = _state.by_loop.setdefault(loop, {})
+            pools = _process_pools.by_loop.setdefault(loop, {})
     return pools
 
 
 def _forget_closed_loops() -> None:
     """Let go of loops that ended without closing their async generators."""
-    for loop in [loop for loop in _state.by_loop if loop.is_closed()]:
-        for pool in _state.by_loop.pop(loop).values():
-            _state.keepers.pop(id(pool), None)
+    for loop in [loop for loop in _process_pools.by_loop if loop.is_closed()]:
+        for pool in _process_pools.by_loop.pop(loop).values():
+            _process_pools.shutdown_generators.pop(id(pool), None)
 
 
-def _close_with_loop(pools: dict[_Key, Any], key: _Key) -> None:
+def _close_on_loop_shutdown(pools: dict[_Key, Any], key: _Key) -> None:
     """Have the loop close the pool before it ends.
 
     A loop closes every async generator it has seen started (`shutdown_asyncgens`, which
     `asyncio.run` and the runners of test plugins and servers call), and that is the only
     moment at which its connections can still be closed properly.
     """
-    keeper = _until_the_loop_ends(pools, key)
-    _state.keepers[id(pools[key])] = keeper
+    keeper = _wait_for_loop_shutdown(pools, key)
+    _process_pools.shutdown_generators[id(pools[key])] = keeper
     with contextlib.suppress(StopIteration):
         keeper.__anext__().send(None)
 
 
-async def _until_the_loop_ends(pools: dict[_Key, Any], key: _Key) -> AsyncGenerator[None, None]:
+async def _wait_for_loop_shutdown(pools: dict[_Key, Any], key: _Key) -> AsyncGenerator[None, None]:
     pool = pools[key]
-    state = _state
+    state = _process_pools
     try:
         yield
     finally:
         pools.pop(key, None)
-        state.keepers.pop(id(pool), None)
+        state.shutdown_generators.pop(id(pool), None)
         await pool.aclose()
 
 
@@ -871,18 +878,18 @@ def close() -> None:
     # Without the lock, for which the end of a program would have to wait: each step is atomic.
     with contextlib.suppress(KeyError):
         while True:
-            _state.sync.popitem()[1].close()
+            _process_pools.sync.popitem()[1].close()
 
 
-def _start_afresh() -> None:
+def _reset_after_fork() -> None:
     """Leave the parent's pools to the parent: a forked child must not use or end its sockets."""
-    global _state  # noqa: PLW0603 - the state of a process is its module's
-    _parents.append(_state)
-    _state = _State()
+    global _process_pools  # noqa: PLW0603 - the state of a process is its module's
+    _inherited.append(_process_pools)
+    _process_pools = _ProcessPools()
 
 
 # Kept for as long as the child lives: collecting them would end the parents' TLS sessions.
-_parents: list[_State] = []
+_inherited: list[_ProcessPools] = []
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_start_afresh)
+    os.register_at_fork(after_in_child=_reset_after_fork)

@@ -12,7 +12,7 @@ from functools import cache
 from typing import Any
 
 from . import _errors
-from ._sdk import SDKError, library_of
+from ._sdk import SDKError, http_library
 
 _ITERATORS = frozenset({"IteratorByteStream", "AsyncIteratorByteStream"})  # of httpx and httpx2
 _OF_THE_BODY = ("content-encoding", "content-length", "transfer-encoding")
@@ -41,7 +41,7 @@ def guard(request: Any) -> None:
         if stream.is_spent:
             raise stream.error(request)
     elif _can_be_read_once(stream):
-        library = library_of(request)
+        library = http_library(request)
         both = library.SyncByteStream, library.AsyncByteStream
         request.stream = _once_class(
             tuple(kind for kind in both if isinstance(stream, kind)), library
@@ -106,7 +106,7 @@ def _is_rewindable(part: Any) -> bool:
 
 def _copy(request: Any, response: Any) -> Any:
     """Copy a response with its text; it must not lead back to the request, whose stream has it."""
-    library = library_of(response)
+    library = http_library(response)
     headers = response.headers.copy()
     for name in _OF_THE_BODY:
         headers.pop(name, None)
@@ -135,7 +135,7 @@ class _Once:
         response = self.response
         if response is None:
             reason = f" ({self.failure})" if self.failure else ""
-            failed: Exception = library_of(request).RequestError(
+            failed: Exception = http_library(request).RequestError(
                 f"no response came{reason}, and {what}", request=request
             )
             return failed

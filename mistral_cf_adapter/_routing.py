@@ -11,8 +11,8 @@ from weakref import ref
 
 from . import _capture, _errors, _paths
 from ._keys import Key, key_reader
-from ._options import PREFIX, GatewayConfigError, Layer, merged, rendered
-from ._options import with_metadata_below as metadata_below
+from ._options import PREFIX, GatewayConfigError, _OptionsScope, merge_options, to_headers
+from ._options import merge_metadata_header as metadata_below
 from ._sdk import httpx
 from ._secrets import Secret, clean
 from ._secrets import mask as mask_secrets
@@ -25,7 +25,7 @@ CREDENTIALS = _errors.CREDENTIALS
 MISTRAL_HOST = "api.mistral.ai"
 
 _CHAT = "/v1/chat/completions"
-_LONGEST_WAIT = 60.0  # seconds, as the longest interval of the SDK's own default
+_MAX_RETRY_AFTER = 60.0  # seconds, as the longest interval of the SDK's own default
 _PORTS = {"https": 443, "http": 80}
 _TRACE_HEADERS = ("cf-aig-otel-trace-id", "cf-aig-otel-parent-span-id")
 _TRACEPARENT = re.compile(
@@ -34,7 +34,7 @@ _TRACEPARENT = re.compile(
 _PREFIX = PREFIX.encode()
 _SEGMENT = rb"[^./?%\\][^/?%\\]*"  # without what a dot segment could be spelt with
 _OPERATION = rb"/v[0-9]+/(?=.)(%b(?:/%b)*(?:\?.*)?\Z)?" % (_SEGMENT, _SEGMENT)
-_WATCHED = frozenset({b"authorization", b"x-api-key", b"traceparent"})
+_RELEVANT = frozenset({b"authorization", b"x-api-key", b"traceparent"})
 NOT_PICKLED = "A client of the gateway holds secrets and does not pickle: build it in the worker"
 ROUTED = "mistral_cf_adapter.routed"
 ATTEMPT = "mistral_cf_adapter.attempt"
@@ -58,7 +58,7 @@ class Route:
     options: Mapping[str, Any]
     stored_key: bool
     fallback: bool
-    cool_down: float
+    cooldown: float
     otel: bool
     headers: Mapping[str, str] = field(repr=False)
     # Functions, so that nothing finds a secret among the attributes of a route.
@@ -75,7 +75,7 @@ class Route:
         # As the HTTP library reads them, for requests are compared with these.
         root, url = httpx.URL(settings.root_url), httpx.URL(provider_url)
         return cls(
-            origin=origin_of(root),
+            origin=get_origin(root),
             prefix=bytes(root.raw_path).rstrip(b"/") + b"/",
             provider=provider,
             provider_path=url.path,
@@ -86,9 +86,9 @@ class Route:
             options=settings.options,
             stored_key=settings.stored_key,
             fallback=settings.fallback == "direct" and provider == "mistral",
-            cool_down=settings.fallback_cooldown,
+            cooldown=settings.fallback_cooldown,
             otel=settings.otel,
-            headers=rendered(settings.options),
+            headers=to_headers(settings.options),
             gateway_authorization=_authorization_of(settings),
             read_key=key_reader(settings),
         )
@@ -99,20 +99,20 @@ class Route:
     def __deepcopy__(self, memo: object) -> "Route":
         return self
 
-    def is_origin_of(self, url: Any) -> bool:
+    def is_same_origin(self, url: Any) -> bool:
         """Tell whether a URL lies on the gateway's own host."""
-        return origin_of(url) == self.origin
+        return get_origin(url) == self.origin
 
     def leads_to_provider(self, url: Any) -> bool:
         """Return whether a URL is an operation's below this account, gateway and provider."""
         match = self.operations.match(url.raw_path)
-        if match is None or not self.is_origin_of(url):
+        if match is None or not self.is_same_origin(url):
             return False
         return match[1] is not None or _paths.is_below(url.raw_path, self.provider_raw_path + b"/")
 
     def covers(self, url: Any) -> bool:
         """Tell whether a URL lies below this account's gateway."""
-        return self.is_origin_of(url) and bytes(url.raw_path).startswith(self.prefix)
+        return self.is_same_origin(url) and bytes(url.raw_path).startswith(self.prefix)
 
 
 def _authorization_of(settings: GatewaySettings) -> Callable[[], str | None]:
@@ -121,7 +121,7 @@ def _authorization_of(settings: GatewaySettings) -> Callable[[], str | None]:
     return lambda: value
 
 
-def origin_of(url: Any) -> tuple[str, str, int]:
+def get_origin(url: Any) -> tuple[str, str, int]:
     """Return scheme, host and port, the default one if the URL names none."""
     return url.scheme, url.raw_host.decode("ascii"), url.port or _PORTS.get(url.scheme, 0)
 
@@ -147,7 +147,7 @@ def _problem_with_other_url(route: Route, url: str, template: str | None) -> _pa
         parsed = httpx.URL(url)
     except Exception:  # noqa: BLE001 - the HTTP library says what it is when it builds the request
         return None
-    if not route.is_origin_of(parsed):
+    if not route.is_same_origin(parsed):
         return None
     path, prefix = _path_text(url), _path_text(route.provider_url)
     if path.startswith(f"{prefix}/"):
@@ -173,7 +173,7 @@ def _not_the_provider(route: Route) -> str:
 def problem_with_address(route: Route, request: Any) -> str | None:
     """Return why a request, as it was built, must not be sent to the gateway's host."""
     url = request.url
-    if route.leads_to_provider(url) or not route.is_origin_of(url):
+    if route.leads_to_provider(url) or not route.is_same_origin(url):
         return None
     if ELSEWHERE in request.extensions and not route.covers(url):
         return None
@@ -205,13 +205,13 @@ def has_credentials(request: Any) -> bool:
     return any(name in request.headers for name in CREDENTIALS)
 
 
-def path_below(route: Route, request: Any) -> str:
+def provider_path(route: Route, request: Any) -> str:
     """Return a request's path below the provider."""
     path: str = request.url.path
     return path.removeprefix(route.provider_path)
 
 
-def route_of(settings: GatewaySettings, provider: str | None = None) -> Route:
+def get_route(settings: GatewaySettings, provider: str | None = None) -> Route:
     """Return the route for the settings, worked out once for each settings object."""
     routes: dict[str | None, Route] = vars(settings).setdefault("_routes", {})
     if provider not in routes:
@@ -219,20 +219,24 @@ def route_of(settings: GatewaySettings, provider: str | None = None) -> Route:
     return routes[provider]
 
 
-def outbound(route: Route, request: Any, layer: Layer | None) -> Any:
+def prepare_request(route: Route, request: Any, layer: _OptionsScope | None) -> Any:
     """Return a copy of the request with the gateway's headers and the right credentials.
 
     Raises:
         GatewayConfigError: there is no key to send, or merged metadata has over 5 entries.
     """
-    options, defaults = _laid_over(route, layer)
-    metadata = _merged_metadata(request, options)
-    compat = _compat_body(route, request) if options.get("endpoint") == "compat" else None
+    options, defaults = _effective_options(route, layer)
+    metadata = _merge_metadata(request, options)
+    compat = _compat_content(route, request) if options.get("endpoint") == "compat" else None
     headers, problem = _outgoing_headers(route, request, options, defaults, metadata)
     if problem is not None:
         del headers  # a traceback may show what a frame holds
         raise GatewayConfigError(problem)
-    return copied(request, headers) if compat is None else _compat(route, request, headers, compat)
+    return (
+        clone_request(request, headers)
+        if compat is None
+        else _compat_request(route, request, headers, compat)
+    )
 
 
 def _outgoing_headers(
@@ -244,27 +248,27 @@ def _outgoing_headers(
 ) -> tuple[Any, str | None]:
     """Return the request's headers with the gateway's and the right key, and what is wrong."""
     headers = request.headers.copy()
-    given = _given(headers)
-    own = {**_own(given), **metadata}
+    given = _relevant_headers(headers)
+    own = {**_gateway_headers(given), **metadata}
     stated = {**defaults, **own}
-    trace = _trace(request, given, stated) if route.otel else {}
-    _put(headers, {**trace, **stated})
+    trace = _trace_headers(request, given, stated) if route.otel else {}
+    _update(headers, {**trace, **stated})
     alias = own.get(BYOK_ALIAS, options.get("byok_alias"))
     problem = _authorize(route, headers, given, stored_key=route.stored_key or bool(alias))
     if AUTHORIZATION not in own and (authorization := route.gateway_authorization()):
         headers[AUTHORIZATION] = authorization
-    return headers, problem or _unsendable(_given(headers))
+    return headers, problem or _credential_problem(_relevant_headers(headers))
 
 
-def uncovered(request: Any) -> Any:
+def strip_gateway_headers(request: Any) -> Any:
     """Return a copy for a host that is not the gateway: nothing of the gateway's goes there."""
     headers = request.headers.copy()
-    for name in _own(_given(headers)):
+    for name in _gateway_headers(_relevant_headers(headers)):
         del headers[name]
-    return copied(request, headers)
+    return clone_request(request, headers)
 
 
-def without_gateways_own(headers: Any) -> Any:
+def strip_cloudflare_headers(headers: Any) -> Any:
     """Return headers for a request that was meant for the gateway, and goes elsewhere.
 
     `cf-access-*` lets a caller in where Cloudflare Access guards the gateway's host; cookies
@@ -277,18 +281,20 @@ def without_gateways_own(headers: Any) -> Any:
     return headers
 
 
-def _laid_over(route: Route, layer: Layer | None) -> tuple[Mapping[str, Any], Mapping[str, str]]:
+def _effective_options(
+    route: Route, layer: _OptionsScope | None
+) -> tuple[Mapping[str, Any], Mapping[str, str]]:
     """Return the options in force and their headers, remembered for the next call."""
     if layer is None:
         return route.options, route.headers
-    known = layer.rendered
+    known = layer.headers
     if known is None or known[0] is not route:
-        options = merged(route.options, layer.options)
-        known = layer.rendered = (route, options, rendered(options))
+        options = merge_options(route.options, layer.options)
+        known = layer.headers = (route, options, to_headers(options))
     return known[1], known[2]
 
 
-def _given(headers: Any) -> dict[str, list[str]]:
+def _relevant_headers(headers: Any) -> dict[str, list[str]]:
     """Return the credentials, the trace and the `cf-aig-*` headers that a request brings.
 
     One pass over the raw headers: each question to the HTTP library would be another.
@@ -296,13 +302,13 @@ def _given(headers: Any) -> dict[str, list[str]]:
     given: dict[str, list[str]] = {}
     for name, value in headers.raw:
         lowered = name.lower()
-        if lowered in _WATCHED or lowered[:7] == _PREFIX:
+        if lowered in _RELEVANT or lowered[:7] == _PREFIX:
             values = given.setdefault(lowered.decode(headers.encoding), [])
             values.append(value.decode(headers.encoding))
     return given
 
 
-def _merged_metadata(request: Any, options: Mapping[str, Any]) -> dict[str, str]:
+def _merge_metadata(request: Any, options: Mapping[str, Any]) -> dict[str, str]:
     """Return the header where both the call and the options bring metadata, else nothing."""
     below = options.get("metadata")
     brought = request.headers.get_list(METADATA) if below else ()
@@ -311,7 +317,7 @@ def _merged_metadata(request: Any, options: Mapping[str, Any]) -> dict[str, str]
     return {METADATA: metadata_below(brought[-1], below)}
 
 
-def _put(headers: Any, fields: Mapping[str, str]) -> None:
+def _update(headers: Any, fields: Mapping[str, str]) -> None:
     """Set headers; an empty one takes back what was set further out."""
     for name, value in fields.items():
         if value:
@@ -320,12 +326,12 @@ def _put(headers: Any, fields: Mapping[str, str]) -> None:
             headers.pop(name, None)
 
 
-def _own(given: Mapping[str, list[str]]) -> dict[str, str]:
+def _gateway_headers(given: Mapping[str, list[str]]) -> dict[str, str]:
     """Return the `cf-aig-*` headers a call brings itself, the last one where it doubles them."""
     return {name: values[-1] for name, values in given.items() if name.startswith(PREFIX)}
 
 
-def _trace(
+def _trace_headers(
     request: Any, given: Mapping[str, list[str]], stated: Mapping[str, str]
 ) -> dict[str, str]:
     """Return the headers of the trace that a request brings, else of the current one.
@@ -368,7 +374,7 @@ def _authorize(
     return None
 
 
-def _unsendable(given: Mapping[str, list[str]]) -> str | None:
+def _credential_problem(given: Mapping[str, list[str]]) -> str | None:
     """Return what is wrong with a secret that the HTTP library would refuse, quoting it."""
     for name in (*CREDENTIALS, AUTHORIZATION):
         for value in given.get(name, ()):
@@ -378,7 +384,7 @@ def _unsendable(given: Mapping[str, list[str]]) -> str | None:
     return None
 
 
-def copied(request: Any, headers: Any, url: Any = None) -> Any:
+def clone_request(request: Any, headers: Any, url: Any = None) -> Any:
     """Copy a request with its stream and loaded body; the SDK sends its own again on a retry."""
     copy: Any = object.__new__(cast("type[object]", type(request)))
     copy.__dict__ = dict(request.__dict__)
@@ -392,18 +398,18 @@ def copied(request: Any, headers: Any, url: Any = None) -> Any:
 
 def as_shown(request: Any, sent: Any) -> Any:
     """Return the request of a redirect's hop as the SDK may see it: without what is not its own."""
-    headers = without_gateways_own(sent.headers)
+    headers = strip_cloudflare_headers(sent.headers)
     for name in CREDENTIALS:
         if name in headers:
             del headers[name]
             if name in request.headers:
                 headers[name] = request.headers[name]
-    shown = copied(sent, headers)
+    shown = clone_request(sent, headers)
     shown.extensions = request.extensions
     return shown
 
 
-def _compat_body(route: Route, request: Any) -> bytes | None:
+def _compat_content(route: Route, request: Any) -> bytes | None:
     """Return a chat request's body for the compat endpoint, `None` where it is another's."""
     if request.url.path != route.provider_path + _CHAT:
         return None
@@ -413,7 +419,7 @@ def _compat_body(route: Route, request: Any) -> bytes | None:
     return json.dumps(body, separators=(",", ":")).encode()
 
 
-def _compat(route: Route, request: Any, headers: Any, content: bytes) -> Any:
+def _compat_request(route: Route, request: Any, headers: Any, content: bytes) -> Any:
     """Turn a chat request into one for the OpenAI-compatible endpoint."""
     for name in ("host", "content-length"):
         headers.pop(name, None)
@@ -426,19 +432,19 @@ def _compat(route: Route, request: Any, headers: Any, content: bytes) -> Any:
     )
 
 
-def _drop_long_wait(response: Any) -> None:
+def _drop_long_retry_after(response: Any) -> None:
     """Drop a `Retry-After` of over a minute: the SDK would sleep for days if told so.
 
     The SDK's own backoff then applies, which `max_elapsed_time` ends.
     """
     for name, unit in (("retry-after", 1.0), ("retry-after-ms", 0.001)):
         value = response.headers.get(name)
-        if value is not None and not 0 <= _seconds(value, unit) <= _LONGEST_WAIT:
+        if value is not None and not 0 <= _retry_after_seconds(value, unit) <= _MAX_RETRY_AFTER:
             response.headers = response.headers.copy()  # an error has the original
             del response.headers[name]
 
 
-def _seconds(value: str, unit: float) -> float:
+def _retry_after_seconds(value: str, unit: float) -> float:
     """Return how long a header asks to wait, -1 if that cannot be told."""
     try:
         return float(value) * unit
@@ -469,7 +475,7 @@ def mask_for_headers(route: Route, headers: Mapping[str, str]) -> _errors.Mask:
     return mask
 
 
-def inbound(response: Any, mask: _errors.Mask = str) -> Any:
+def raise_for_gateway_error(response: Any, mask: _errors.Mask = str) -> Any:
     """Return the response, or raise the error that the gateway itself answered with.
 
     An error that may pass is raised only when the SDK has done its retries: the SDK decides
@@ -480,7 +486,7 @@ def inbound(response: Any, mask: _errors.Mask = str) -> Any:
     error = _errors.from_response(response, mask)
     if error is not None and error.retryable:
         response.iter_text = response.aiter_text = _raising(ref(response), response.headers, mask)
-    _drop_long_wait(response)
+    _drop_long_retry_after(response)
     if error is None or error.retryable:
         return response
     try:

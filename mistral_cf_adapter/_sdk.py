@@ -36,10 +36,10 @@ def version() -> str:
     return importlib.metadata.version("mistralai")  # reads a file: slower
 
 
-def moved(seam: str) -> GatewayConfigError:
+def unsupported_sdk(attribute: str) -> GatewayConfigError:
     """Say that this SDK is not one the adapter knows: better no client than a bare one."""
     msg = (
-        f"mistralai {version()} has no {seam}: this release of mistral_cf_adapter works with "
+        f"mistralai {version()} has no {attribute}: this release of mistral_cf_adapter works with "
         f"{SUPPORTED}. Upgrade mistral_cf_adapter, or pin mistralai to one of those."
     )
     return GatewayConfigError(msg)
@@ -51,16 +51,16 @@ def _root() -> str:
         module = importlib.import_module(name)
         if hasattr(module, "Mistral"):
             return name
-    seam = "Mistral class in mistralai.client or mistralai"
-    raise moved(seam)
+    attribute = "Mistral class in mistralai.client or mistralai"
+    raise unsupported_sdk(attribute)
 
 
 def _load(module: str, attribute: str) -> Any:
     try:
         return getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError):
-        seam = f"{module}.{attribute}"
-        raise moved(seam) from None
+        attribute = f"{module}.{attribute}"
+        raise unsupported_sdk(attribute) from None
 
 
 def _http_library() -> ModuleType:
@@ -85,7 +85,7 @@ else:
     ROOT: str = "mistralai.client"
 
 
-def library_of(thing: object) -> ModuleType:
+def http_library(thing: object) -> ModuleType:
     """Return the HTTP library, httpx or httpx2, that a request or response is of."""
     kind: Any = type(thing)
     return _library_of_class(kind)
@@ -99,7 +99,7 @@ def _library_of_class(kind: type) -> ModuleType:
 
 
 @cache
-def check_seams() -> None:
+def check_sdk() -> None:
     """Raise unless the installed SDK has every place the adapter holds on to.
 
     To be called before an SDK object is built. What is fine is looked at once, and only then it
@@ -110,7 +110,7 @@ def check_seams() -> None:
     """
     missing = next(_missing_seams(), None)
     if missing is not None:
-        raise moved(missing)
+        raise unsupported_sdk(missing)
     note = untried()
     if note is not None:
         # A new minor release comes every week or two, and works as a rule.
@@ -214,11 +214,11 @@ __all__ = [
     "SDKConfiguration",
     "SDKError",
     "Security",
-    "check_seams",
+    "check_sdk",
     "httpx",
-    "moved",
     "path_template",
     "servers",
+    "unsupported_sdk",
     "untried",
     "version",
 ]

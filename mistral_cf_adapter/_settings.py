@@ -23,14 +23,14 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 
-from ._options import GatewayConfigError, GatewayOptions, explain, list_fields
+from ._options import GatewayConfigError, GatewayOptions, document_fields, format_validation_error
 from ._public import set_public_module
 from ._secrets import Secret, clean, problem_with
 
 _PROVIDERS = ("mistral", "compat")
 
 
-def checked_base_url(value: str) -> str:
+def normalize_base_url(value: str) -> str:
     """Return everything before `/{provider}` and `/compat`, without a trailing slash.
 
     A pasted `.../mistral`, `.../mistral/v1` or full endpoint is cut back to its base.
@@ -81,9 +81,9 @@ def is_loopback(host: str) -> bool:
 def _base_segments(segments: list[str], parts: SplitResult) -> list[str]:
     if parts.hostname == "gateway.ai.cloudflare.com" or segments[:1] == ["v1"]:
         return _gateway_segments(segments, parts)
-    for place, segment in enumerate(segments):
+    for index, segment in enumerate(segments):
         if segment in _PROVIDERS:
-            return segments[:place]
+            return segments[:index]
         _reject_custom(segment)
     if segments[-1:] == ["v1"]:
         base = "/".join([parts.netloc, *segments[:-1]])
@@ -131,7 +131,7 @@ _SEGMENT = re.compile(r"[A-Za-z0-9_.~-]+")
 _PROVIDER = re.compile(r"mistral|custom-[A-Za-z0-9_-]+")
 
 
-def _segment(value: str) -> str:
+def _validate_segment(value: str) -> str:
     value = value.strip()
     if not value:
         msg = "is blank"
@@ -142,7 +142,7 @@ def _segment(value: str) -> str:
     return value
 
 
-def _secret(value: object) -> object:
+def _validate_secret(value: object) -> object:
     """Accept a key as it is copied, with or without `Bearer `; reject what no key looks like."""
     text = value.get_secret_value() if isinstance(value, SecretStr) else value
     if not isinstance(text, str):
@@ -153,22 +153,22 @@ def _secret(value: object) -> object:
     return Secret(clean(text))
 
 
-def _provider(value: str) -> str:
+def _validate_provider(value: str) -> str:
     if not _PROVIDER.fullmatch(value):
         msg = "must be `mistral` or `custom-<slug>`, the name of a custom provider of the gateway"
         raise ValueError(msg)
     return value
 
 
-def _parsed(value: object) -> object:
+def _load_json(value: object) -> object:
     return json.loads(value) if isinstance(value, str) else value
 
 
-def _providers(value: dict[str, str]) -> dict[str, str]:
-    return {_host(host): _provider(slug) for host, slug in value.items()}
+def _validate_providers(value: dict[str, str]) -> dict[str, str]:
+    return {_validate_host(host): _validate_provider(slug) for host, slug in value.items()}
 
 
-def _host(value: str) -> str:
+def _validate_host(value: str) -> str:
     host = urlsplit(value if "//" in value else f"//{value}").hostname
     if not host:
         msg = "must map hosts to providers, as {'api.eu.mistral.ai': 'custom-mistral-eu'}"
@@ -176,10 +176,10 @@ def _host(value: str) -> str:
     return host
 
 
-_Secret = Annotated[SecretStr, BeforeValidator(_secret)]
+_Secret = Annotated[SecretStr, BeforeValidator(_validate_secret)]
 
 
-def _named(name: str, description: str, default: str | None = None) -> Any:
+def _aliased(name: str, description: str, default: str | None = None) -> Any:
     """Return a field that has names of its own in the environment."""
     aliases = AliasChoices(*ALIASES[name])
     return Field(default, validation_alias=aliases, description=description)
@@ -218,29 +218,29 @@ class GatewaySettings(GatewayOptions, BaseSettings):
         populate_by_name=True,
     )
 
-    account_id: Annotated[str, AfterValidator(_segment)] | None = _named(
+    account_id: Annotated[str, AfterValidator(_validate_segment)] | None = _aliased(
         "account_id", "Cloudflare account id, from the dashboard's URL; not needed with base_url."
     )
-    gateway_id: Annotated[str, Field(max_length=64), AfterValidator(_segment)] = _named(
+    gateway_id: Annotated[str, Field(max_length=64), AfterValidator(_validate_segment)] = _aliased(
         "gateway_id", "Name of the gateway, 1 to 64 characters.", "default"
     )
-    token: _Secret | None = _named(
+    token: _Secret | None = _aliased(
         "token",
         "Cloudflare API token with `AI Gateway Run`, sent as `cf-aig-authorization: Bearer ...`.",
     )
-    mistral_api_key: _Secret | None = _named(
+    mistral_api_key: _Secret | None = _aliased(
         "mistral_api_key",
         "Mistral's key, sent as `Authorization` when a call brings none of its own.",
     )
-    base_url: Annotated[str, AfterValidator(checked_base_url)] | None = _named(
+    base_url: Annotated[str, AfterValidator(normalize_base_url)] | None = _aliased(
         "base_url", "Everything before `/{provider}`, for custom domains: `https://ai.example.com`."
     )
-    provider: Annotated[str, AfterValidator(_provider)] = Field(
+    provider: Annotated[str, AfterValidator(_validate_provider)] = Field(
         default="mistral",
         description="`mistral`, or `custom-<slug>` for a custom provider as Mistral's EU host.",
     )
     providers: Annotated[
-        dict[str, str], NoDecode, BeforeValidator(_parsed), AfterValidator(_providers)
+        dict[str, str], NoDecode, BeforeValidator(_load_json), AfterValidator(_validate_providers)
     ] = Field(
         default={},
         description="For patch(): which `custom-<slug>` serves which other Mistral host, as JSON.",
@@ -289,7 +289,7 @@ class GatewaySettings(GatewayOptions, BaseSettings):
         try:
             super().__init__(**values)
         except ValidationError as error:
-            return GatewayConfigError(f"Gateway settings: {_explained(error, values)}")
+            return GatewayConfigError(f"Gateway settings: {_format_error(error, values)}")
         except SettingsError as error:
             return GatewayConfigError(f"Gateway settings: {error}")
         except UnicodeDecodeError:
@@ -375,7 +375,7 @@ class GatewaySettings(GatewayOptions, BaseSettings):
         Raises:
             GatewayConfigError: a changed value cannot work.
         """
-        changed = _hide_secrets(_by_field(update or {}))
+        changed = _hide_secrets(_field_names(update or {}))
         update = None  # may hold a plain secret, as a traceback would show
         _name_one_gateway(changed)
         values = {name: getattr(self, name) for name in type(self).model_fields} | changed
@@ -393,11 +393,11 @@ class GatewaySettings(GatewayOptions, BaseSettings):
         raise TypeError(msg)
 
 
-list_fields(GatewaySettings)
+document_fields(GatewaySettings)
 set_public_module(GatewaySettings)
 
 
-def variables(name: str) -> tuple[str, ...]:
+def env_names(name: str) -> tuple[str, ...]:
     """Return the environment variables of a setting, the one that wins first."""
     return ALIASES.get(name, (f"CF_AIG_{name.upper()}",))
 
@@ -447,13 +447,13 @@ def _follows_environment(settings: GatewaySettings, values: Mapping[str, Any]) -
 
 
 _VARIABLES = frozenset(
-    name.lower() for field in GatewaySettings.model_fields for name in variables(field)
+    name.lower() for field in GatewaySettings.model_fields for name in env_names(field)
 )
 _SECRETS = frozenset({"token", "mistral_api_key"})
 _FIELDS = {alias: name for name, aliases in ALIASES.items() for alias in aliases}
 
 
-def _by_field(values: Mapping[str, Any]) -> dict[str, Any]:
+def _field_names(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return keywords under their fields' names, whichever of a field's names was used."""
     return {_FIELDS.get(name, name): value for name, value in values.items()}
 
@@ -482,7 +482,7 @@ def _hidden(value: object) -> object:
 
 def _prepare(values: dict[str, Any], settings: type[GatewaySettings]) -> Exception | None:
     """Name keywords by field and hide their secrets, in place; return what is wrong with them."""
-    by_field = _hide_secrets(_by_field(values))
+    by_field = _hide_secrets(_field_names(values))
     values.clear()
     unknown = _unknown_name(by_field, settings)
     if unknown is not None:
@@ -494,7 +494,7 @@ def _prepare(values: dict[str, Any], settings: type[GatewaySettings]) -> Excepti
     missing = _missing_file(values.get("_env_file"))
     if missing is not None:
         return missing
-    _report_rivals(values)
+    _warn_conflicts(values)
     return None
 
 
@@ -512,7 +512,7 @@ def replaces_base_url(values: Mapping[str, Any]) -> bool:
 
 def _find_variable(name: str) -> str | None:
     """Return the environment variable that gives a setting its value, if there is one."""
-    return next((variable for variable in variables(name) if os.environ.get(variable)), None)
+    return next((variable for variable in env_names(name) if os.environ.get(variable)), None)
 
 
 def _unknown_name(
@@ -536,17 +536,17 @@ def _missing_file(given: Any) -> GatewayConfigError | None:
     return None
 
 
-def _report_rivals(values: dict[str, Any]) -> None:
+def _warn_conflicts(values: dict[str, Any]) -> None:
     """Warn where two variables for one setting disagree; the values stay unsaid."""
     for name, names in ALIASES.items():
         rivals = [variable for variable in names if os.environ.get(variable)]
         if name in values or len({os.environ[variable] for variable in rivals}) < 2:
             continue
         msg = f"{' and '.join(rivals)} differ; {rivals[0]} is used. Unset the other."
-        warnings.warn(msg, stacklevel=_levels_out())
+        warnings.warn(msg, stacklevel=_caller_stacklevel())
 
 
-def _levels_out() -> int:
+def _caller_stacklevel() -> int:
     """Return the stacklevel of a warning at which the package was called."""
     level, frame = 1, sys._getframe(1)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
     while frame.f_back and frame.f_globals.get("__package__", "").startswith(str(__package__)):
@@ -554,13 +554,13 @@ def _levels_out() -> int:
     return level
 
 
-def _explained(error: ValidationError, values: dict[str, Any]) -> str:
+def _format_error(error: ValidationError, values: dict[str, Any]) -> str:
     fields = GatewaySettings.model_fields
 
     def naming(location: str) -> str:
-        name = next((field for field in fields if location in variables(field)), location)
+        name = next((field for field in fields if location in env_names(field)), location)
         if name in values:
             return name
-        return _find_variable(name) or variables(name)[0]
+        return _find_variable(name) or env_names(name)[0]
 
-    return explain(error, fields, naming)
+    return format_validation_error(error, fields, naming)

@@ -25,7 +25,7 @@ from typing import Any, NamedTuple, Self, cast
 from weakref import ref
 
 from . import _errors
-from ._sdk import library_of
+from ._sdk import http_library
 
 _BOUND = frozenset({"BoundSyncStream", "BoundAsyncStream"})  # of httpx and of httpx2
 
@@ -60,7 +60,7 @@ def read_rest(unread: Unread, deadline: float) -> bool:
     If not, the HTTP library has closed the connection or will do so with its client.
     """
     with suppress(Exception), _reading_until(unread.network_stream, deadline):
-        if _exhaust(unread.chunks, deadline):
+        if _read_to_end(unread.chunks, deadline):
             unread.stream.close()
             return True
     return False
@@ -82,7 +82,7 @@ def read_received(chunks: Iterator[bytes], response: Any) -> None:
     network_stream = response.extensions.get("network_stream")
     if network_stream is not None and has_own_connection(response):
         with suppress(Exception), _reading_until(network_stream, 0.0):
-            _exhaust(chunks, monotonic() + READ_TIMEOUT)
+            _read_to_end(chunks, monotonic() + READ_TIMEOUT)
 
 
 async def aread_received(chunks: AsyncIterator[bytes], response: Any) -> None:
@@ -104,7 +104,7 @@ def has_own_connection(response: Any) -> bool:
     return response.http_version in ("HTTP/1.1", "HTTP/1.0")
 
 
-def _exhaust(chunks: Iterator[bytes], deadline: float) -> bool:
+def _read_to_end(chunks: Iterator[bytes], deadline: float) -> bool:
     """Read until the end or a deadline; return whether the end was reached."""
     return all(monotonic() <= deadline for _ in chunks)
 
@@ -200,7 +200,7 @@ def _leave(_generator: object) -> None:
 _MESSAGES = frozenset({"message", "messages"})
 
 
-def in_events(response: Any) -> Any:
+def to_event_stream(response: Any) -> Any:
     """Return an event stream that says what a whole chat answer says, if it is one."""
     try:
         answer = json.loads(response.content)
@@ -216,7 +216,7 @@ def in_events(response: Any) -> Any:
         response.status_code,
         headers=headers,
         # Unread, as a stream is when it arrives: the SDK's tracing goes by that.
-        stream=library_of(response).ByteStream(body.encode()),
+        stream=http_library(response).ByteStream(body.encode()),
         request=response.request,
         extensions=response.extensions,
     )
@@ -260,20 +260,20 @@ def _as_delta(message: dict[str, Any]) -> dict[str, Any]:
 
 
 # Streams of these end with `data: [DONE]`; the others have no such mark.
-_MARKED = frozenset({"/v1/chat/completions", "/v1/fim/completions", "/v1/agents/completions"})
+_DONE_PATHS = frozenset({"/v1/chat/completions", "/v1/fim/completions", "/v1/agents/completions"})
 EVENT_STREAM = "text/event-stream"
-_ZIPPED = frozenset({"gzip", "deflate"})
-_READABLE = _ZIPPED | {"", "identity"}  # no decoder for others in Python's own library
+_COMPRESSED = frozenset({"gzip", "deflate"})
+_READABLE = _COMPRESSED | {"", "identity"}  # no decoder for others in Python's own library
 
 
-def wanted(request: Any) -> bool:
+def wants_stream(request: Any) -> bool:
     """Tell whether the SDK asked for an event stream."""
     return bool(request.headers.get("accept") == EVENT_STREAM)
 
 
-def is_marked(path: str) -> bool:
+def ends_with_done(path: str) -> bool:
     """Tell whether an operation's stream ends with `data: [DONE]`."""
-    return path in _MARKED
+    return path in _DONE_PATHS
 
 
 def is_event_stream(response: Any) -> bool:
@@ -284,15 +284,15 @@ def is_event_stream(response: Any) -> bool:
 
 def can_watch(response: Any) -> bool:
     """Return whether Python's own library can decode a response."""
-    return _coding(response) in _READABLE
+    return _content_encoding(response) in _READABLE
 
 
-def watch(response: Any, mask: _errors.Mask = str) -> None:
+def guard_stream(response: Any, mask: _errors.Mask = str) -> None:
     """Have the response's stream raise where it breaks off or carries an error.
 
     What arrived before stays with the caller. A reader that stops early sees no error.
     """
-    watch_with(response, Watch, mask)
+    watch_with(response, StreamGuard, mask)
 
 
 def watch_with(response: Any, kind: Callable[..., Any], mask: _errors.Mask) -> None:
@@ -301,11 +301,11 @@ def watch_with(response: Any, kind: Callable[..., Any], mask: _errors.Mask) -> N
 
 
 def _watched(stream: Any, response: Any, kind: Callable[..., Any], mask: _errors.Mask) -> Any:
-    library = library_of(response)
+    library = http_library(response)
     both = library.SyncByteStream, library.AsyncByteStream
     kinds = tuple(kind for kind in both if isinstance(stream, kind))
     reference = ResponseRef(response)
-    return _watched_class(kinds or both)(stream, reference, mask, kind(reference, mask))
+    return _guarded_class(kinds or both)(stream, reference, mask, kind(reference, mask))
 
 
 class ResponseRef:
@@ -329,26 +329,28 @@ class ResponseRef:
         return self._ref()
 
 
-def _coding(response: Any) -> str:
+def _content_encoding(response: Any) -> str:
     coding: str = response.headers.get("content-encoding", "")
     return coding.strip().lower()
 
 
-class Watch:
+class StreamGuard:
     """Reads along, line by line, for the end mark and for an error in place of an event."""
 
     def __init__(self, response: ResponseRef, mask: _errors.Mask) -> None:
         self._response = response
         self._mask = mask
-        self.broken = False
+        self.undecodable = False
         """What arrived cannot be decoded."""
-        self.sound = 0
+        self.valid_bytes = 0
         """How much of the chunk that holds an error came before it, in bytes."""
         self.done = False
         """The end mark is read: nothing after it matters."""
         self._named_error = False
         self._line: list[bytes] = []
-        self._decoder = zlib.decompressobj(47) if _coding(response) in _ZIPPED else None
+        self._decoder = (
+            zlib.decompressobj(47) if _content_encoding(response) in _COMPRESSED else None
+        )
 
     def read(self, chunk: bytes) -> _errors.GatewayError | None:
         """Look at a chunk; return an error if it ends a line that is one, and no event.
@@ -359,22 +361,22 @@ class Watch:
             return None
         if self._decoder is not None:
             chunk = self._decoded(self._decoder, chunk)
-        *ended, rest = chunk.replace(b"\r", b"\n").split(b"\n")
+        *ended, remaining = chunk.replace(b"\r", b"\n").split(b"\n")
         start = 0
         for line in ended:
-            self.sound = 0 if self._decoder else start
-            error = self._look(b"".join((*self._line, line)) if self._line else line)
+            self.valid_bytes = 0 if self._decoder else start
+            error = self._check_line(b"".join((*self._line, line)) if self._line else line)
             if error is not None:
                 return error
             self._line.clear()
             start += len(line) + 1
-        if rest:
-            self._line.append(rest)
+        if remaining:
+            self._line.append(remaining)
         return None
 
     def end(self) -> _errors.GatewayError | None:
         """Look at the end of the stream; return an error if it ended without its mark."""
-        error = self._look(b"".join(self._line))
+        error = self._check_line(b"".join(self._line))
         if error is None and not self.done:
             error = self._error("the stream ended before `data: [DONE]`")
         return error
@@ -383,10 +385,10 @@ class Watch:
         try:
             return bytes(decoder.decompress(chunk))
         except zlib.error:
-            self.broken = True  # the reader's own decoder finds the same, and says so
+            self.undecodable = True  # the reader's own decoder finds the same, and says so
             return b""
 
-    def _look(self, line: bytes) -> _errors.GatewayError | None:
+    def _check_line(self, line: bytes) -> _errors.GatewayError | None:
         if self.done:
             return None
         if not line.isascii() and not _is_utf8(line):
@@ -396,14 +398,14 @@ class Watch:
             if payload == b"[DONE]":
                 self.done = True
             elif self._named_error or b'"choices"' not in payload:
-                return self._look_for_error(payload)
+                return self._check_payload(payload)
         elif line.startswith(b"event:"):
             self._named_error = line[6:].strip() == b"error"
         elif line.startswith(b"{"):
-            return self._look_for_error(line)
+            return self._check_payload(line)
         return None
 
-    def _look_for_error(self, payload: bytes) -> _errors.GatewayError | None:
+    def _check_payload(self, payload: bytes) -> _errors.GatewayError | None:
         try:
             found = json.loads(payload)
         except ValueError:
@@ -418,7 +420,7 @@ class Watch:
 
     def _error(self, message: str) -> _errors.GatewayError:
         response = self._response.get()
-        return _errors.of_kind(_errors.GatewayStreamError, message, response, mask=self._mask)
+        return _errors.build_error(_errors.GatewayStreamError, message, response, mask=self._mask)
 
 
 def _is_utf8(line: bytes) -> bool:
@@ -450,53 +452,53 @@ def _weak(iterator: Any) -> Any:
 
 
 @cache
-def _watched_class(kinds: tuple[Any, ...]) -> type[Any]:
+def _guarded_class(kinds: tuple[Any, ...]) -> type[Any]:
     """Return the stream class of a library's kinds: hooks of the SDK's tell a body by its kind."""
 
-    class WatchedStream(*kinds):  # type: ignore[misc]
+    class GuardedStream(*kinds):  # type: ignore[misc]
         """A response's stream with a `Watch` on it."""
 
         def __init__(
-            self, stream: Any, response: ResponseRef, mask: _errors.Mask, watch: Any
+            self, stream: Any, response: ResponseRef, mask: _errors.Mask, guard_stream: Any
         ) -> None:
             self._inner = stream
             self._response = response
             self._mask = mask
-            self._watch = watch
+            self._guard = guard_stream
             # Weak: who drops the iterator ends it, and with it the use of the connection.
             self._chunks: Any = None
 
         def _read(self, chunk: bytes) -> tuple[bytes, _errors.GatewayError | None]:
-            error = self._watch.read(chunk)
-            return (chunk, None) if error is None else (chunk[: self._watch.sound], error)
+            error = self._guard.read(chunk)
+            return (chunk, None) if error is None else (chunk[: self._guard.valid_bytes], error)
 
         def __iter__(self) -> Generator[bytes, None, None]:
             chunks = iter(self._inner)
             self._chunks = _weak(chunks)
             try:
                 for chunk in chunks:
-                    sound, error = self._read(chunk)
-                    if self._watch.broken:
+                    valid_bytes, error = self._read(chunk)
+                    if self._guard.undecodable:
                         self._close_response()
-                    yield sound  # what came before an error goes out first
+                    yield valid_bytes  # what came before an error goes out first
                     if error is not None:
                         break
                 else:
                     self._chunks = None
-                    error = self._watch.end()
+                    error = self._guard.end()
                 if error is not None:
                     raise error  # noqa: TRY301
             except GeneratorExit:  # dropped: SDKs 2.x and 3.x do so at the mark, then close
-                if self._watch.done:
+                if self._guard.done:
                     self.close()
                 raise
             except Exception as error:
-                chunk = sound = b""  # a traceback may show what a frame holds
+                chunk = valid_bytes = b""  # a traceback may show what a frame holds
                 self._chunks = None
                 self._close_response()
                 self._let_go()
-                if not self._watch.done:
-                    self._name_log(error)
+                if not self._guard.done:
+                    self._note_log_id(error)
                     raise
 
         async def __aiter__(self) -> AsyncGenerator[bytes, None]:
@@ -504,28 +506,28 @@ def _watched_class(kinds: tuple[Any, ...]) -> type[Any]:
             self._chunks = _weak(chunks)
             try:
                 async for chunk in chunks:
-                    sound, error = self._read(chunk)
-                    if self._watch.broken:
+                    valid_bytes, error = self._read(chunk)
+                    if self._guard.undecodable:
                         await self._aclose_response()
-                    yield sound  # what came before an error goes out first
+                    yield valid_bytes  # what came before an error goes out first
                     if error is not None:
                         break
                 else:
                     self._chunks = None
-                    error = self._watch.end()
+                    error = self._guard.end()
                 if error is not None:
                     raise error  # noqa: TRY301
             except GeneratorExit:  # dropped: SDKs 2.x and 3.x do so at the mark, then close
-                if self._watch.done:
+                if self._guard.done:
                     await self.aclose()
                 raise
             except Exception as error:
-                chunk = sound = b""  # a traceback may show what a frame holds
+                chunk = valid_bytes = b""  # a traceback may show what a frame holds
                 self._chunks = None
                 await self._aclose_response()
                 self._let_go()
-                if not self._watch.done:
-                    self._name_log(error)
+                if not self._guard.done:
+                    self._note_log_id(error)
                     raise
 
         def close(self) -> None:
@@ -558,9 +560,9 @@ def _watched_class(kinds: tuple[Any, ...]) -> type[Any]:
 
         def _let_go(self) -> None:
             """Let go of the closed stream, which has the request: an error keeps the response."""
-            self._inner = library_of(self._response.get()).ByteStream(b"")
+            self._inner = http_library(self._response.get()).ByteStream(b"")
 
-        def _name_log(self, error: Exception) -> None:
+        def _note_log_id(self, error: Exception) -> None:
             """Have an error of the HTTP library's tell the log id; those of ours do already."""
             log_id = self._response.headers.get("cf-aig-log-id")
             if log_id and not isinstance(error, _errors.GatewayError):
@@ -569,9 +571,9 @@ def _watched_class(kinds: tuple[Any, ...]) -> type[Any]:
         def _take_unread(self) -> Any:
             """Return the iterator over what follows the end mark, once; `None` if there is none."""
             chunks, self._chunks = self._chunks, None
-            if chunks is None or not self._watch.done:
+            if chunks is None or not self._guard.done:
                 return None
             chunks = chunks()
             return None if chunks is None or is_being_read(chunks) else chunks
 
-    return WatchedStream
+    return GuardedStream

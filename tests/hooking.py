@@ -15,7 +15,7 @@ from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from speeding import sdk_module
 
 from mistral_cf_adapter import _sdk, make_client
-from mistral_cf_adapter.speedups.registry import SEAMS
+from mistral_cf_adapter.speedups.registry import SPEEDUPS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from mistral_cf_adapter.testing import LocalGateway
 
 NAME = "hooks in threads"
-(SEAM,) = (seam for seam in SEAMS if seam.name == NAME)
+(SEAM,) = (speedup for speedup in SPEEDUPS if speedup.name == NAME)
 BEFORE, AFTER, ERROR = STAGES = ("before_request", "after_success", "after_error")
 ACCOUNT = "_hooks.service_account_auth:ServiceAccountAuthHook.before_request"
 HOOKS_3, HOOKS_2 = SEAM.sources

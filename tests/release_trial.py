@@ -15,7 +15,7 @@ import pytest
 from calling import MODES
 
 from mistral_cf_adapter import GatewayRateLimitedError, _sdk, capture, make_client, patch, speedups
-from mistral_cf_adapter.speedups.registry import SEAMS
+from mistral_cf_adapter.speedups.registry import SPEEDUPS
 from mistral_cf_adapter.testing import LocalGateway
 
 PDF = b"%PDF-1.4\n%%EOF\n"
@@ -126,7 +126,7 @@ def main() -> int:
             "mistralai": importlib.metadata.version("mistralai"),
             "library": _sdk.httpx.__name__,
             "results": results,
-            "speedups": {seam.name: seam.name in speedups.active() for seam in SEAMS},
+            "speedups": {speedup.name: speedup.name in speedups.active() for speedup in SPEEDUPS},
         }
     print(json.dumps(report))
     return 1 if any(results.values()) else 0

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mistral_cf_adapter import GatewayConfigError, GatewaySettings
-from mistral_cf_adapter._settings import checked_base_url, is_loopback
+from mistral_cf_adapter._settings import is_loopback, normalize_base_url
 
 CLOUDFLARE = "https://gateway.ai.cloudflare.com/v1/acc/gw"
 
@@ -103,7 +103,7 @@ def test_only_this_machine_is_loopback(host, expected):
 @given(st.text(max_size=40))
 def test_any_text_is_a_url_or_a_value_error(text):
     try:
-        base = checked_base_url(f"https://{text}")
+        base = normalize_base_url(f"https://{text}")
     except ValueError:
         return
     assert base.startswith("https://")
@@ -113,7 +113,7 @@ def test_any_text_is_a_url_or_a_value_error(text):
 @given(st.from_regex(r"https://[a-z]{1,8}\.example(/[a-z0-9.]{1,6}){0,5}/?", fullmatch=True))
 def test_a_checked_url_stays_what_it_is(url):
     try:
-        base = checked_base_url(url)
+        base = normalize_base_url(url)
     except ValueError:
         return
-    assert checked_base_url(base) == base
+    assert normalize_base_url(base) == base

@@ -185,14 +185,14 @@ def test_a_client_after_truststore_took_the_place_of_contexts_has_one_of_its(bun
         authority.install()
         with made(server) as client:
             assert mode.chat(client) == TEXT
-        before = list(_pool._state.ssl.values())
+        before = list(_pool._process_pools.ssl.values())
         truststore.inject_into_ssl()
         try:
             with made(server) as client:
                 assert mode.chat(client) == TEXT
         finally:
             truststore.extract_from_ssl()
-    (new,) = [context for context in _pool._state.ssl.values() if context not in before]
+    (new,) = [context for context in _pool._process_pools.ssl.values() if context not in before]
     assert isinstance(new, truststore.SSLContext)
 
 
@@ -251,4 +251,4 @@ def test_contexts_of_replaced_bundles_are_dropped(bundle):
             authority.install()
             with made(server) as client:
                 assert SYNC.chat(client) == TEXT
-    assert len(_pool._state.ssl) <= 8
+    assert len(_pool._process_pools.ssl) <= 8

@@ -8,7 +8,7 @@ import urllib.request
 import pytest
 
 from mistral_cf_adapter import GatewaySettings, __version__
-from mistral_cf_adapter._settings import variables
+from mistral_cf_adapter._settings import env_names
 from mistral_cf_adapter.cli import main
 from mistral_cf_adapter.cli.commands import parse, split
 
@@ -58,7 +58,7 @@ def test_every_setting_but_secrets_is_a_flag_with_its_own_help_text(command, nam
     assert f" --{name.replace('_', '-')}" in text
     # argparse breaks lines at hyphens too.
     assert described.replace(" ", "") in text.replace(" ", "")
-    assert variables(name)[0] in text
+    assert env_names(name)[0] in text
 
 
 GIVEN = {

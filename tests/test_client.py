@@ -517,7 +517,7 @@ def test_one_client_serves_several_event_loops(gateway, client):
 def test_a_loop_leaves_no_connection_open(gateway, client):
     ASYNC.chat(client)
     gc.collect()
-    assert not [clients for clients in _pool._state.by_loop.values() if clients]
+    assert not [clients for clients in _pool._process_pools.by_loop.values() if clients]
 
 
 def test_two_loops_in_two_threads_do_not_meet(gateway, client):

@@ -141,7 +141,7 @@ def test_descriptors_stay_level_over_many_calls_with_faults_mixed_in():
         server.hang_up()
         _pool.close()
         assert descriptors() <= before
-    assert not [clients for clients in _pool._state.by_loop.values() if clients]
+    assert not [clients for clients in _pool._process_pools.by_loop.values() if clients]
 
 
 @needs_descriptors

@@ -13,7 +13,7 @@ from calling import SYNC
 from recording import KEY, PREFIX, TEXT, TOKEN
 
 from mistral_cf_adapter import _attach, _sdk, make_client, patch
-from mistral_cf_adapter._attach import rerouted
+from mistral_cf_adapter._attach import override_settings
 
 MAKERS = {
     "copy": copy.copy,
@@ -73,7 +73,7 @@ def test_undoing_a_patch_takes_the_route_off_the_copies(settings, bare, make_cop
 
 def test_a_copy_follows_settings_that_are_changed_for_all(gateway, client, make_copy):
     _use(client, make_copy(client.sdk_configuration))
-    with rerouted(lambda settings: settings.model_copy(update={"cache_ttl": 60})):
+    with override_settings(lambda settings: settings.model_copy(update={"cache_ttl": 60})):
         SYNC.chat(client)
         assert gateway.last.gateway.get("cf-aig-cache-ttl") == "60"
     SYNC.chat(client)

@@ -20,7 +20,7 @@ from mistral_cf_adapter import (
     gateway_options,
     make_client,
 )
-from mistral_cf_adapter._routing import route_of
+from mistral_cf_adapter._routing import get_route
 
 URLS = [
     "https://xn--mnchen-3ya.example",
@@ -36,7 +36,7 @@ URLS = [
 @pytest.mark.parametrize("url", URLS)
 def test_an_address_is_recognised_however_it_is_written(make_settings, url):
     try:
-        route = route_of(make_settings(base_url=url))
+        route = get_route(make_settings(base_url=url))
     except GatewayConfigError:
         return  # refused before anything is sent
     for path in ("", "/v1/chat/completions"):
@@ -61,8 +61,8 @@ def test_a_shell_of_a_moment_ago_is_not_used_again(make_settings, gateway):
     configuration = client.sdk_configuration
     state = configuration.__dict__[_attach._STATE]
     stale = configuration.client
-    _attach.attach(client, make_settings(token="other"), route_of(make_settings(token="other")))
-    state.shells["client"] = stale  # as a thread does that read the route before the change
+    _attach.attach(client, make_settings(token="other"), get_route(make_settings(token="other")))
+    state.wrappers["client"] = stale  # as a thread does that read the route before the change
     SYNC.chat(client)
     assert gateway.last.gateway["cf-aig-authorization"] == "Bearer other"
 
@@ -73,8 +73,8 @@ def test_no_event_loop_is_kept_once_it_has_ended(client, mode):
     for _ in range(3):
         mode.chat(client)
     gc.collect()
-    assert _pool._state.keepers == {}
-    assert len(_pool._state.by_loop) == 0
+    assert _pool._process_pools.shutdown_generators == {}
+    assert len(_pool._process_pools.by_loop) == 0
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # nobody closed what was the loop's
@@ -85,7 +85,7 @@ def test_a_loop_that_is_only_closed_is_let_go_by_the_next(client):
     del loop
     ASYNC.chat(client)
     gc.collect()
-    assert _pool._state.keepers == {}
+    assert _pool._process_pools.shutdown_generators == {}
 
 
 def test_what_lets_a_caller_in_at_the_gateways_host_stays_there(
@@ -126,20 +126,20 @@ def test_one_clients_broken_connections_are_not_anothers(gateway, make_settings,
 def test_a_probe_that_ends_in_another_error_leaves_no_cool_down(gateway, make_settings):
     client = make_client(make_settings(fallback="direct"))
     shell = client.sdk_configuration.client
-    _flow._down_until[shell.route.origin, shell._via] = 0.0
+    _flow._open_until[shell.route.origin, shell._pool_key] = 0.0
     gateway.replies.append(Reply(200, b"{}", {"content-type": "application/json"}, cut=True))
     with pytest.raises(_sdk.httpx.RemoteProtocolError):
         SYNC.chat(client)
-    assert _flow._down_until == {}
+    assert _flow._open_until == {}
 
 
 def test_no_cool_down_means_no_probe_either(make_settings):
     settings = make_settings(fallback="direct").model_copy(update={"fallback_cooldown": 0})
     client = make_client(settings)
     shell = client.sdk_configuration.client
-    _flow.mark(shell.route, shell._via, down=True)
-    assert [_flow.is_down(shell.route, shell._via) for _ in range(2)] == [False, False]
-    _flow.mark(shell.route, shell._via, down=False)
+    _flow.record_outcome(shell.route, shell._pool_key, down=True)
+    assert [_flow.is_open(shell.route, shell._pool_key) for _ in range(2)] == [False, False]
+    _flow.record_outcome(shell.route, shell._pool_key, down=False)
 
 
 @pytest.mark.parametrize("by", ["block", "call", "setting"])

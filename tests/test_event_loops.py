@@ -28,7 +28,7 @@ def _nothing_is_left_behind():
     """What a loop did not close shows as a ResourceWarning when it is collected: in its test."""
     yield
     gc.collect()
-    assert not [clients for clients in _pool._state.by_loop.values() if clients]
+    assert not [clients for clients in _pool._process_pools.by_loop.values() if clients]
 
 
 @pytest.fixture(scope="module")

@@ -34,7 +34,7 @@ BLOCKED = {"success": False, "errors": [{"code": 2016, "message": "Prompt blocke
 def mistral(monkeypatch, elsewhere):
     """A server in the place of api.mistral.ai, and no memory of an outage."""
     monkeypatch.setattr(_flow, "MISTRAL_URL", elsewhere.origin)
-    monkeypatch.setattr(_flow, "_down_until", {})
+    monkeypatch.setattr(_flow, "_open_until", {})
     return elsewhere
 
 
@@ -157,17 +157,17 @@ def way_of(client):
 
 def test_after_the_cool_down_the_gateway_is_tried_again(build, gateway, mistral):
     client = build()
-    _flow._down_until[way_of(client)] = 0.0
+    _flow._open_until[way_of(client)] = 0.0
     SYNC.chat(client)
     SYNC.chat(client)
     assert [len(gateway.requests), len(mistral.requests)] == [2, 0]
-    assert _flow._down_until == {}
+    assert _flow._open_until == {}
 
 
 def test_one_request_tries_while_the_others_wait_for_what_it_finds(build, gateway):
     route, via = build().sdk_configuration.client.route, "these connections"
-    _flow._down_until[route.origin, via] = 0.0
-    assert [_flow.is_down(route, via) for _ in range(3)] == [False, True, True]
+    _flow._open_until[route.origin, via] = 0.0
+    assert [_flow.is_open(route, via) for _ in range(3)] == [False, True, True]
 
 
 def test_no_cool_down_means_that_the_gateway_always_comes_first(build, gateway, mistral):
@@ -190,7 +190,7 @@ def test_connecting_is_bounded_to_seconds(make_settings):
 @pytest.mark.parametrize("timeout", [{}, {"connect": None}, {"connect": 1.0}, {"connect": 99.0}])
 def test_a_shorter_timeout_of_the_callers_stays(timeout):
     request = _sdk.httpx.Request("GET", "http://127.0.0.1/", extensions={"timeout": timeout})
-    bound = _flow.bounded(request).extensions["timeout"]["connect"]
+    bound = _flow.limit_connect_timeout(request).extensions["timeout"]["connect"]
     assert bound == min(timeout.get("connect") or 5.0, 5.0)
 
 

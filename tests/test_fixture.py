@@ -54,7 +54,7 @@ def test_a_fallback_is_off_in_tests(cf_gateway):
 
 def test_afterwards_a_client_is_where_it_was(gateway, make_settings):
     client = make_client(make_settings())
-    with _attach.rerouted(lambda _: make_settings(base_url="http://127.0.0.1:9/v1/a/g")):
+    with _attach.override_settings(lambda _: make_settings(base_url="http://127.0.0.1:9/v1/a/g")):
         pass
     assert SYNC.chat(client) == TEXT
     assert gateway.last.gateway["cf-aig-authorization"] == f"Bearer {TOKEN}"

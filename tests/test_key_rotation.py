@@ -11,7 +11,7 @@ from recording import TOKEN
 from test_client import MAJOR
 
 from mistral_cf_adapter import GatewayConfigError, GatewaySettings, make_client, patch
-from mistral_cf_adapter._attach import rerouted
+from mistral_cf_adapter._attach import override_settings
 from mistral_cf_adapter._sdk import Mistral
 
 VARIABLES = ["MISTRAL_API_KEY", "CF_AIG_MISTRAL_API_KEY"]
@@ -238,7 +238,7 @@ def test_clients_that_are_sent_elsewhere_read_it_too(gateway, elsewhere, environ
     environment.setenv("MISTRAL_API_KEY", "one-of-the-keys")
     client = make_client()
     update = {"base_url": elsewhere.base_url}
-    with rerouted(lambda settings: settings.model_copy(update=update)):
+    with override_settings(lambda settings: settings.model_copy(update=update)):
         environment.setenv("MISTRAL_API_KEY", "another-of-the-keys")
         SYNC.chat(client)
     assert key_of(elsewhere.last) == "Bearer another-of-the-keys"

@@ -336,7 +336,7 @@ def test_closing_says_how_it_came_to_that(caplog):
 
 @pytest.mark.parametrize("mode", [ASYNC, ASYNC_STREAM], ids=lambda mode: mode.name)
 async def test_an_event_loop_that_is_not_asyncios_keeps_no_connection(mode, monkeypatch):
-    monkeypatch.setattr(_pool, "_pools_of_loop", lambda: _pool._state.without_loop)
+    monkeypatch.setattr(_pool, "_pools_of_loop", lambda: _pool._process_pools.no_loop)
     with plain(first_then(FIRST["Content-Length"])) as server:
         await attempt(mode, client_for(server))
         await assert_answered(mode, server, client_for(server, token="cf-token-of-another"))

@@ -26,7 +26,7 @@ from mistral_cf_adapter import (
     gateway_options,
     make_client,
 )
-from mistral_cf_adapter._options import current_layer, header_names
+from mistral_cf_adapter._options import current_scope, header_names
 
 
 class Team(enum.Enum):
@@ -327,62 +327,62 @@ def test_the_callers_own_headers_are_left_as_they_were(client, mode):
 # ---------------------------------------------------------------- blocks
 
 
-def in_force():
-    layer = current_layer()
+def effective():
+    layer = current_scope()
     return {} if layer is None else dict(layer.options)
 
 
 def test_blocks_nest_and_end():
     with gateway_options(cache_ttl=60):
         with gateway_options(skip_cache=True):
-            assert in_force() == {"cache_ttl": 60, "skip_cache": True}
-        assert in_force() == {"cache_ttl": 60}
-    assert in_force() == {}
+            assert effective() == {"cache_ttl": 60, "skip_cache": True}
+        assert effective() == {"cache_ttl": 60}
+    assert effective() == {}
 
 
 def test_a_block_ends_with_an_exception_too():
     with pytest.raises(KeyError), gateway_options(cache_ttl=60):
         raise KeyError
-    assert in_force() == {}
+    assert effective() == {}
 
 
 def test_one_block_can_be_entered_again_and_inside_of_itself():
     block = gateway_options(cache_ttl=60)
     with block, gateway_options(cache_ttl=70), block:
-        assert in_force() == {"cache_ttl": 60}
+        assert effective() == {"cache_ttl": 60}
     with block:
-        assert in_force() == {"cache_ttl": 60}
-    assert in_force() == {}
+        assert effective() == {"cache_ttl": 60}
+    assert effective() == {}
 
 
 def test_metadata_over_the_limit_fails_at_the_block_and_leaves_the_outer_one():
     with gateway_options(metadata=dict.fromkeys("abc", 1)):
         with pytest.raises(GatewayConfigError, match="6 entries"):
             gateway_options(metadata=dict.fromkeys("xyz", 1)).__enter__()
-        assert in_force()["metadata"] == dict.fromkeys("abc", 1)
-    assert in_force() == {}
+        assert effective()["metadata"] == dict.fromkeys("abc", 1)
+    assert effective() == {}
 
 
 def test_a_decorator_holds_for_every_call_of_a_function():
     @gateway_options(cache_ttl=60)
     def decorated(depth):
         """Say what is in force."""
-        return [in_force()] if depth == 0 else [in_force(), *decorated(depth - 1)]
+        return [effective()] if depth == 0 else [effective(), *decorated(depth - 1)]
 
     assert decorated(2) == [{"cache_ttl": 60}] * 3
     assert (decorated.__name__, decorated.__doc__) == ("decorated", "Say what is in force.")
-    assert in_force() == {}
+    assert effective() == {}
 
 
 async def test_a_decorated_coroutine_function_has_the_options_while_it_runs():
     @gateway_options(cache_ttl=60)
     async def decorated():
         await asyncio.sleep(0)
-        return in_force()
+        return effective()
 
     assert inspect.iscoroutinefunction(decorated)
     assert await asyncio.gather(decorated(), decorated()) == [{"cache_ttl": 60}] * 2
-    assert in_force() == {}
+    assert effective() == {}
 
 
 def test_a_generator_cannot_be_decorated():
@@ -401,11 +401,11 @@ async def test_each_task_has_its_own_options():
     async def task(ttl):
         with gateway_options(cache_ttl=ttl):
             await asyncio.sleep(0)
-            return in_force()["cache_ttl"]
+            return effective()["cache_ttl"]
 
     with gateway_options(skip_cache=True):
         assert await asyncio.gather(*map(task, range(60, 110))) == list(range(60, 110))
-        assert in_force() == {"skip_cache": True}
+        assert effective() == {"skip_cache": True}
 
 
 def test_each_thread_has_its_own_options():
@@ -414,7 +414,7 @@ def test_each_thread_has_its_own_options():
     def work(ttl):
         with gateway_options(cache_ttl=ttl):
             barrier.wait(10)
-            return in_force()
+            return effective()
 
     with gateway_options(skip_cache=True), ThreadPoolExecutor(4) as pool:
         assert list(pool.map(work, range(60, 64))) == [{"cache_ttl": ttl} for ttl in range(60, 64)]
@@ -422,14 +422,14 @@ def test_each_thread_has_its_own_options():
 
 def test_a_thread_given_the_context_sees_the_block():
     with gateway_options(cache_ttl=60), ThreadPoolExecutor(1) as pool:
-        assert pool.submit(contextvars.copy_context().run, in_force).result() == {"cache_ttl": 60}
+        assert pool.submit(contextvars.copy_context().run, effective).result() == {"cache_ttl": 60}
 
 
 def test_a_block_left_in_another_context_raises_nothing():
     block = gateway_options(cache_ttl=60)
     contextvars.copy_context().run(block.__enter__)
     block.__exit__(None, None, None)
-    assert in_force() == {}
+    assert effective() == {}
 
 
 def test_the_repr_of_a_block_names_options_and_no_values():

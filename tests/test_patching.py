@@ -74,7 +74,7 @@ def nothing_stays():
     """No test leaves a trace on the SDK's class."""
     before = Mistral.__init__
     yield
-    left = list(_patch._in_force)
+    left = list(_patch._active_patches)
     for handle in left:
         handle.undo()
     after, Mistral.__init__ = Mistral.__init__, before
@@ -556,7 +556,7 @@ def test_a_patch_that_fails_leaves_nothing_behind(settings, build):
     # Here it is a warning that has been made an error; any other failure is the same.
     with warnings.catch_warnings(action="error"), pytest.raises(UserWarning):
         patch(settings=settings)
-    assert _patch._in_force == []
+    assert _patch._active_patches == []
     assert speedups.active() == held
     assert Mistral.__init__ is before
     assert [server(client), server(regional)] == ["https://api.mistral.ai", REGIONAL[0]]
@@ -662,7 +662,7 @@ def test_an_sdk_whose_seams_have_moved_is_refused_with_those_that_work(
     class Moved:
         client = async_client = server_url = server = security = get_server_details = None
 
-    _sdk.check_seams.cache_clear()
+    _sdk.check_sdk.cache_clear()
     delattr_from = {name: value for name, value in vars(Moved).items() if name != seam}
     monkeypatch.setattr(_sdk, "SDKConfiguration", type("SDKConfiguration", (), delattr_from))
     with pytest.raises(GatewayConfigError, match=rf"SDKConfiguration\.{seam}.*1\.9\.11"):

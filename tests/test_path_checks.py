@@ -19,7 +19,7 @@ from mistral_cf_adapter import (
     make_client,
     patch,
 )
-from mistral_cf_adapter._routing import route_of
+from mistral_cf_adapter._routing import get_route
 
 FILE = "/v1/files/{file_id}"
 DOCUMENT = "/v1/libraries/{library_id}/documents/{document_id}"
@@ -94,7 +94,7 @@ def test_a_long_hostile_value_is_judged_at_once():
     assert _paths.find_problem(path, template) is not None
     assert _paths.find_problem("/v1/files/%" + "25" * 20_000 + "2e", FILE) is not None
     url = _sdk.httpx.URL(f"https://gateway.ai.cloudflare.com/v1/a/g/mistral/v1/{'a' * 60_000}%2e")
-    assert route_of(GatewaySettings(account_id="a", gateway_id="g")).leads_to_provider(url)
+    assert get_route(GatewaySettings(account_id="a", gateway_id="g")).leads_to_provider(url)
 
 
 @pytest.mark.parametrize(

@@ -172,7 +172,7 @@ def pool_of(mode, client):
 
 def free(mode, client):
     """Count the calls that could be made at once now."""
-    slots = pool_of(mode, client)._free
+    slots = pool_of(mode, client)._slots
     return slots._value if mode.is_async else slots.qsize()
 
 
@@ -521,7 +521,7 @@ def test_a_body_that_two_threads_close_gives_its_connection_back_once():
         body.close()
 
     for number in range(50):
-        lent = _pool._SyncLent(Body(), Pool(), number, None)
+        lent = _pool._SyncPoolByteStream(Body(), Pool(), number, None)
         with ThreadPoolExecutor(2) as threads:
             for closing in [threads.submit(close, lent) for _ in range(2)]:
                 closing.result()
@@ -546,7 +546,7 @@ def the_rest_later(event):
 async def close_pool(mode, client):
     """Close the pool as the end of the process or of the event loop does."""
     if mode.is_async:
-        await _pool._state.keepers[id(pool_of(mode, client))].aclose()
+        await _pool._process_pools.shutdown_generators[id(pool_of(mode, client))].aclose()
     else:
         _pool.close()
 
@@ -618,7 +618,7 @@ class Unclosable:
 def test_a_body_that_cannot_be_closed_leaves_no_connection_to_the_next_call():
     given = []
     pool = SimpleNamespace(give=lambda _connection, *, usable: given.append(usable))
-    body = _pool._SyncLent(Unclosable(), pool, "connection", None)
+    body = _pool._SyncPoolByteStream(Unclosable(), pool, "connection", None)
     assert list(body) == [b"x"]
     with pytest.raises(asyncio.CancelledError):
         body.close()
@@ -627,7 +627,7 @@ def test_a_body_that_cannot_be_closed_leaves_no_connection_to_the_next_call():
 
 async def test_an_async_body_that_cannot_be_closed_leaves_none_either():
     pool = SimpleNamespace(give=AsyncMock())
-    body = _pool._AsyncLent(Unclosable(), pool, "connection", None)
+    body = _pool._AsyncPoolByteStream(Unclosable(), pool, "connection", None)
     assert [chunk async for chunk in body] == [b"x"]
     with pytest.raises(asyncio.CancelledError):
         await body.aclose()

@@ -85,17 +85,17 @@ def test_every_public_method_is_documented(name):
 
 
 MODULES = [
-    "options",
-    "settings",
+    "_options",
+    "_settings",
     "baseurl",
-    "calls",
-    "client",
-    "errors",
-    "patching",
-    "routing",
-    "transport",
-    "pools",
-    "attachment",
+    "_capture",
+    "_client",
+    "_errors",
+    "_patch",
+    "_routing",
+    "_http_client",
+    "_pool",
+    "_attach",
 ]
 
 

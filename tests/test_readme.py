@@ -18,7 +18,7 @@ from mistral_cf_adapter import _errors as errors_module
 from mistral_cf_adapter._errors import BY_CODE, GatewayError
 from mistral_cf_adapter._options import gateway_headers, header_names
 from mistral_cf_adapter._sdk import Mistral
-from mistral_cf_adapter._settings import variables
+from mistral_cf_adapter._settings import env_names
 from mistral_cf_adapter.cli.commands import parse
 from mistral_cf_adapter.cli.tools import TOOLS
 from mistral_cf_adapter.testing import LocalGateway
@@ -203,7 +203,7 @@ def test_the_named_files_exist():
 
 def test_every_variable_is_one_that_is_read_or_said_not_to_be():
     named = set(re.findall(r"\b(?:CF|CLOUDFLARE|MISTRAL)_[A-Z_]+\b", README))
-    known = {name for setting in GatewaySettings.model_fields for name in variables(setting)}
+    known = {name for setting in GatewaySettings.model_fields for name in env_names(setting)}
     assert named - OTHER_VARIABLES <= known
     assert named >= OTHER_VARIABLES
 
@@ -213,7 +213,7 @@ def test_the_settings_are_those_of_the_code_with_their_variables_in_order():
     own = GatewaySettings.model_fields.keys() - GatewayOptions.model_fields.keys()
     assert rows.keys() == own
     assert {name: tuple(quoted(row[0])) for name, row in rows.items()} == {
-        name: variables(name) for name in rows
+        name: env_names(name) for name in rows
     }
 
 

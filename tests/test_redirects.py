@@ -16,8 +16,8 @@ from recording import CHAT, KEY, PREFIX, TEXT, TOKEN, Reply, completion, stream
 
 from mistral_cf_adapter import GatewayError, capture, gateway_options, make_client
 from mistral_cf_adapter._errors import GatewayRedirectError
-from mistral_cf_adapter._flow import redirected
-from mistral_cf_adapter._routing import route_of
+from mistral_cf_adapter._flow import build_redirect_request
+from mistral_cf_adapter._routing import get_route
 from mistral_cf_adapter._sdk import ROOT, SDKError
 from mistral_cf_adapter._sdk import httpx as sdk_httpx
 
@@ -215,11 +215,11 @@ def test_stored_keys_stay_without_authorization_on_the_way_back(gateway, make_se
     ],
 )
 def test_what_a_hop_may_carry(make_settings, sent_to, location, expected):
-    route = route_of(make_settings(base_url="https://gw.example"))
+    route = get_route(make_settings(base_url="https://gw.example"))
     headers = {"authorization": KEY, "x-api-key": KEY, "CF-AIG-Authorization": TOKEN}
     request = sdk_httpx.Request("POST", sent_to, headers=headers, content=b"body")
     hop = _hop(request, location)
-    following = redirected(route, request, hop)
+    following = build_redirect_request(route, request, hop)
     if expected is None:
         assert following is None
         return

@@ -105,5 +105,5 @@ def test_no_more_than_256_urls_are_remembered():
     for number in range(300):
         _pool.build_request("GET", f"https://gateway.example/{number}")
         _pool.build_request("GET", f"https://gateway.example/{number}" + "a" * 2000)
-    remembered = _pool._parsed.cache_info()
+    remembered = _pool._parse_url.cache_info()
     assert remembered.maxsize == remembered.currsize == 256

@@ -13,9 +13,15 @@ from hypothesis import strategies as st
 from recording import KEY, TOKEN
 
 from mistral_cf_adapter import GatewayConfigError, GatewayError, GatewaySettings, _routing
-from mistral_cf_adapter._flow import exchange
-from mistral_cf_adapter._options import Layer
-from mistral_cf_adapter._routing import Route, inbound, outbound, route_of, uncovered
+from mistral_cf_adapter._flow import request_flow
+from mistral_cf_adapter._options import _OptionsScope
+from mistral_cf_adapter._routing import (
+    Route,
+    get_route,
+    prepare_request,
+    raise_for_gateway_error,
+    strip_gateway_headers,
+)
 
 LIBRARIES = pytest.mark.parametrize(
     "library", [httpx, httpx2], ids=lambda library: library.__name__
@@ -26,7 +32,7 @@ URL = "https://gateway.ai.cloudflare.com/v1/acc/gw/mistral/v1/chat/completions"
 def route(**values):
     given = {"account_id": "acc", "gateway_id": "gw", "token": TOKEN, "mistral_api_key": KEY}
     given |= values
-    return route_of(GatewaySettings(**{name: value for name, value in given.items() if value}))
+    return get_route(GatewaySettings(**{name: value for name, value in given.items() if value}))
 
 
 @pytest.mark.parametrize(
@@ -58,7 +64,7 @@ def test_only_this_gateway_is_covered(library, url, covered):
 def test_an_outgoing_request_is_a_copy_of_the_same_kind(library):
     request = library.Request("POST", URL, content=b"body", extensions={"timeout": {"read": 1}})
     before = dict(request.headers)
-    outgoing = outbound(route(), request, None)
+    outgoing = prepare_request(route(), request, None)
     assert type(outgoing) is type(request)
     assert outgoing is not request
     assert dict(request.headers) == before
@@ -72,64 +78,64 @@ def test_an_outgoing_request_is_a_copy_of_the_same_kind(library):
 def test_a_request_past_the_gateway_is_a_copy_without_its_headers(library):
     headers = [("CF-AIG-Cache-TTL", "60"), ("cf-aig-x", "1"), ("Authorization", "mine")]
     request = library.Request("GET", "https://x.example", headers=headers)
-    outgoing = uncovered(request)
+    outgoing = strip_gateway_headers(request)
     assert sorted(outgoing.headers) == ["authorization", "host"]
     assert "cf-aig-x" in request.headers
 
 
 def test_nearer_options_win_and_are_remembered_for_the_next_call():
-    layer = Layer({"cache_ttl": 70}, None)
+    layer = _OptionsScope({"cache_ttl": 70}, None)
     one, other = route(cache_ttl=60), route(cache_ttl=60, collect_log=True)
     request = httpx.Request("GET", URL)
     for _ in range(2):
-        assert outbound(one, request, layer).headers["cf-aig-cache-ttl"] == "70"
-        assert "cf-aig-collect-log" not in outbound(one, request, layer).headers
-        assert outbound(other, request, layer).headers["cf-aig-collect-log"] == "true"
+        assert prepare_request(one, request, layer).headers["cf-aig-cache-ttl"] == "70"
+        assert "cf-aig-collect-log" not in prepare_request(one, request, layer).headers
+        assert prepare_request(other, request, layer).headers["cf-aig-collect-log"] == "true"
 
 
 @pytest.mark.parametrize("authorization", [None, "Bearer mine"])
 def test_a_key_is_added_only_where_there_is_none(authorization):
     headers = {} if authorization is None else {"authorization": authorization}
-    outgoing = outbound(route(), httpx.Request("GET", URL, headers=headers), None)
+    outgoing = prepare_request(route(), httpx.Request("GET", URL, headers=headers), None)
     assert outgoing.headers["authorization"] == authorization or f"Bearer {KEY}"
 
 
 def test_without_a_key_the_decision_is_to_send_nothing():
-    flow = exchange(route(mistral_api_key=None), httpx.Request("GET", URL), max_redirects=20)
+    flow = request_flow(route(mistral_api_key=None), httpx.Request("GET", URL), max_redirects=20)
     with pytest.raises(GatewayConfigError, match="no Mistral key"):
         next(flow)
 
 
 def test_an_exchange_is_a_send_and_a_return():
-    flow = exchange(route(), request := httpx.Request("GET", URL), max_redirects=20)
-    step = next(flow)
-    assert step.do == "send"
+    flow = request_flow(route(), request := httpx.Request("GET", URL), max_redirects=20)
+    action = next(flow)
+    assert action.kind == "send"
     with pytest.raises(StopIteration) as end:
-        flow.send(response := httpx.Response(200, request=step.what))
+        flow.send(response := httpx.Response(200, request=action.target))
     assert end.value.value is response
     assert response.request is request
 
 
 def test_an_error_is_read_before_it_is_judged():
-    flow = exchange(route(), httpx.Request("GET", URL), max_redirects=20)
+    flow = request_flow(route(), httpx.Request("GET", URL), max_redirects=20)
     next(flow)
     body = {"success": False, "error": [{"code": 2009, "message": "Unauthorized"}]}
-    step = flow.send(response := httpx.Response(401, json=body))
-    assert step.do == "read"
-    assert step.what is response
+    action = flow.send(response := httpx.Response(401, json=body))
+    assert action.kind == "read"
+    assert action.target is response
     with pytest.raises(GatewayError):
         flow.send(None)
 
 
 def test_a_request_that_was_routed_already_is_sent_as_it_is():
-    outgoing = outbound(route(), httpx.Request("GET", URL), None)
-    flow = exchange(route(token="another"), outgoing, max_redirects=20)
-    assert next(flow).what is outgoing
+    outgoing = prepare_request(route(), httpx.Request("GET", URL), None)
+    flow = request_flow(route(token="another"), outgoing, max_redirects=20)
+    assert next(flow).target is outgoing
 
 
 def test_an_answer_that_is_no_error_is_handed_on_unread():
     response = httpx.Response(200, stream=httpx.ByteStream(b"x"))
-    assert inbound(response) is response
+    assert raise_for_gateway_error(response) is response
     assert not response.is_closed
 
 
@@ -141,9 +147,9 @@ def test_a_route_does_not_show_its_secrets():
 
 def test_a_route_is_worked_out_once_for_each_settings_and_provider():
     settings = GatewaySettings(account_id="acc")
-    assert route_of(settings) is route_of(settings)
-    eu = route_of(settings, "custom-eu")
-    assert eu is route_of(settings, "custom-eu")
+    assert get_route(settings) is get_route(settings)
+    eu = get_route(settings, "custom-eu")
+    assert eu is get_route(settings, "custom-eu")
     assert eu.provider_url.endswith("/custom-eu")
     assert isinstance(eu, Route)
 

@@ -66,7 +66,7 @@ def error_of(kind, key, library=httpx):
     headers = {"cf-aig-log-id": "log-1", "content-encoding": "gzip", "x": "y"}
     response = library.Response(429, headers=headers, request=request)
     response.iter_text = response.aiter_text = lambda: None
-    error = _errors.of_kind(kind, "it broke", response, "said")
+    error = _errors.build_error(kind, "it broke", response, "said")
     object.__setattr__(error, "code", 2003)
     error.add_note("noted")
     return error

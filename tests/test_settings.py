@@ -11,8 +11,8 @@ import pytest
 
 from mistral_cf_adapter import GatewayConfigError, GatewayOptions, GatewaySettings, make_client
 from mistral_cf_adapter._options import header_names
-from mistral_cf_adapter._routing import route_of
-from mistral_cf_adapter._settings import ALIASES, from_environment, variables
+from mistral_cf_adapter._routing import get_route
+from mistral_cf_adapter._settings import ALIASES, env_names, from_environment
 
 SECRET = "hunter2-hunter2"
 
@@ -90,7 +90,7 @@ def test_no_option_is_missing_from_the_table_above():
 
 def test_custom_cost_from_the_environment_keeps_its_decimals(monkeypatch):
     monkeypatch.setenv("CF_AIG_CUSTOM_COST", '{"per_token_in": 0.0000004}')
-    route = route_of(GatewaySettings(account_id="acc1"))
+    route = get_route(GatewaySettings(account_id="acc1"))
     assert route.headers == {"cf-aig-custom-cost": '{"per_token_in":0.0000004}'}
 
 
@@ -241,9 +241,9 @@ def test_a_bad_keyword_is_refused_by_name_and_without_its_value(name, value, exp
 )
 def test_a_bad_variable_is_refused_by_the_name_that_was_set(monkeypatch, name, value, expected):
     monkeypatch.setenv("CLOUDFLARE_ACCOUNT_ID", "acc1")
-    monkeypatch.setenv(variables(name)[0], value)
+    monkeypatch.setenv(env_names(name)[0], value)
     said = refusal()
-    assert variables(name)[0] in said
+    assert env_names(name)[0] in said
     assert expected in said
     assert SECRET not in said
 
@@ -336,7 +336,7 @@ def test_with_a_base_url_no_account_is_needed():
 
 def test_nothing_about_the_settings_shows_a_secret():
     settings = GatewaySettings(account_id="acc1", token=SECRET, mistral_api_key=SECRET)
-    route = route_of(settings)
+    route = get_route(settings)
     shown = [repr(settings), str(settings), repr(route), str(settings.model_dump())]
     shown.append(settings.model_dump_json())
     assert SECRET not in " ".join(shown)
@@ -354,11 +354,11 @@ def test_settings_with_secrets_do_not_pickle():
 
 def test_a_changed_copy_goes_where_it_says():
     settings = GatewaySettings(account_id="acc1", cache_ttl=60)
-    assert route_of(settings).provider_url.endswith("/acc1/default/mistral")
+    assert get_route(settings).provider_url.endswith("/acc1/default/mistral")
     changed = settings.model_copy(update={"account_id": "acc2", "cache_ttl": 120})
     assert changed.provider_url.endswith("/acc2/default/mistral")
-    assert route_of(changed).provider_url == changed.provider_url
-    assert route_of(changed).headers == {"cf-aig-cache-ttl": "120"}
+    assert get_route(changed).provider_url == changed.provider_url
+    assert get_route(changed).headers == {"cf-aig-cache-ttl": "120"}
 
 
 @pytest.mark.parametrize(

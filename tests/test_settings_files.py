@@ -10,7 +10,7 @@ import itertools
 import pytest
 
 from mistral_cf_adapter import GatewaySettings
-from mistral_cf_adapter._settings import ALIASES, variables
+from mistral_cf_adapter._settings import ALIASES, env_names
 
 SAMPLES = {
     "account_id": ("here", "there"),
@@ -23,7 +23,7 @@ SAMPLES = {
     "providers": ('{"api.eu.mistral.ai": "custom-a"}', '{"api.eu.mistral.ai": "custom-b"}'),
     "unsupported": ("direct", "error"),
 }
-PAIRS = [(name, *pair) for name in SAMPLES for pair in itertools.product(variables(name), repeat=2)]
+PAIRS = [(name, *pair) for name in SAMPLES for pair in itertools.product(env_names(name), repeat=2)]
 
 
 def load(path, name, line, *, encoding="utf-8", **keywords):
@@ -50,8 +50,8 @@ def test_the_environment_wins_over_a_file_whatever_names_they_use(
 @pytest.mark.parametrize("name", SAMPLES)
 def test_a_keyword_wins_over_both(monkeypatch, tmp_path, name):
     here, there = SAMPLES[name]
-    wanted = load(tmp_path / "wanted", name, f"{variables(name)[0]}={here}")
-    for variable in variables(name):
+    wanted = load(tmp_path / "wanted", name, f"{env_names(name)[0]}={here}")
+    for variable in env_names(name):
         monkeypatch.setenv(variable, there)
     if name == "base_url":
         assert GatewaySettings(_env_file=tmp_path / "wanted", base_url=here).base_url == wanted
@@ -62,15 +62,15 @@ def test_a_keyword_wins_over_both(monkeypatch, tmp_path, name):
 @pytest.mark.parametrize("name", SAMPLES)
 def test_an_empty_variable_leaves_the_file_in_force(monkeypatch, tmp_path, name):
     here, _ = SAMPLES[name]
-    wanted = load(tmp_path / "wanted", name, f"{variables(name)[0]}={here}")
-    monkeypatch.setenv(variables(name)[0], "")
-    assert load(tmp_path / "file", name, f"{variables(name)[0]}={here}") == wanted
+    wanted = load(tmp_path / "wanted", name, f"{env_names(name)[0]}={here}")
+    monkeypatch.setenv(env_names(name)[0], "")
+    assert load(tmp_path / "file", name, f"{env_names(name)[0]}={here}") == wanted
 
 
 @pytest.mark.parametrize("name", SAMPLES)
 @pytest.mark.parametrize("before", ["", "# a comment\n", "export "])
 def test_a_byte_order_mark_loses_no_variable(tmp_path, name, before):
-    for variable in variables(name):
+    for variable in env_names(name):
         line = f"{variable}={SAMPLES[name][0]}"
         wanted = load(tmp_path / "wanted", name, line)
         marked = load(tmp_path / "marked", name, f"{before}{line}", encoding="utf-8-sig")

@@ -11,7 +11,7 @@ from speeding import nobody_holding, sdk_module
 
 from mistral_cf_adapter import _sdk, speedups
 from mistral_cf_adapter.speedups import patches
-from mistral_cf_adapter.speedups.registry import SEAMS
+from mistral_cf_adapter.speedups.registry import SPEEDUPS
 
 
 @pytest.fixture(autouse=True)
@@ -20,18 +20,18 @@ def _bare():
         yield
 
 
-def target(seam):
-    module = sdk_module(seam.module)
-    return module if seam.owner is None else getattr(module, seam.owner)
+def target(speedup):
+    module = sdk_module(speedup.module)
+    return module if speedup.owner is None else getattr(module, speedup.owner)
 
 
 def everything():
     """What is in the place of every speed-up, by identity; None for nothing."""
-    return {seam.name: vars(target(seam)).get(seam.attribute) for seam in SEAMS}
+    return {speedup.name: vars(target(speedup)).get(speedup.attribute) for speedup in SPEEDUPS}
 
 
 def test_every_speedup_fits_the_installed_sdk():
-    expected = {seam.name for seam in SEAMS}
+    expected = {speedup.name for speedup in SPEEDUPS}
     if _sdk.ROOT == "mistralai":
         expected -= {"event copies", "hooks in threads"}
     if not hasattr(sdk_module("utils.serializers"), "_coerce_iterables_for_type"):
@@ -121,23 +121,23 @@ def test_what_somebody_else_put_there_since_is_left_alone(monkeypatch, caplog):
     assert said == [f"speed-up model classes stays: {place} has been replaced by somebody else"]
 
 
-@pytest.mark.parametrize("seam", SEAMS, ids=lambda seam: seam.name)
-def test_a_speedup_steps_aside_when_a_source_is_new(seam, caplog):
-    before = everything()[seam.name]
-    changed = tuple({name: frozenset({"new"}) for name in known} for known in seam.sources)
+@pytest.mark.parametrize("speedup", SPEEDUPS, ids=lambda speedup: speedup.name)
+def test_a_speedup_steps_aside_when_a_source_is_new(speedup, caplog):
+    before = everything()[speedup.name]
+    changed = tuple({name: frozenset({"new"}) for name in known} for known in speedup.sources)
     if not any(changed):
         changed = ({"no_such_function": frozenset()},)
     with caplog.at_level(logging.DEBUG, "mistral_cf_adapter"):
-        assert patches.apply(seam._replace(sources=changed), _sdk.ROOT) is None
-    assert everything()[seam.name] is before
+        assert patches.apply(speedup._replace(sources=changed), _sdk.ROOT) is None
+    assert everything()[speedup.name] is before
     assert len(caplog.records) == 1
-    assert f"speed-up {seam.name} steps aside: " in caplog.text
+    assert f"speed-up {speedup.name} steps aside: " in caplog.text
 
 
 def test_the_debug_line_says_which_source_is_new(caplog):
-    seam = SEAMS[0]._replace(sources=({"unmarshal": frozenset({"0"})},))
+    speedup = SPEEDUPS[0]._replace(sources=({"unmarshal": frozenset({"0"})},))
     with caplog.at_level(logging.DEBUG, "mistral_cf_adapter"):
-        patches.apply(seam, _sdk.ROOT)
+        patches.apply(speedup, _sdk.ROOT)
     assert f"the source of {_sdk.ROOT}.utils.serializers.unmarshal is new (digest " in caplog.text
 
 
@@ -170,7 +170,7 @@ def test_a_speedup_that_cannot_be_built_steps_aside(caplog):
         raise TypeError(msg)
 
     with caplog.at_level(logging.DEBUG, "mistral_cf_adapter"):
-        assert patches.apply(SEAMS[0]._replace(build=build), _sdk.ROOT) is None
+        assert patches.apply(SPEEDUPS[0]._replace(build=build), _sdk.ROOT) is None
     assert "speed-up model classes steps aside: no way" in caplog.text
 
 
@@ -184,7 +184,7 @@ def test_a_speedup_that_cannot_be_built_steps_aside(caplog):
     ],
 )
 def test_a_speedup_steps_aside_when_its_place_is_gone(change):
-    assert patches.apply(SEAMS[0]._replace(**change), _sdk.ROOT) is None
+    assert patches.apply(SPEEDUPS[0]._replace(**change), _sdk.ROOT) is None
 
 
 def test_a_module_without_source_has_no_digest():

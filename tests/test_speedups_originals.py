@@ -19,7 +19,7 @@ from speeding import nobody_holding, sdk_module
 
 from mistral_cf_adapter import _sdk, make_client, speedups
 from mistral_cf_adapter.speedups import patches
-from mistral_cf_adapter.speedups.registry import SEAMS
+from mistral_cf_adapter.speedups.registry import SPEEDUPS
 
 
 class TracedError(Exception):
@@ -33,22 +33,22 @@ def _traced(*args, **kwargs):
 _TRACED_CODE = _traced.__code__
 
 
-def _functions(seam):
+def _functions(speedup):
     """Return the functions that a speed-up counts on, with the names of their places."""
     with nobody_holding():
-        module = sdk_module(seam.module)
+        module = sdk_module(speedup.module)
         with contextlib.suppress(patches.ChangedError, ImportError):
-            return {n: f for n, (_, f) in patches._proven(seam, module, _sdk.ROOT).items()}
+            return {n: f for n, (_, f) in patches._proven(speedup, module, _sdk.ROOT).items()}
     return {}
 
 
 def _fitting():
     with nobody_holding():
-        return [seam for seam in SEAMS if _applies(seam)]
+        return [speedup for speedup in SPEEDUPS if _applies(speedup)]
 
 
-def _applies(seam):
-    applied = patches.apply(seam, _sdk.ROOT)
+def _applies(speedup):
+    applied = patches.apply(speedup, _sdk.ROOT)
     if applied is not None:
         applied.undo()
     return applied is not None
@@ -58,7 +58,10 @@ FITTING = _fitting()
 # Without it the hooks are those of a release that has no such hook: see the test of its own.
 ACCOUNT = "_hooks.service_account_auth:"
 COUNTED_ON = [
-    (seam, name) for seam in FITTING for name in _functions(seam) if not name.startswith(ACCOUNT)
+    (speedup, name)
+    for speedup in FITTING
+    for name in _functions(speedup)
+    if not name.startswith(ACCOUNT)
 ]
 
 
@@ -85,16 +88,16 @@ def _another(code):
 
 @pytest.mark.usefixtures("without_speedups")
 @pytest.mark.parametrize(
-    ("seam", "name"), COUNTED_ON, ids=[f"{seam.name}: {name}" for seam, name in COUNTED_ON]
+    ("speedup", "name"), COUNTED_ON, ids=[f"{speedup.name}: {name}" for speedup, name in COUNTED_ON]
 )
-def test_a_speedup_is_not_installed_over_code_that_was_replaced(seam, name, caplog):
-    function = _functions(seam)[name]
+def test_a_speedup_is_not_installed_over_code_that_was_replaced(speedup, name, caplog):
+    function = _functions(speedup)[name]
     with caplog.at_level(logging.DEBUG, "mistral_cf_adapter"):
         for code in (_another(function.__code__), _TRACED_CODE):
             with _changed(function, "__code__", code):
-                assert patches.apply(seam, _sdk.ROOT) is None
+                assert patches.apply(speedup, _sdk.ROOT) is None
     assert "runs other code than its source says" in caplog.text
-    assert _applies(seam)
+    assert _applies(speedup)
 
 
 @pytest.mark.usefixtures("without_speedups")
@@ -105,9 +108,9 @@ def test_a_hook_whose_code_was_replaced_runs_in_a_thread_as_with_the_bare_sdk():
         pytest.skip("service accounts came with 3.0")
     hooks = sdk_module("_hooks.sdkhooks").SDKHooks()
     hooks.before_request_hooks = [hook()]
-    seam = next(seam for seam in SEAMS if seam.name == "hooks in threads")
+    speedup = next(speedup for speedup in SPEEDUPS if speedup.name == "hooks in threads")
     with _changed(hook.before_request, "__code__", _current_thread.__code__):
-        applied = patches.apply(seam, _sdk.ROOT)
+        applied = patches.apply(speedup, _sdk.ROOT)
         try:
             run = sdk_module("basesdk").run_sync_in_thread
             thread = asyncio.run(run(hooks.before_request, None, None))
@@ -158,21 +161,21 @@ def _run_hook(function):
 
 
 @pytest.mark.usefixtures("without_speedups")
-@pytest.mark.parametrize("seam", FITTING, ids=lambda seam: seam.name)
-def test_an_installed_speedup_steps_aside_when_code_is_replaced(seam):
-    module = sdk_module(seam.module)
-    owner = module if seam.owner is None else getattr(module, seam.owner)
-    original = getattr(owner, seam.attribute)
-    applied = patches.apply(seam, _sdk.ROOT)
-    call = _call(seam.attribute)
+@pytest.mark.parametrize("speedup", FITTING, ids=lambda speedup: speedup.name)
+def test_an_installed_speedup_steps_aside_when_code_is_replaced(speedup):
+    module = sdk_module(speedup.module)
+    owner = module if speedup.owner is None else getattr(module, speedup.owner)
+    original = getattr(owner, speedup.attribute)
+    applied = patches.apply(speedup, _sdk.ROOT)
+    call = _call(speedup.attribute)
     missing = "TracedError" not in original.__globals__
     try:
         with contextlib.suppress(AttributeError):  # of a response that is none
-            call(getattr(owner, seam.attribute))
+            call(getattr(owner, speedup.attribute))
         with _changed(original, "__code__", _TRACED_CODE):
             original.__globals__["TracedError"] = TracedError
             with pytest.raises(TracedError):
-                call(getattr(owner, seam.attribute))
+                call(getattr(owner, speedup.attribute))
     finally:
         if missing:
             del original.__globals__["TracedError"]
@@ -180,9 +183,9 @@ def test_an_installed_speedup_steps_aside_when_code_is_replaced(seam):
 
 
 @pytest.mark.usefixtures("without_speedups")
-@pytest.mark.parametrize("seam", FITTING, ids=lambda seam: seam.name)
-def test_each_function_that_a_speedup_counts_on_is_watched(seam):
-    functions = _functions(seam)
+@pytest.mark.parametrize("speedup", FITTING, ids=lambda speedup: speedup.name)
+def test_each_function_that_a_speedup_counts_on_is_watched(speedup):
+    functions = _functions(speedup)
     is_untouched = patches.watch_code(*functions.values())
     for function in functions.values():
         assert is_untouched()

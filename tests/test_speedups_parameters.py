@@ -10,7 +10,7 @@ from operations import Sampler
 from speeding import model_classes, nobody_holding, sdk_module
 
 from mistral_cf_adapter.speedups import requests
-from mistral_cf_adapter.speedups.patches import Found
+from mistral_cf_adapter.speedups.patches import Target
 
 queries = sdk_module("utils.queryparams")
 headers = sdk_module("utils.headers")
@@ -57,7 +57,7 @@ class Calls:
 def both(request):
     module, name, build = KINDS[request.param]
     own = Calls(getattr(module, name))
-    return own, build(Found(module, own, {}))
+    return own, build(Target(module, own, {}))
 
 
 def populated(function: Any, params: Any, globals_: Any = None, skip: Any = ()) -> Any:
@@ -129,7 +129,7 @@ def test_hints_that_cannot_be_resolved_are_the_same_error_each_time():
 
     Broken.__annotations__["text"] = "Nowhere"
     own = queries._populate_query_params
-    ours = requests.populate_query_params(Found(queries, own, {}))
+    ours = requests.populate_query_params(Target(queries, own, {}))
     told = [populated(ours, Broken.model_construct()) for _ in range(3)]
     assert told == [populated(own, Broken.model_construct())] * 3
     assert told[0][0] is NameError

@@ -174,7 +174,7 @@ def test_a_direct_connection_stays_in_the_clients_region(make_settings, given):
     )
     with Mistral(api_key=KEY, **given) as client, patch(client, settings=settings):
         state = vars(client.sdk_configuration)[_attach._STATE]
-        server = _attach._server_for_own_connections(
+        server = _attach._url_for_unrouted(
             "mistralai.extra.realtime", client.sdk_configuration, state
         )
     assert server == "https://api.eu.mistral.ai"

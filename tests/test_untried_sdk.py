@@ -34,9 +34,9 @@ WAYS = {
 @pytest.fixture(autouse=True)
 def fresh():
     """What is remembered of the SDK of this process is looked at again."""
-    _sdk.check_seams.cache_clear()
+    _sdk.check_sdk.cache_clear()
     yield
-    _sdk.check_seams.cache_clear()
+    _sdk.check_sdk.cache_clear()
 
 
 @pytest.fixture(params=WAYS.values(), ids=WAYS)
@@ -136,7 +136,7 @@ def test_what_has_moved_is_named_before_anything_is_built(monkeypatch, way, move
         assert f"has no {missing}:" in str(caught.value)
         assert _sdk.SUPPORTED in str(caught.value)
     assert _sdk.Mistral.__init__ is before
-    assert _patch._in_force == []
+    assert _patch._active_patches == []
 
 
 def test_an_object_without_its_configuration_is_named(monkeypatch):

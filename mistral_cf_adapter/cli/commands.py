@@ -20,7 +20,7 @@ from pydantic_settings import (
 )
 
 from mistral_cf_adapter import __version__
-from mistral_cf_adapter._settings import ENV_FILE, GatewaySettings, variables
+from mistral_cf_adapter._settings import ENV_FILE, GatewaySettings, env_names
 
 from . import PROGRAM
 from .flags import GivenFlags, SettingFlags, Switch, flag_of, is_switch, secret_flags
@@ -292,7 +292,7 @@ def _reject_secrets(arguments: list[str]) -> None:
     if flag is not None:
         msg = (
             f"{flag} is no flag: other users of this machine could read the command line. Set "
-            f"{variables(known[flag])[0]}, or put it into a file and name that with {ENV_FILE}"
+            f"{env_names(known[flag])[0]}, or put it into a file and name that with {ENV_FILE}"
         )
         raise UsageError(msg)
 

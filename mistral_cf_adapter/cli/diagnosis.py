@@ -15,7 +15,7 @@ from mistral_cf_adapter import _errors
 from mistral_cf_adapter._options import GatewayConfigError
 from mistral_cf_adapter._sdk import SDKError
 from mistral_cf_adapter._secrets import mask_url
-from mistral_cf_adapter._settings import GatewaySettings, is_loopback, variables
+from mistral_cf_adapter._settings import GatewaySettings, env_names, is_loopback
 
 from .report import Problem
 
@@ -129,7 +129,7 @@ def _unauthorized(settings: GatewaySettings) -> Problem:
 
 def variable_of(name: str) -> str:
     """Return the variable that a setting was read from, or would be."""
-    names = variables(name)
+    names = env_names(name)
     return next((variable for variable in names if os.environ.get(variable)), names[0])
 
 

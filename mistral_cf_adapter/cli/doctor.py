@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from mistral_cf_adapter import __version__
 from mistral_cf_adapter._options import GatewayConfigError
 from mistral_cf_adapter._secrets import is_too_short, mask
-from mistral_cf_adapter._settings import ENV_FILE, GatewaySettings, variables
+from mistral_cf_adapter._settings import ENV_FILE, GatewaySettings, env_names
 
 from .report import Report, as_text
 from .sources import Source, find_sources, shown
@@ -118,7 +118,7 @@ def _unread() -> list[str]:
 
 
 def _misspelt() -> list[str]:
-    known = {name for setting in GatewaySettings.model_fields for name in variables(setting)}
+    known = {name for setting in GatewaySettings.model_fields for name in env_names(setting)}
     notes: list[str] = []
     for name in sorted(os.environ):
         if not name.upper().startswith("CF_AIG_") or name.upper() in {*known, ENV_FILE}:
@@ -140,11 +140,11 @@ def _examine(report: Report, settings: GatewaySettings, *, offline: bool, timeou
         "provider": settings.provider_url,
         "compat": settings.compat_url,
     }
-    from mistral_cf_adapter._sdk import check_seams, httpx, untried
+    from mistral_cf_adapter._sdk import check_sdk, httpx, untried
 
     from .diagnosis import missing_key, proxy_for
 
-    check_seams()
+    check_sdk()
     report.versions[httpx.__name__] = httpx.__version__
     report.patch = _patched(settings)
     report.proxy = proxy_for(settings.root_url)

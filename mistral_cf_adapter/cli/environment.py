@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 from pydantic import SecretStr
 
-from mistral_cf_adapter._options import rendered
-from mistral_cf_adapter._settings import GatewaySettings, variables
+from mistral_cf_adapter._options import to_headers
+from mistral_cf_adapter._settings import GatewaySettings, env_names
 
 from .guides import Gateway, Guide, Text, hide, reveal
 from .tools import TOOLS
@@ -38,7 +38,7 @@ def guide_for(settings: GatewaySettings, tool: str | None) -> Guide:
         compat_url=settings.compat_url,
         provider=settings.provider,
         stored_key=settings.stored_key,
-        options=rendered(settings.options),
+        options=to_headers(settings.options),
         own=own_variables(settings),
         token=settings.token,
         key=settings.mistral_api_key,
@@ -55,7 +55,7 @@ def own_variables(settings: GatewaySettings) -> dict[str, Text]:
         value = getattr(settings, name)
         if value is None or value == field.get_default(call_default_factory=True):
             continue
-        own[variables(name)[0]] = _text(value)
+        own[env_names(name)[0]] = _text(value)
     return own
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, SkipValidation, create_model
 from pydantic.fields import FieldInfo
 
-from mistral_cf_adapter._settings import GatewaySettings, from_environment, variables
+from mistral_cf_adapter._settings import GatewaySettings, env_names, from_environment
 
 _UNCHECKED: Any = SkipValidation  # a plain value, as the types in its brackets are values too
 
@@ -102,7 +102,7 @@ def secret_flags() -> dict[str, str]:
     """Map the flags that a secret would have, after its setting and its variables, to settings."""
     names = {"api_key": "mistral_api_key"}
     for setting in filter(is_secret, GatewaySettings.model_fields):
-        names |= dict.fromkeys((setting, *variables(setting)), setting)
+        names |= dict.fromkeys((setting, *env_names(setting)), setting)
     return {flag_of(name.lower()): setting for name, setting in names.items()}
 
 
@@ -129,7 +129,7 @@ def _shown_type(field: FieldInfo) -> Any:
 
 
 def _help(name: str, field: FieldInfo) -> str:
-    return f"{field.description} [{', '.join(variables(name))}]"
+    return f"{field.description} [{', '.join(env_names(name))}]"
 
 
 def _field(name: str, field: FieldInfo) -> Any:

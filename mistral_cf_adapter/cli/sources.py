@@ -13,7 +13,7 @@ from pydantic_settings import DotEnvSettingsSource, EnvSettingsSource
 
 from mistral_cf_adapter._options import GatewayOptions
 from mistral_cf_adapter._secrets import Secret, abbreviate, mask_url
-from mistral_cf_adapter._settings import ENV_FILE, GatewaySettings, replaces_base_url, variables
+from mistral_cf_adapter._settings import ENV_FILE, GatewaySettings, env_names, replaces_base_url
 
 from .flags import is_secret
 
@@ -59,7 +59,7 @@ def _find_source(
     found: list[tuple[Literal["environment", "file"], str, Any]] = [
         (kind, variable, _hidden(name, source.env_vars[variable.lower()]))
         for kind, source in sources.items()
-        for variable in variables(name)
+        for variable in env_names(name)
         if source.env_vars.get(variable.lower())
     ]
     labels = tuple(_label(kind, variable) for kind, variable, _ in found)

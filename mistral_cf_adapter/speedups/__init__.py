@@ -8,12 +8,12 @@ from typing import Self
 
 from .. import _sdk
 from .._locks import fork_awaited_lock
-from .patches import Applied, apply_all
-from .registry import SEAMS
+from .patches import AppliedPatch, apply_all
+from .registry import SPEEDUPS
 
 _lock = fork_awaited_lock()
 _holders = 0
-_applied: list[Applied] = []
+_applied: list[AppliedPatch] = []
 
 
 class Speedups:
@@ -51,7 +51,7 @@ def install() -> Speedups:
     with _lock:
         if not _holders:
             _undo_all()  # what another thread had begun when this process was forked from its own
-            _applied.extend(apply_all(SEAMS, _sdk.ROOT))
+            _applied.extend(apply_all(SPEEDUPS, _sdk.ROOT))
         _holders += 1
     return Speedups()
 
@@ -63,7 +63,7 @@ def _undo_all() -> None:
 
 def active() -> tuple[str, ...]:
     """Return the names of the speed-ups in place; empty when nobody holds them."""
-    return tuple(applied.seam.name for applied in _applied)
+    return tuple(applied.speedup.name for applied in _applied)
 
 
 __all__ = ["Speedups", "active", "install"]

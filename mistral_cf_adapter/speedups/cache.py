@@ -53,7 +53,7 @@ def _composed(typ: Any, args: tuple[Any, ...]) -> Any:
     return kind, id(getattr(typ, "__origin__", None)), tuple(map(fingerprint, args))
 
 
-class Kept(Generic[T]):
+class BoundedCache(Generic[T]):
     """Values by key, each with the type that its key stands for; the oldest goes first."""
 
     def __init__(self) -> None:
@@ -67,7 +67,7 @@ class Kept(Generic[T]):
         entry = self._entries.get(key)
         return None if entry is None else entry[1]
 
-    def keep(self, key: Any, typ: Any, value: T) -> None:
+    def set(self, key: Any, typ: Any, value: T) -> None:
         """Keep a value, and its type alive with it."""
         with _lock:
             self._entries.pop(key, None)

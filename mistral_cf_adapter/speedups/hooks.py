@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Container, Iterator, Mapping
 from importlib import import_module
 from typing import Any, NamedTuple
 
-from .patches import ChangedError, Found, members
+from .patches import ChangedError, Target, members
 
 _STAGES = ("before_request", "after_success", "after_error")
 _SERVICE_ACCOUNT = "_hooks.service_account_auth:ServiceAccountAuthHook.before_request"
@@ -26,17 +26,17 @@ class _Known(NamedTuple):
     is_idle: Tells
 
 
-def run_sync_in_thread(found: Found) -> Callable[..., Awaitable[Any]]:
+def run_sync_in_thread(target: Target) -> Callable[..., Awaitable[Any]]:
     """Return the replacement for `basesdk.run_sync_in_thread`."""
-    original: Callable[..., Awaitable[Any]] = found.original
-    package = found.module.__package__
+    original: Callable[..., Awaitable[Any]] = target.original
+    package = target.module.__package__
     if original is not vars(import_module(f"{package}.utils"))["run_sync_in_thread"]:
-        msg = f"{found.module.__name__}.run_sync_in_thread is not the SDK's own"
+        msg = f"{target.module.__name__}.run_sync_in_thread is not the SDK's own"
         raise ChangedError(msg)
     runner: Any = import_module(f"{package}._hooks.sdkhooks").SDKHooks
     stages: dict[Any, str] = {vars(runner)[stage]: stage for stage in _STAGES}
-    is_untouched = found.watch()
-    known = dict(_known(f"{package}._hooks", found.digests))
+    is_untouched = target.watch()
+    known = dict(_known(f"{package}._hooks", target.digests))
 
     def is_idle(hook: object, context: Any, what: Any) -> bool:
         kind = type(hook)

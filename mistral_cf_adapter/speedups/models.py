@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Any
 import typing_extensions
 from pydantic import BaseModel, ConfigDict, create_model
 
-from .cache import Kept, fingerprint
-from .patches import ChangedError, Found, always
+from .cache import BoundedCache, fingerprint
+from .patches import ChangedError, Target, always
 
 
-def cached_type_hints(found: Found) -> "HintCache":
+def cached_type_hints(target: Target) -> "HintCache":
     """Return the replacement for the `get_type_hints` that one module calls."""
-    if found.original is not typing.get_type_hints:
-        msg = f"{found.module.__name__}.get_type_hints is not typing's"
+    if target.original is not typing.get_type_hints:
+        msg = f"{target.module.__name__}.get_type_hints is not typing's"
         raise ChangedError(msg)
-    return HintCache(typing.get_type_hints, found.watch(typing.get_type_hints))
+    return HintCache(typing.get_type_hints, target.watch(typing.get_type_hints))
 
 
 class HintCache:
@@ -57,12 +57,12 @@ _DEFINED = frozenset({"body", "__config__"})
 Model = type[BaseModel]
 
 
-def cached_create_model(found: Found) -> "ModelCache":
+def cached_create_model(target: Target) -> "ModelCache":
     """Return the replacement for the `create_model` that `serializers` calls."""
-    if found.original is not create_model:
+    if target.original is not create_model:
         msg = "serializers.create_model is not pydantic's"
         raise ChangedError(msg)
-    return ModelCache(create_model, found.module.__name__, found.watch(create_model))
+    return ModelCache(create_model, target.module.__name__, target.watch(create_model))
 
 
 class ModelCache:
@@ -77,10 +77,10 @@ class ModelCache:
         self._create = create_model
         self._is_untouched = is_untouched
         self._module = module
-        self._kept: Kept[tuple[Model, tuple[tuple[Model, Any], ...]]] = Kept()
+        self._cache: BoundedCache[tuple[Model, tuple[tuple[Model, Any], ...]]] = BoundedCache()
 
     def __len__(self) -> int:
-        return len(self._kept)
+        return len(self._cache)
 
     def __call__(self, name: str, /, **definition: Any) -> Model:
         """Return the model class for a type: the one made before, or a new one."""
@@ -90,7 +90,7 @@ class ModelCache:
             return self._create(name, **definition)
         typ = definition["body"][0]
         key = name, fingerprint(typ)
-        entry = self._kept.get(key)
+        entry = self._cache.get(key)
         if entry is None or any(m.__pydantic_validator__ is not v for m, v in entry[1]):
             return self._make(name, typ, key)
         return entry[0]
@@ -102,27 +102,27 @@ class ModelCache:
         made = self._create(name, body=(typ, ...), __config__=_CONFIG, __module__=self._module)
         # What is half-built because a name is missing would stay so.
         if made.__pydantic_complete__:
-            self._kept.keep(key, typ, (made, schemas))
+            self._cache.set(key, typ, (made, schemas))
         return made
 
 
 def models_in(typ: Any) -> frozenset[Model]:
     """Return the model classes that a type names, whose schemas become part of its own."""
-    found: set[Model] = set()
-    _collect(typ, found, set())
-    return frozenset(found)
+    target: set[Model] = set()
+    _collect(typ, target, set())
+    return frozenset(target)
 
 
-def _collect(typ: Any, found: set[Model], seen: set[int]) -> None:
+def _collect(typ: Any, target: set[Model], seen: set[int]) -> None:
     if id(typ) in seen:
         return
     seen.add(id(typ))
     if isinstance(typ, type) and issubclass(typ, BaseModel):
-        found.add(typ)
+        target.add(typ)
         return
     parts: tuple[Any, ...] = (*typing_extensions.get_args(typ), _origin(typ))
     for part in parts:
-        _collect(part, found, seen)
+        _collect(part, target, seen)
 
 
 def _origin(typ: Any) -> Any:
@@ -132,18 +132,18 @@ def _origin(typ: Any) -> Any:
     return typing_extensions.get_origin(typ)
 
 
-def deepcopy_of_unset(found: Found) -> Callable[..., Any]:
+def deepcopy_of_unset(target: Target) -> Callable[..., Any]:
     """Return the `Unset.__deepcopy__` to add: it makes the copy of `UNSET` once."""
-    if found.original is not BaseModel.__deepcopy__:
+    if target.original is not BaseModel.__deepcopy__:
         msg = "Unset has a deep copy of its own"
         raise ChangedError(msg)
-    unset = vars(found.module)["UNSET"]
+    unset = vars(target.module)["UNSET"]
     copy = BaseModel.__deepcopy__(unset)
     if not _is_empty(unset) or not _is_empty(copy):
         msg = "UNSET holds something"
         raise ChangedError(msg)
 
-    is_untouched = found.watch(BaseModel.__deepcopy__)
+    is_untouched = target.watch(BaseModel.__deepcopy__)
 
     def __deepcopy__(self: Any, memo: dict[int, Any] | None = None) -> Any:  # noqa: N807
         if (self is unset or self is copy) and is_untouched():
@@ -166,19 +166,19 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 
-def lazy_names(found: Found) -> Callable[[str], Any]:
+def lazy_names(target: Target) -> Callable[[str], Any]:
     """Return the replacement for a package's `__getattr__`.
 
     Only the module is remembered, not the value: what is replaced in it later shows at once.
     """
-    original: Callable[[str], Any] = found.original
-    package = found.module
+    original: Callable[[str], Any] = target.original
+    package = target.module
     lazy: dict[str, str] = vars(package).get("_dynamic_imports", {})
     if not lazy:
         msg = f"{package.__name__} has no table of lazy names"
         raise ChangedError(msg)
     modules: dict[str, ModuleType] = {}
-    is_untouched = found.watch()
+    is_untouched = target.watch()
     loaded = sys.modules
 
     def __getattr__(name: str) -> Any:  # noqa: N807

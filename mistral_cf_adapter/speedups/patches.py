@@ -31,10 +31,10 @@ def is_as_written(
         lines: The module's source.
         end: The number of lines up to the function's end.
     """
-    found = [load_code(module) or _compile(function, name, lines, end)]
+    target = [load_code(module) or _compile(function, name, lines, end)]
     for part in name.split("."):
-        found = [code for scope in found for code in _find_codes(scope, part)]
-    return _without_positions(function.__code__) in map(_without_positions, found)
+        target = [code for scope in target for code in _find_codes(scope, part)]
+    return _without_positions(function.__code__) in map(_without_positions, target)
 
 
 def watch_code(*functions: object) -> Callable[[], bool]:
@@ -127,7 +127,7 @@ class ChangedError(Exception):
     """The SDK is not what a speed-up was written for."""
 
 
-class Found(NamedTuple):
+class Target(NamedTuple):
     """A place as it was found: what a speed-up is built from."""
 
     module: ModuleType
@@ -144,7 +144,7 @@ class Found(NamedTuple):
         return watch_code(*self.functions, *others)
 
 
-class Seam(NamedTuple):
+class Speedup(NamedTuple):
     """One attribute of an SDK module, or of a class in it, and what takes its place.
 
     `sources` holds, for each generation of the SDK, the functions that call the attribute or
@@ -155,39 +155,39 @@ class Seam(NamedTuple):
     name: str
     module: str
     attribute: str
-    build: Callable[[Found], Any]
+    build: Callable[[Target], Any]
     sources: tuple[Sources, ...] = ({},)
     owner: str | None = None
 
 
-class Applied(NamedTuple):
+class AppliedPatch(NamedTuple):
     """A speed-up in place."""
 
-    seam: Seam
-    target: Any
+    speedup: Speedup
+    owner: Any
     before: Any
     after: Any
 
     def undo(self) -> None:
         """Restore what was there, unless somebody has replaced it since."""
-        if members(self.target).get(self.seam.attribute, _ABSENT) is not self.after:
+        if members(self.owner).get(self.speedup.attribute, _ABSENT) is not self.after:
             logger.debug(
                 "speed-up %s stays: %s.%s has been replaced by somebody else",
-                self.seam.name,
-                self.target.__name__,
-                self.seam.attribute,
+                self.speedup.name,
+                self.owner.__name__,
+                self.speedup.attribute,
             )
         elif self.before is _ABSENT:
-            delattr(self.target, self.seam.attribute)
+            delattr(self.owner, self.speedup.attribute)
         else:
-            setattr(self.target, self.seam.attribute, self.before)
+            setattr(self.owner, self.speedup.attribute, self.before)
 
 
-def apply_all(seams: Iterable[Seam], root: str) -> Iterator[Applied]:
+def apply_all(speedups: Iterable[Speedup], root: str) -> Iterator[AppliedPatch]:
     """Put every speed-up in place that fits, one by one; the others say why not, at DEBUG."""
     try:
-        for seam in seams:
-            applied = apply(seam, root)
+        for speedup in speedups:
+            applied = apply(speedup, root)
             if applied is not None:
                 yield applied
     finally:
@@ -195,32 +195,32 @@ def apply_all(seams: Iterable[Seam], root: str) -> Iterator[Applied]:
         load_code.cache_clear()
 
 
-def apply(seam: Seam, root: str) -> Applied | None:
+def apply(speedup: Speedup, root: str) -> AppliedPatch | None:
     """Put one speed-up in place below the SDK's root package; None if it had to step aside."""
     try:
-        return _apply(seam, root)
+        return _apply(speedup, root)
     except Exception as why:  # noqa: BLE001 (a client without a speed-up is better than none)
-        logger.debug("speed-up %s steps aside: %s", seam.name, why)
+        logger.debug("speed-up %s steps aside: %s", speedup.name, why)
         return None
 
 
-def _apply(seam: Seam, root: str) -> Applied:
-    module = importlib.import_module(f"{root}.{seam.module}")
-    target = module if seam.owner is None else members(module).get(seam.owner)
-    if target is None:
-        msg = f"{module.__name__} has no {seam.owner}"
+def _apply(speedup: Speedup, root: str) -> AppliedPatch:
+    module = importlib.import_module(f"{root}.{speedup.module}")
+    owner = module if speedup.owner is None else members(module).get(speedup.owner)
+    if owner is None:
+        msg = f"{module.__name__} has no {speedup.owner}"
         raise ChangedError(msg)
-    before = members(target).get(seam.attribute, _ABSENT)
-    original = getattr(target, seam.attribute, None)
+    before = members(owner).get(speedup.attribute, _ABSENT)
+    original = getattr(owner, speedup.attribute, None)
     if original is None:
-        msg = f"{target.__name__} has no {seam.attribute}"
+        msg = f"{owner.__name__} has no {speedup.attribute}"
         raise ChangedError(msg)
-    proven = _proven(seam, module, root)
+    proven = _proven(speedup, module, root)
     digests = {name: known for name, (known, _) in proven.items()}
     functions = tuple(function for _, function in proven.values())
-    after = seam.build(Found(module, original, digests, functions))
-    setattr(target, seam.attribute, after)
-    return Applied(seam, target, before, after)
+    after = speedup.build(Target(module, original, digests, functions))
+    setattr(owner, speedup.attribute, after)
+    return AppliedPatch(speedup, owner, before, after)
 
 
 def members(owner: object) -> Mapping[str, Any]:
@@ -228,10 +228,10 @@ def members(owner: object) -> Mapping[str, Any]:
     return vars(owner)
 
 
-def _proven(seam: Seam, module: ModuleType, root: str) -> dict[str, _Proven]:
+def _proven(speedup: Speedup, module: ModuleType, root: str) -> dict[str, _Proven]:
     """Return the functions of the first generation whose sources are all known."""
     doubts: list[str] = []
-    for sources in seam.sources:
+    for sources in speedup.sources:
         try:
             return {name: _known(module, root, name, sources[name]) for name in sources}
         except (ChangedError, ImportError) as doubt:
@@ -243,11 +243,11 @@ def _known(module: ModuleType, root: str, name: str, known: frozenset[str]) -> _
     elsewhere, _, function = name.rpartition(":")
     if elsewhere:
         module = importlib.import_module(f".{elsewhere}", root)
-    found = _examine(module, function)
-    if found[0] not in known:
-        msg = f"the source of {module.__name__}.{function} is new (digest {found[0]})"
+    target = _examine(module, function)
+    if target[0] not in known:
+        msg = f"the source of {module.__name__}.{function} is new (digest {target[0]})"
         raise ChangedError(msg)
-    return found
+    return target
 
 
 def digest(module: ModuleType, name: str) -> str:

@@ -6,7 +6,7 @@ To cover a new release of the SDK: read what has changed, run the tests with the
 from .digests import HOOKS_2, HOOKS_3, LAZY_1, LAZY_2, METADATA, QUERY
 from .hooks import run_sync_in_thread
 from .models import cached_create_model, cached_type_hints, deepcopy_of_unset, lazy_names
-from .patches import Seam
+from .patches import Speedup
 from .requests import (
     coerce_iterables_for_type,
     get_body_content,
@@ -16,8 +16,8 @@ from .requests import (
 )
 from .streaming import parse_event, stream_events, stream_events_async
 
-SEAMS = (
-    Seam(
+SPEEDUPS = (
+    Speedup(
         name="model classes",
         module="utils.serializers",
         attribute="create_model",
@@ -29,21 +29,21 @@ SEAMS = (
             },
         ),
     ),
-    Seam(
+    Speedup(
         name="type hints of paths",
         module="utils.url",
         attribute="get_type_hints",
         build=cached_type_hints,
         sources=({"_populate_path_params": frozenset({"669b688488de7a16"})},),
     ),
-    Seam(
+    Speedup(
         name="type hints of queries",
         module="utils.queryparams",
         attribute="get_type_hints",
         build=cached_type_hints,
         sources=({"_populate_query_params": QUERY},),
     ),
-    Seam(
+    Speedup(
         name="type hints of forms",
         module="utils.forms",
         attribute="get_type_hints",
@@ -57,7 +57,7 @@ SEAMS = (
             },
         ),
     ),
-    Seam(
+    Speedup(
         name="stream boundaries",
         module="utils.eventstreaming",
         attribute="stream_events",
@@ -71,7 +71,7 @@ SEAMS = (
             },
         ),
     ),
-    Seam(
+    Speedup(
         name="stream boundaries, async",
         module="utils.eventstreaming",
         attribute="stream_events_async",
@@ -85,7 +85,7 @@ SEAMS = (
             },
         ),
     ),
-    Seam(
+    Speedup(
         name="event copies",
         module="utils.eventstreaming",
         attribute="_parse_event",
@@ -98,14 +98,14 @@ SEAMS = (
             },
         ),
     ),
-    Seam(
+    Speedup(
         name="copies of Unset",
         module="types.basemodel",
         owner="Unset",
         attribute="__deepcopy__",
         build=deepcopy_of_unset,
     ),
-    Seam(
+    Speedup(
         name="coercion of arguments",
         module="utils.serializers",
         attribute="_coerce_iterables_for_type",
@@ -122,28 +122,28 @@ SEAMS = (
             },
         ),
     ),
-    Seam(
+    Speedup(
         name="lazy names of utils",
         module="utils",
         attribute="__getattr__",
         build=lazy_names,
         sources=(LAZY_1, LAZY_2),
     ),
-    Seam(
+    Speedup(
         name="lazy names of models",
         module="models",
         attribute="__getattr__",
         build=lazy_names,
         sources=(LAZY_1, LAZY_2),
     ),
-    Seam(
+    Speedup(
         name="content types",
         module="utils.values",
         attribute="match_content_type",
         build=match_content_type,
         sources=({"match_content_type": frozenset({"23249141bc581b62"})},),
     ),
-    Seam(
+    Speedup(
         name="debug texts of bodies",
         module="basesdk",
         attribute="get_body_content",
@@ -161,21 +161,21 @@ SEAMS = (
             },
         ),
     ),
-    Seam(
+    Speedup(
         name="query parameters",
         module="utils.queryparams",
         attribute="_populate_query_params",
         build=populate_query_params,
         sources=({"_populate_query_params": QUERY, **METADATA},),
     ),
-    Seam(
+    Speedup(
         name="header parameters",
         module="utils.headers",
         attribute="_populate_headers",
         build=populate_headers,
         sources=({"_populate_headers": frozenset({"7bc632f2f4c91d65"}), **METADATA},),
     ),
-    Seam(
+    Speedup(
         name="hooks in threads",
         module="basesdk",
         attribute="run_sync_in_thread",

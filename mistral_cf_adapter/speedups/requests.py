@@ -14,17 +14,17 @@ from typing import Any
 
 import typing_extensions
 
-from .cache import LIMIT, Kept, fingerprint
-from .patches import Found, always, members
+from .cache import LIMIT, BoundedCache, fingerprint
+from .patches import Target, always, members
 
 _LIMIT = 256
 
 
-def match_content_type(found: Found) -> Callable[[str, str], bool]:
+def match_content_type(target: Target) -> Callable[[str, str], bool]:
     """Return the replacement for `values.match_content_type`, which parses a mail header."""
-    original: Callable[[str, str], bool] = found.original
+    original: Callable[[str, str], bool] = target.original
     remembered = functools.lru_cache(maxsize=_LIMIT)(original)
-    is_untouched = found.watch()
+    is_untouched = target.watch()
 
     def match_content_type(content_type: str, pattern: str) -> bool:
         if len(content_type) > _LIMIT or not is_untouched():
@@ -36,16 +36,16 @@ def match_content_type(found: Found) -> Callable[[str, str], bool]:
     return match_content_type
 
 
-def get_body_content(found: Found) -> Callable[[Any], str]:
+def get_body_content(target: Target) -> Callable[[Any], str]:
     """Return the replacement for `basesdk.get_body_content`: nothing where nobody listens.
 
     It renders the whole body of every request, images and recordings included, for a logger
     which by default does nothing.
     """
-    original: Callable[[Any], str] = found.original
-    logger = importlib.import_module(".utils.logger", found.module.__package__)
+    original: Callable[[Any], str] = target.original
+    logger = importlib.import_module(".utils.logger", target.module.__package__)
     silent: type = vars(logger)["NoOpLogger"]
-    is_untouched = found.watch()
+    is_untouched = target.watch()
 
     def get_body_content(req: Any) -> str:
         caller = sys._getframe(1)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
@@ -59,21 +59,21 @@ def get_body_content(found: Found) -> Callable[[Any], str]:
 Populate = Callable[..., list[str]]
 
 
-def populate_query_params(found: Found) -> Populate:
+def populate_query_params(target: Target) -> Populate:
     """Return the replacement for `queryparams._populate_query_params`."""
-    return _populate(found, "QueryParamMetadata")
+    return _populate(target, "QueryParamMetadata")
 
 
-def populate_headers(found: Found) -> Populate:
+def populate_headers(target: Target) -> Populate:
     """Return the replacement for `headers._populate_headers`."""
-    return _populate(found, "HeaderMetadata")
+    return _populate(target, "HeaderMetadata")
 
 
-def _populate(found: Found, metadata: str) -> Populate:
-    original: Populate = found.original
-    names = members(found.module)
+def _populate(target: Target, metadata: str) -> Populate:
+    original: Populate = target.original
+    names = members(target.module)
     find, kind, base = names["find_field_metadata"], names[metadata], names["BaseModel"]
-    is_untouched = found.watch()
+    is_untouched = target.watch()
     searched: dict[type, tuple[Any, bool]] = {}
     """Of each class its fields, which pydantic replaces when it is rebuilt, and what was found."""
 
@@ -105,9 +105,9 @@ Plan = Coerce | None
 """What to do to a value; None where no value of the type is changed."""
 
 
-def coerce_iterables_for_type(found: Found) -> "Coercion":
+def coerce_iterables_for_type(target: Target) -> "Coercion":
     """Return the replacement for `serializers._coerce_iterables_for_type`."""
-    return Coercion(found.module, found.original, found.watch())
+    return Coercion(target.module, target.original, target.watch())
 
 
 class Coercion:
@@ -122,11 +122,11 @@ class Coercion:
         self._sdk = vars(sdk)
         self._original = original
         self._is_untouched = is_untouched
-        self._kept: Kept[tuple[Plan]] = Kept()
+        self._cache: BoundedCache[tuple[Plan]] = BoundedCache()
         self._model: type = sdk.BaseModel
 
     def __len__(self) -> int:
-        return len(self._kept)
+        return len(self._cache)
 
     def __call__(self, data: Any, typ: Any) -> Any:
         """Return the value with lists in place of other iterables where the type has lists."""
@@ -143,10 +143,10 @@ class Coercion:
 
     def _plan(self, typ: Any) -> Plan:
         key = fingerprint(typ)
-        kept = self._kept.get(key)
+        kept = self._cache.get(key)
         if kept is None:
             kept = (self._make(typ),)
-            self._kept.keep(key, typ, kept)
+            self._cache.set(key, typ, kept)
         return kept[0]
 
     def _make(self, typ: Any) -> Plan:

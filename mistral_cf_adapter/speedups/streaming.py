@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Itera
 from typing import Any
 
 from .digests import GENERATIONS, GENERATIONS_ASYNC, WITHOUT_DATA_REQUIRED
-from .patches import Found, stepping_aside
+from .patches import Target, stepping_aside
 
 Scan = Callable[[bytearray, int], Iterable[tuple[int, int]]]
 
@@ -61,11 +61,11 @@ _DATA = "data: "
 Parsed = tuple[Any, bool, str | None]
 
 
-def parse_event(found: Found) -> Callable[..., Parsed]:
+def parse_event(target: Target) -> Callable[..., Parsed]:
     """Return the replacement for `eventstreaming._parse_event` of mistralai 2.0 and later."""
-    newer = _parser(found.module)
-    if found.digests["_parse_event"] != WITHOUT_DATA_REQUIRED:
-        return stepping_aside(found.watch(), found.original, newer)
+    newer = _parser(target.module)
+    if target.digests["_parse_event"] != WITHOUT_DATA_REQUIRED:
+        return stepping_aside(target.watch(), target.original, newer)
 
     def _parse_event(
         *,
@@ -78,7 +78,7 @@ def parse_event(found: Found) -> Callable[..., Parsed]:
             raw=raw, decoder=decoder, sentinel=sentinel, event_id=event_id, data_required=False
         )
 
-    return stepping_aside(found.watch(), found.original, _parse_event)
+    return stepping_aside(target.watch(), target.original, _parse_event)
 
 
 def _parser(sdk: Any) -> Callable[..., Parsed]:
@@ -158,30 +158,30 @@ Names = dict[str, Any]
 _BOM = b"\xef\xbb\xbf"
 
 
-def stream_events(found: Found) -> Callable[..., Generator[Any, None, None]]:
+def stream_events(target: Target) -> Callable[..., Generator[Any, None, None]]:
     """Return the replacement for `eventstreaming.stream_events`."""
-    generation = GENERATIONS[found.digests["stream_events"]]
-    names = vars(found.module)
+    generation = GENERATIONS[target.digests["stream_events"]]
+    names = vars(target.module)
     if generation == "1.x":
         replacement = _sync_1(names)
     elif generation == "2.0":
         replacement = _sync_2_0(names)
     else:
         replacement = _sync_2(names, always_close=generation == "2.10")
-    return stepping_aside(found.watch(), found.original, replacement)
+    return stepping_aside(target.watch(), target.original, replacement)
 
 
-def stream_events_async(found: Found) -> Callable[..., AsyncGenerator[Any, None]]:
+def stream_events_async(target: Target) -> Callable[..., AsyncGenerator[Any, None]]:
     """Return the replacement for `eventstreaming.stream_events_async`."""
-    generation = GENERATIONS_ASYNC[found.digests["stream_events_async"]]
-    names = vars(found.module)
+    generation = GENERATIONS_ASYNC[target.digests["stream_events_async"]]
+    names = vars(target.module)
     if generation == "1.x":
         replacement = _async_1(names)
     elif generation == "2.0":
         replacement = _async_2_0(names)
     else:
         replacement = _async_2(names, always_close=generation == "2.10")
-    return stepping_aside(found.watch(), found.original, replacement)
+    return stepping_aside(target.watch(), target.original, replacement)
 
 
 def _body(buffer: bytearray, chunk: bytes) -> bytes:

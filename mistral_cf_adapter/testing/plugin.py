@@ -34,10 +34,10 @@ def cf_gateway(
     The environment points at it, and so does, for the test, every client that `make_client()`
     or `patch()` has routed before. It accepts any Mistral key.
     """
-    from mistral_cf_adapter._attach import rerouted
+    from mistral_cf_adapter._attach import override_settings
     from mistral_cf_adapter.testing.gateway import LocalGateway
 
-    with LocalGateway(mistral_api_key=None) as gateway, rerouted(gateway.adopted):
+    with LocalGateway(mistral_api_key=None) as gateway, override_settings(gateway.adopted):
         _point_environment_at(gateway, monkeypatch)
         yield gateway
         # A failed test has its own story to tell; what it did not reach only adds noise.
