@@ -7,10 +7,12 @@ away leaves the object as it was.
 """
 
 import contextlib
+import os
 import sys
 import warnings
 from collections.abc import Callable, Generator
 from copy import deepcopy
+from time import perf_counter
 from types import SimpleNamespace
 from typing import Any, NoReturn, Self, cast
 from urllib.parse import urlsplit
@@ -18,12 +20,11 @@ from weakref import WeakValueDictionary, ref
 
 from . import _capture
 from ._http_client import AsyncGatewayClient, GatewayClient
-from ._keys import NO_KEY, KeyForSDK
 from ._locks import fork_safe_lock
 from ._options import GatewayConfigError
 from ._routing import NOT_PICKLED, Route, get_route
-from ._sdk import MISTRAL_URL, unsupported_sdk
-from ._settings import GatewaySettings
+from ._sdk import MISTRAL_URL, Security, unsupported_sdk
+from ._settings import GatewaySettings, Key, key_follows_environment, key_reader
 
 _STATE = "_mistral_cf_adapter"
 _SHELLS = GatewayClient, AsyncGatewayClient
@@ -38,6 +39,70 @@ _subclasses: dict[type, type] = {}
 
 
 _lock = fork_safe_lock()
+
+
+NO_KEY = Security()
+"""In place of `None`, with which the SDK would send a key of the environment."""
+
+
+class KeyForSDK:
+    """The settings' key as the SDK takes it: a function that it asks at every call."""
+
+    __slots__ = ("_follows_environment", "_is_stored", "_is_used", "_make", "_read")
+
+    def __init__(self, settings: GatewaySettings) -> None:
+        self._follows_environment = key_follows_environment(settings)
+        self._is_stored = settings.stored_key
+        self._is_used = not settings.stored_key and (
+            self._follows_environment or settings.mistral_api_key is not None
+        )
+        self._read = key_reader(settings)
+        self._make = _security_maker(self._read, is_fixed=not self._follows_environment)
+
+    def __call__(self) -> Any:
+        return self._make()
+
+    def in_place_of(self, own: Any) -> Any:
+        """Return what a client is to authenticate with, given what it has of its own.
+
+        With `None` the SDK reads `MISTRAL_API_KEY` itself, and ranks a service account's token
+        above it; a key that is only in the settings wins over both.
+        """
+        if self._is_stored and own is None:
+            return NO_KEY
+        if not self._is_used or not _is_empty(own):
+            return own
+        if self._follows_environment:
+            if own is None and os.environ.get("MISTRAL_API_KEY"):
+                return None
+            if self._read()[0] is None:
+                return own
+        return self
+
+    def __repr__(self) -> str:
+        return "<the Mistral key of GatewaySettings>"
+
+
+def _security_maker(read: Callable[[], Key], *, is_fixed: bool) -> Callable[[], Any]:
+    """Return what makes the SDK's `Security` of a key, the same one for the same key."""
+    if is_fixed:
+        security = Security(api_key=read()[0])
+        return lambda: security
+    known: tuple[str | None, Any] | None = None
+
+    def make() -> Any:
+        nonlocal known
+        key, _ = read()
+        if known is None or key != known[0]:
+            known = key, Security(api_key=key)
+        return known[1]
+
+    return make
+
+
+def _is_empty(security: Any) -> bool:
+    """Return whether a client was built without a key; 1.x keeps an empty Security then."""
+    return not callable(security) and getattr(security, "api_key", None) is None
 
 
 class Attachment:
@@ -358,7 +423,7 @@ def _url_for_unrouted(caller_module: str, configuration: Any, state: _ClientStat
     _capture.logger.info("%s goes past AI Gateway", caller_module)
     # What becomes of the connection is not seen.
     facts = {"method": "GET", "path": caller_module, "attempt": 1, "routed": "elsewhere"}
-    _capture.record(None, None, facts, 0.0, otel=False)
+    _capture.record(None, facts, perf_counter(), str, False, None)  # noqa: FBT003
     return _mistral_server(configuration, state) or direct_url
 
 

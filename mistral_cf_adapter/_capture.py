@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, fields
 from functools import partial
+from time import perf_counter
 from types import FrameType
 from typing import Any, Literal, cast
 
@@ -278,25 +279,25 @@ def capture() -> Generator[list[GatewayCall], None, None]:
         _sinks.set(tuple(sink for sink in _sinks.get() if sink is not calls))
 
 
-def record(  # noqa: PLR0913
+def record(  # noqa: PLR0913, PLR0917
     request: Any,
+    fields: Mapping[str, Any],
+    started: float,
+    mask: Callable[[str], str],
+    otel: bool,  # noqa: FBT001
     response: Any,
-    facts: Mapping[str, Any],
-    elapsed: float,
-    *,
-    mask: Callable[[str], str] = str,
-    otel: bool = True,
 ) -> None:
-    """Tell whoever listens of an exchange: capture() blocks, the logger, a span.
+    """Give a call to all that listen: capture() blocks, the logger, a span.
 
     Args:
-        request: The SDK's own request.
-        response: What arrived, `None` if nothing did.
-        facts: Fields of `GatewayCall` that the response does not tell.
-        elapsed: Seconds.
+        request: The SDK's own request, `None` for a connection of the SDK's own.
+        fields: Fields of `GatewayCall` that the response does not tell.
+        started: When it began, by `time.perf_counter()`.
         mask: Masks in a text the secrets that the request carried.
         otel: Write on a span.
+        response: What arrived, `None` if nothing did.
     """
+    elapsed = perf_counter() - started
     sinks = _sinks.get()
     write = get_writer(request) if otel else None
     is_told = write is not None or logger.isEnabledFor(logging.DEBUG)
@@ -304,9 +305,9 @@ def record(  # noqa: PLR0913
         return
     status_code = None if response is None else response.status_code
     told_by_gateway: dict[str, Any] = {}
-    if response is not None and facts.get("routed") != "elsewhere":
+    if response is not None and fields.get("routed") != "elsewhere":
         told_by_gateway = _from_headers(response.headers, mask)
-    call = GatewayCall(**facts, **told_by_gateway, elapsed=elapsed, status_code=status_code)
+    call = GatewayCall(**fields, **told_by_gateway, elapsed=elapsed, status_code=status_code)
     for sink in sinks:
         sink.append(call)
     if not is_told:

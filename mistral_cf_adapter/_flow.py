@@ -2,7 +2,8 @@
 
 import json
 import re
-from collections.abc import Generator, Hashable, Mapping
+from collections.abc import Callable, Generator, Hashable
+from functools import partial
 from time import monotonic, perf_counter
 from typing import Any, Literal, NamedTuple
 from weakref import ref
@@ -19,12 +20,10 @@ from ._routing import (
     as_shown,
     clone_request,
     get_origin,
-    has_credentials,
     is_within,
     mask_for,
     prepare_request,
     problem_with_address,
-    provider_path,
     raise_for_gateway_error,
     secrets_area,
     strip_cloudflare_headers,
@@ -170,6 +169,10 @@ def warn_of_stream(outage: str, method: str, path: str) -> None:
 _AUTHORITY = re.compile(r"\s*(?:[A-Za-z][A-Za-z0-9+.-]*:)?//([^/?#]*)")
 
 
+# Streams of these operations end with `data: [DONE]`; the others have no such mark.
+_DONE_PATHS = frozenset({"/v1/chat/completions", "/v1/fim/completions", "/v1/agents/completions"})
+
+
 class Action(NamedTuple):
     """One thing for the transport to do: send a request, or read or close a response."""
 
@@ -198,7 +201,7 @@ def request_flow(  # noqa: PLR0913
         route: Where requests go and what they carry.
         request: The SDK's own request.
         max_redirects: How many redirects to follow.
-        via: Which connections are used: an outage is remembered for these.
+        pool_key: Which connections are used: an outage is remembered for these.
         noticed: The places of the client that were warned of for going past the gateway.
         keeps_cookies: The HTTP client sends cookies that it was told. Where it must not, as it
             is shared, the hops of this call do.
@@ -225,10 +228,10 @@ class _RequestFlow:
     __slots__ = (
         "cross_origin",
         "direct",
+        "fields",
         "keeps_cookies",
         "max_redirects",
         "noticed",
-        "origin",
         "path",
         "pool_key",
         "request",
@@ -253,71 +256,77 @@ class _RequestFlow:
         self.max_redirects = max_redirects
         self.pool_key = pool_key
         self.keeps_cookies = keeps_cookies
-        self.origin = get_origin(request.url)
-        self.path = provider_path(route, request)
-        self.streamed = _streaming.wants_stream(request)
+        self.path = request.url.path.removeprefix(route.provider_path)
+        self.streamed = request.headers.get("accept") == _streaming.EVENT_STREAM
         """The SDK asked for an event stream."""
         self.response: Any = None
         self.sent = False
         """The body left, and something answered."""
         self.cross_origin = False
         self.direct = False
+        self.fields: dict[str, Any] = {
+            "method": request.method,
+            "path": self.path,
+            "attempt": _next_attempt(request),
+            "routed": "gateway",
+        }
+        """Fields of `GatewayCall` that the response does not tell."""
 
     def run(self) -> Flow:
-        _replays.guard(self.request)
+        if not hasattr(self.request, "_content"):  # few bodies are not read: uploads
+            _replays.guard(self.request)
         if not self.route.leads_to_provider(self.request.url):
             problem = problem_with_address(self.route, self.request)
             if problem is not None:
                 raise GatewayConfigError(problem)
             return (yield from self._send_unrouted())
         outgoing = prepare_request(self.route, self.request, current_scope())
-        fields = {
-            "method": self.request.method,
-            "path": self.path,
-            "attempt": _next_attempt(self.request),
-        }
         mask = mask_for(self.route, outgoing)
-        started = perf_counter()
+        record = self._recorder(mask)
         try:
             yield from self._send_handling_fallback(outgoing)
         except Exception as error:
             self._sanitize_error(error)
-            fields |= self._way()
-            self._report(fields, started, mask)
-            _replays.note_outcome(self.request, None, error, mask)
+            record(self.response)
+            self._note_outcome(mask, error)
             raise
-        _replays.note_outcome(self.request, self.response, None, mask, is_gateways=not self.direct)
-        answer, in_one_piece = self._wrap_stream(mask)
-        fields |= {**self._way(), "buffered": in_one_piece}
-        self._report(fields, started, mask)
-        _codings.check(self.response, mask)
-        return answer if self.direct else raise_for_gateway_error(answer, mask)
+        self._note_outcome(mask)
+        response = self._wrap_stream(mask)
+        record(self.response)
+        if "content-encoding" in self.response.headers:
+            _codings.check(self.response, mask)
+        if self.direct or response.status_code < 400:
+            return response
+        return raise_for_gateway_error(response, mask)
 
-    def _way(self) -> dict[str, Any]:
-        return {"direct": self.direct, "routed": "direct" if self.direct else "gateway"}
-
-    def _report(self, fields: Mapping[str, Any], started: float, mask: _errors.Mask) -> None:
-        elapsed = perf_counter() - started
+    def _recorder(self, mask: _errors.Mask) -> Callable[[Any], None]:
+        """Return what records the call that begins now, given its response, or `None`."""
         otel = self.route.otel
-        _capture.record(self.request, self.response, fields, elapsed, mask=mask, otel=otel)
+        return partial(_capture.record, self.request, self.fields, perf_counter(), mask, otel)
+
+    def _note_outcome(self, mask: _errors.Mask, error: Exception | None = None) -> None:
+        """Remember what came of a body that cannot be sent again."""
+        if not hasattr(self.request, "_content"):
+            response = self.response if error is None else None
+            is_gateways = self.fields["routed"] == "gateway"
+            _replays.note_outcome(self.request, response, error, mask, is_gateways=is_gateways)
 
     def _send_unrouted(self) -> Flow:
         """Send what a call addressed to another host: nothing of the gateway's goes there."""
-        method = self.request.method
-        fields = {"method": method, "path": self.path, "attempt": _next_attempt(self.request)}
-        fields["routed"] = "elsewhere"
-        _capture.tell_of_bypass(self.noticed, self.origin, method, self.path)
+        origin = get_origin(self.request.url)
+        _capture.tell_of_bypass(self.noticed, origin, self.request.method, self.path)
+        self.fields["routed"] = "elsewhere"
         mask = mask_for(self.route, self.request)
-        started = perf_counter()
+        record = self._recorder(mask)
         try:
             yield from self._send_handling_redirects(strip_gateway_headers(self.request))
         except Exception as error:
             self._sanitize_error(error)
-            self._report(fields, started, mask)
-            _replays.note_outcome(self.request, None, error, mask)
+            record(self.response)
+            self._note_outcome(mask, error)
             raise
-        self._report(fields, started, mask)
-        _replays.note_outcome(self.request, self.response, None, mask, is_gateways=False)
+        record(self.response)
+        self._note_outcome(mask)
         return self.response
 
     def _send_handling_fallback(self, outgoing: Any) -> Flow:
@@ -334,6 +343,7 @@ class _RequestFlow:
         warn(outage, self.request.method, self.path)
         _capture.warn_once(self.noticed, "direct", "AI Gateway is down: a request goes to Mistral")
         self.direct, self.response = True, None
+        self.fields |= {"direct": True, "routed": "direct"}
         try:
             yield from self._send_and_read_errors(direct)
         except Exception as error:
@@ -372,13 +382,13 @@ class _RequestFlow:
 
         The response names the SDK's own request, which never carries the token.
         """
-        area = secrets_area(self.route, outgoing.url)
+        first = outgoing.url
         history: list[Any] = []
         jar: Any = None
         for _ in range(self.max_redirects + 1):
-            url = outgoing.url
-            self.cross_origin = get_origin(url) != self.origin or not is_within(url, area)
-            drop_auth = self.cross_origin or not has_credentials(outgoing)
+            moved = outgoing.url is not first and self._leaves(first, outgoing.url)
+            self.cross_origin = self.direct or moved
+            drop_auth = self.cross_origin or not _has_credentials(outgoing)
             response = self.response = yield Action("send", outgoing, drop_auth)
             self.sent = True
             if response.next_request is not None and not self.keeps_cookies:
@@ -406,11 +416,16 @@ class _RequestFlow:
         msg = "Exceeded maximum allowed redirects."
         raise http_library(self.request).TooManyRedirects(msg, request=self.request)
 
+    def _leaves(self, first: Any, url: Any) -> bool:
+        """Return whether a redirect leads to where the first address's secrets must not go."""
+        area = secrets_area(self.route, first)
+        return get_origin(url) != get_origin(self.request.url) or not is_within(url, area)
+
     def _must_read(self) -> bool:
         """Tell whether an answer must be whole before the SDK sees it: errors, and no-streams."""
         if self.response.status_code >= 400:
             return True
-        return self.streamed and not _streaming.is_event_stream(self.response)
+        return self.streamed and not _is_event_stream(self.response)
 
     def _read(self) -> Flow:
         try:
@@ -419,28 +434,42 @@ class _RequestFlow:
             yield Action("close", self.response)  # what cannot be decoded would keep its connection
             raise
 
-    def _wrap_stream(self, mask: _errors.Mask) -> tuple[Any, bool]:
-        """Guard a streamed answer, or make one of an answer that came in one piece."""
+    def _wrap_stream(self, mask: _errors.Mask) -> Any:
+        """Guard a streamed response, or make a stream of a JSON response."""
         response = self.response
-        if (
-            response.status_code != 200
-            or not self.streamed
-            or not _streaming.ends_with_done(self.path)
-        ):
-            _codings.watch(response, mask)
-            return response, False
-        if _streaming.is_event_stream(response):
-            (_streaming if _streaming.can_watch(response) else _codings).watch(response, mask)
-            return response, False
+        if response.status_code != 200 or not self.streamed or self.path not in _DONE_PATHS:
+            if "content-encoding" in response.headers:
+                _codings.watch(response, mask)
+            return response
+        if _is_event_stream(response):
+            if "content-encoding" in response.headers and not _streaming.can_watch(response):
+                _codings.watch(response, mask)
+            else:
+                _streaming.guard_stream(response, mask)
+            return response
         events = _streaming.to_event_stream(response)
-        return (response, False) if events is None else (events, True)
+        if events is None:
+            return response
+        self.fields["buffered"] = True
+        return events
 
     def _sanitize_error(self, error: Exception) -> None:
         """Have a transport error name the SDK's request, which never carries the token."""
         if getattr(error, "_request", None) is not None:
             error.request = self.request  # type: ignore[attr-defined]
-            scheme, host, port = self.origin
+            scheme, host, port = get_origin(self.request.url)
             error.add_note(f"{self.request.method} {scheme}://{host}:{port}{self.request.url.path}")
+
+
+def _has_credentials(request: Any) -> bool:
+    """Return whether a request brings a key of the user's own."""
+    return any(name in request.headers for name in CREDENTIALS)
+
+
+def _is_event_stream(response: Any) -> bool:
+    """Return whether a response is what the SDK's stream methods accept."""
+    content_type: str = response.headers.get("content-type", "")
+    return content_type.partition(";")[0].strip().lower() == _streaming.EVENT_STREAM
 
 
 def _next_attempt(request: Any) -> int:

@@ -13,8 +13,9 @@ from ._flow import Action, Flow, pool_key, request_flow
 from ._http2_logs import redact_http2_logs
 from ._locks import fork_safe_lock
 from ._options import GatewayConfigError
+from ._paths import Problem, problem_with_url
 from ._pool import PoolConfig
-from ._routing import ELSEWHERE, Route, mask_for_headers, problem_with_url
+from ._routing import ELSEWHERE, Route, mask_for_headers
 from ._sdk import httpx, path_template
 
 if TYPE_CHECKING:
@@ -157,12 +158,6 @@ class AsyncPooledClient(PooledClientBase):
         await self._real().__aexit__(*exc_info)
 
 
-if sys.platform == "emscripten":  # Pyodide: no sockets, so no pools
-    from . import _fetch as _pool
-else:
-    from . import _pool
-
-
 _SHARED = PooledClient, AsyncPooledClient
 
 
@@ -199,16 +194,22 @@ class _BaseGatewayClient:
     def build_request(self, *args: Any, **kwargs: Any) -> Any:
         url = kwargs.get("url", args[1] if len(args) > 1 else None)
         template = path_template(sys._getframe(1))  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
-        problem = self._refusal(url, template, kwargs.get("headers"))
+        wrong = problem_with_url(self.route, url, template) if isinstance(url, str) else None
+        problem = None if wrong is None else self._refusal(wrong, kwargs.get("headers"))
         if problem is None:
             try:
-                return self._marked(self.inner.build_request(*args, **kwargs), url)
+                request = self.inner.build_request(*args, **kwargs)
+                # Its URL leads to another gateway of the same host, as the call gave it.
+                if isinstance(url, str) and not url.startswith(self.route.provider_url):
+                    request.extensions[ELSEWHERE] = True
             except UnicodeEncodeError:
                 msg = "a header is not ASCII: look at api_key (or MISTRAL_API_KEY) and http_headers"
                 problem = GatewayConfigError(msg)
             except Exception as error:  # noqa: BLE001 - raised again below
                 problem = error.with_traceback(None)
-        del args, kwargs, url  # a traceback may show what a frame holds
+            else:
+                return request
+        del args, kwargs, url, wrong  # a traceback may show what a frame holds
         try:
             raise problem
         finally:
@@ -220,19 +221,10 @@ class _BaseGatewayClient:
             return _pool.through_fetch(self.inner)
         return self.inner
 
-    def _refusal(self, url: object, template: str | None, headers: object) -> Exception | None:
+    def _refusal(self, problem: Problem, headers: object) -> Exception:
         """Return the error for a URL that is not the one its operation means."""
-        problem = problem_with_url(self.route, url, template) if isinstance(url, str) else None
-        if problem is None:
-            return None
         given = cast("dict[str, str]", headers if isinstance(headers, Mapping) else {})
         return GatewayConfigError(problem.describe(mask_for_headers(self.route, given)))
-
-    def _marked(self, request: Any, url: object) -> Any:
-        """Note on a request that its URL leads to another gateway of the same host, as given."""
-        if isinstance(url, str) and not url.startswith(self.route.provider_url):
-            request.extensions[ELSEWHERE] = True
-        return request
 
     def _without_auth(self, action: Action, kwargs: dict[str, Any]) -> dict[str, Any]:
         """Withhold the inner client's own credentials where they are not meant to go."""

@@ -8,8 +8,13 @@ gateway or provider gets the request with its keys. The check looks at the URL a
 import re
 from collections.abc import Callable, Iterator
 from functools import lru_cache
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote
+
+from ._sdk import httpx
+
+if TYPE_CHECKING:
+    from ._routing import Route
 
 _FRAGMENTS = frozenset({"stream", "id", "idOrName"})
 """What the SDK's path templates (1.9.11 to 3.7.0) end with behind a `#`; it is not sent."""
@@ -43,6 +48,51 @@ class Problem(NamedTuple):
             value = f"{value[: _MAX_SHOWN - 3]}..."
         shown = ascii(value) if _SURROGATE.search(value) else repr(value)
         return f"{self.place} {shown} cannot be part of a request's path: {self.reason}"
+
+
+def problem_with_url(route: "Route", url: str, template: str | None) -> Problem | None:
+    """Return why a request for a URL is refused, `None` if it may be built.
+
+    Args:
+        route: Where requests go.
+        url: The URL as the SDK wrote it: the HTTP library has not resolved anything in it.
+        template: The operation's path, as `/v1/files/{file_id}`, if it is known.
+    """
+    if url.startswith(route.provider_url):
+        path = url[len(route.provider_url) :]
+        if path.startswith("/"):
+            return find_problem(path, template)
+    return _problem_with_other_url(route, url, template)
+
+
+def _problem_with_other_url(route: "Route", url: str, template: str | None) -> Problem | None:
+    """Judge a URL that does not begin as the provider's: another spelling of it, or elsewhere."""
+    try:
+        parsed = httpx.URL(url)
+    except Exception:  # noqa: BLE001 - the HTTP library says what it is when it builds the request
+        return None
+    if not route.is_same_origin(parsed):
+        return None
+    path, prefix = _path_text(url), _path_text(route.provider_url)
+    if path.startswith(f"{prefix}/"):
+        return find_problem(path.removeprefix(prefix), template)
+    if has_dot_segment(path):  # which decides whose gateway gets the request
+        return Problem("the path", path, "it has a dot segment")
+    if route.covers(parsed):
+        return Problem("the path", path, not_the_provider(route))
+    return None
+
+
+def _path_text(url: str) -> str:
+    return "/" + url.partition("://")[2].partition("/")[2]
+
+
+def not_the_provider(route: "Route") -> str:
+    """Return why a path of the gateway that is not below the provider's is refused."""
+    return (
+        f"it is not below {route.provider_path}/v1/. For another provider of the gateway build "
+        "a client of its own, with GatewaySettings(provider=...)"
+    )
 
 
 def find_problem(path: str, template: str | None) -> Problem | None:

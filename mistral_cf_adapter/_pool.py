@@ -14,7 +14,7 @@ import select
 import threading
 import weakref
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Generator, Hashable
+from collections.abc import AsyncGenerator, Callable, Hashable
 from contextlib import suppress
 from functools import cache, lru_cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
@@ -29,10 +29,9 @@ from ._sdk import httpx
 from ._settings import is_loopback
 from ._streaming import (
     READ_TIMEOUT,
-    HiddenFromLoop,
-    Unread,
+    AsyncPoolByteStream,
+    SyncPoolByteStream,
     aread_rest,
-    is_being_read,
     read_rest,
     wrap_body,
 )
@@ -264,107 +263,6 @@ _MAX_PORTS = 65_536
 """Connections: more ports than that no address has."""
 
 
-class PoolByteStream:
-    """The body of an answer, which gives its connection back when it is closed."""
-
-    def __init__(self, inner: Any, pool: Any, connection: Connection, network_stream: Any) -> None:
-        self._inner = inner
-        self._connection = [(pool, connection)]  # together, as a closed body keeps neither
-        self._network_stream = network_stream
-        # Weak: who drops the iterator ends it, and with it the use of the connection.
-        self._chunks: Any = None
-        self._read = False
-
-    def _take(self) -> tuple[Any, Any]:
-        """Return pool and connection once; `None` for both if another thread was quicker."""
-        try:
-            return self._connection.pop()
-        except IndexError:
-            return None, None
-
-    def _take_unread(self) -> tuple[Any, Any]:
-        """Return them with the rest of the response, `None` for both if there is no rest."""
-        chunks = None if self._chunks is None else self._chunks()
-        if chunks is None or self._read or is_being_read(chunks):
-            return None, None
-        pool, connection = self._take()
-        if pool is not None:
-            self._chunks = None
-            connection.unread = Unread(chunks, self._inner, self._network_stream)
-        return pool, connection
-
-    def __del__(self) -> None:
-        """Give it back where nobody has begun to read, so that no generator ends."""
-        with suppress(Exception):
-            pool, connection = self._connection.pop()
-            pool.release_unclosed(connection)
-
-
-class _SyncPoolByteStream(PoolByteStream, httpx.SyncByteStream):
-    def __iter__(self) -> Generator[bytes, None, None]:
-        chunks = iter(self._inner)
-        self._chunks = weakref.ref(chunks)
-        try:
-            # Not `yield from`, which would close the iterator where its rest is read later.
-            for chunk in chunks:  # noqa: UP028
-                yield chunk
-        except BaseException:
-            self.close()
-            raise
-        self._read = True
-
-    def close(self) -> None:
-        pool, connection = self._take()
-        if pool is None:
-            return
-        usable = False
-        try:
-            self._inner.close()
-            usable = self._read
-        finally:
-            pool.give(connection, usable=usable)
-
-    def close_unread(self) -> bool:
-        """Give the connection back with a rest to read; return whether there is one."""
-        pool, connection = self._take_unread()
-        if pool is not None:
-            pool.give(connection, usable=True)
-        return pool is not None
-
-
-class _AsyncPoolByteStream(PoolByteStream, httpx.AsyncByteStream):
-    async def __aiter__(self) -> AsyncGenerator[bytes, None]:
-        chunks = HiddenFromLoop(aiter(self._inner))
-        self._chunks = weakref.ref(chunks)
-        try:
-            async for chunk in chunks:
-                yield chunk
-        except BaseException:
-            await self.aclose()
-            if self._chunks is not None:  # else they are kept for the next call
-                await chunks.aclose()
-            raise
-        self._read = True
-
-    async def aclose(self) -> None:
-        pool, connection = self._take()
-        if pool is None:
-            return
-        usable = False
-        try:
-            await self._inner.aclose()
-            usable = self._read
-        finally:
-            await pool.give(connection, usable=usable)
-
-    async def aclose_unread(self) -> bool:
-        """Give the connection back with a rest to read; return whether there is one."""
-        pool, connection = self._take_unread()
-        if pool is not None:
-            await pool.give(connection, usable=True)
-        return pool is not None
-
-
 class ConnectionPool:
     """Synchronous connections; `build(limits)` makes an `httpx.Client`."""
 
@@ -398,9 +296,7 @@ class ConnectionPool:
             raise
         if stream:
             network_stream = response.extensions.get("network_stream")
-            wrap_body(
-                response, lambda inner: _SyncPoolByteStream(inner, self, connection, network_stream)
-            )
+            wrap_body(response, SyncPoolByteStream, self, connection, network_stream)
         else:
             self.give(connection, usable=True)
         return response
@@ -498,10 +394,7 @@ class AsyncConnectionPool:
             raise
         if stream:
             network_stream = response.extensions.get("network_stream")
-            wrap_body(
-                response,
-                lambda inner: _AsyncPoolByteStream(inner, self, connection, network_stream),
-            )
+            wrap_body(response, AsyncPoolByteStream, self, connection, network_stream)
         else:
             await self.give(connection, usable=True)
         return response

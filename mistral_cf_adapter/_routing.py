@@ -10,13 +10,12 @@ from typing import Any, NoReturn, cast
 from weakref import ref
 
 from . import _capture, _errors, _paths
-from ._keys import Key, key_reader
 from ._options import PREFIX, GatewayConfigError, _OptionsScope, merge_options, to_headers
 from ._options import merge_metadata_header as metadata_below
 from ._sdk import httpx
 from ._secrets import Secret, clean
 from ._secrets import mask as mask_secrets
-from ._settings import GatewaySettings
+from ._settings import GatewaySettings, Key, key_reader
 
 AUTHORIZATION = "cf-aig-authorization"
 METADATA = "cf-aig-metadata"
@@ -126,50 +125,6 @@ def get_origin(url: Any) -> tuple[str, str, int]:
     return url.scheme, url.raw_host.decode("ascii"), url.port or _PORTS.get(url.scheme, 0)
 
 
-def problem_with_url(route: Route, url: str, template: str | None) -> _paths.Problem | None:
-    """Return why a request for a URL is refused, `None` if it may be built.
-
-    Args:
-        route: Where requests go.
-        url: The URL as the SDK wrote it: the HTTP library has not resolved anything in it.
-        template: The operation's path, as `/v1/files/{file_id}`, if it is known.
-    """
-    if url.startswith(route.provider_url):
-        path = url[len(route.provider_url) :]
-        if path.startswith("/"):
-            return _paths.find_problem(path, template)
-    return _problem_with_other_url(route, url, template)
-
-
-def _problem_with_other_url(route: Route, url: str, template: str | None) -> _paths.Problem | None:
-    """Judge a URL that does not begin as the provider's: another spelling of it, or elsewhere."""
-    try:
-        parsed = httpx.URL(url)
-    except Exception:  # noqa: BLE001 - the HTTP library says what it is when it builds the request
-        return None
-    if not route.is_same_origin(parsed):
-        return None
-    path, prefix = _path_text(url), _path_text(route.provider_url)
-    if path.startswith(f"{prefix}/"):
-        return _paths.find_problem(path.removeprefix(prefix), template)
-    if _paths.has_dot_segment(path):  # which decides whose gateway gets the request
-        return _paths.Problem("the path", path, "it has a dot segment")
-    if route.covers(parsed):
-        return _paths.Problem("the path", path, _not_the_provider(route))
-    return None
-
-
-def _path_text(url: str) -> str:
-    return "/" + url.partition("://")[2].partition("/")[2]
-
-
-def _not_the_provider(route: Route) -> str:
-    return (
-        f"it is not below {route.provider_path}/v1/. For another provider of the gateway build "
-        "a client of its own, with GatewaySettings(provider=...)"
-    )
-
-
 def problem_with_address(route: Route, request: Any) -> str | None:
     """Return why a request, as it was built, must not be sent to the gateway's host."""
     url = request.url
@@ -178,7 +133,7 @@ def problem_with_address(route: Route, request: Any) -> str | None:
     if ELSEWHERE in request.extensions and not route.covers(url):
         return None
     path = bytes(url.raw_path).partition(b"?")[0].decode("ascii")
-    problem = _paths.Problem("the path", path, _not_the_provider(route))
+    problem = _paths.Problem("the path", path, _paths.not_the_provider(route))
     return problem.describe(mask_for(route, request))
 
 
@@ -198,17 +153,6 @@ def secrets_area(route: Route, url: Any) -> bytes:
 def is_within(url: Any, area: bytes) -> bool:
     """Return whether a URL's path lies in an area of `secrets_area()`."""
     return not area or _paths.is_below(url.raw_path, area)
-
-
-def has_credentials(request: Any) -> bool:
-    """Tell whether a request brings a key of the user's own."""
-    return any(name in request.headers for name in CREDENTIALS)
-
-
-def provider_path(route: Route, request: Any) -> str:
-    """Return a request's path below the provider."""
-    path: str = request.url.path
-    return path.removeprefix(route.provider_path)
 
 
 def get_route(settings: GatewaySettings, provider: str | None = None) -> Route:

@@ -88,11 +88,12 @@ else:
 def http_library(thing: object) -> ModuleType:
     """Return the HTTP library, httpx or httpx2, that a request or response is of."""
     kind: Any = type(thing)
-    return _library_of_class(kind)
+    return library_of_class(kind)
 
 
 @cache
-def _library_of_class(kind: type) -> ModuleType:
+def library_of_class(kind: Any) -> ModuleType:
+    """Return the HTTP library that a class of requests or responses is of."""
     roots = (ancestor.__module__.partition(".")[0] for ancestor in kind.__mro__)
     name = next((root for root in roots if root in ("httpx", "httpx2")), httpx.__name__)
     return sys.modules[name]

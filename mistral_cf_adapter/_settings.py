@@ -8,7 +8,7 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn, Self, cast
 from urllib.parse import SplitResult, urlsplit
@@ -564,3 +564,40 @@ def _format_error(error: ValidationError, values: dict[str, Any]) -> str:
         return _find_variable(name) or env_names(name)[0]
 
     return format_validation_error(error, fields, naming)
+
+
+Key = tuple[str | None, str | None]
+"""A key, `None` if there is none, and what is wrong with it."""
+
+
+# The values are in closures: what walks over a client's attributes must not find them.
+
+
+def key_reader(settings: GatewaySettings) -> Callable[[], Key]:
+    """Return what reads the key of the settings: a fixed one, or the environment's of now."""
+    if key_follows_environment(settings):
+        return _environment_reader()
+    secret = settings.mistral_api_key
+    key = None if secret is None else secret.get_secret_value(), None
+    return lambda: key
+
+
+def _environment_reader() -> Callable[[], Key]:
+    known: tuple[str | None, Key] = None, (None, None)
+
+    def read() -> Key:
+        nonlocal known
+        text = environment_key()
+        if text != known[0]:
+            known = text, _checked(text)
+        return known[1]
+
+    return read
+
+
+def _checked(text: str | None) -> Key:
+    problem = None if text is None else problem_with(text)
+    if text is None or problem is None:
+        return text and clean(text), None
+    name = next(name for name in ALIASES["mistral_api_key"] if os.environ.get(name))
+    return None, f"{name} {problem}"

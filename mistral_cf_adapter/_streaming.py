@@ -25,18 +25,18 @@ from typing import Any, NamedTuple, Self, cast
 from weakref import ref
 
 from . import _errors
-from ._sdk import http_library
+from ._sdk import http_library, httpx, library_of_class
 
 _BOUND = frozenset({"BoundSyncStream", "BoundAsyncStream"})  # of httpx and of httpx2
 
 
-def wrap_body(response: Any, wrap: Callable[[Any], Any]) -> None:
-    """Put a stream around the one that delivers a response's body."""
+def wrap_body(response: Any, wrap: Callable[..., Any], *arguments: Any) -> None:
+    """Put a stream, `wrap(stream, *arguments)`, around the one that delivers a response's body."""
     stream = response.stream
     if type(stream).__name__ in _BOUND:
-        stream._stream = wrap(stream._stream)  # noqa: SLF001
+        stream._stream = wrap(stream._stream, *arguments)  # noqa: SLF001
     else:  # a client of the user's own, which need not be of the library
-        response.stream = wrap(stream)
+        response.stream = wrap(stream, *arguments)
 
 
 READ_TIMEOUT = 0.05
@@ -259,27 +259,9 @@ def _as_delta(message: dict[str, Any]) -> dict[str, Any]:
     return delta
 
 
-# Streams of these end with `data: [DONE]`; the others have no such mark.
-_DONE_PATHS = frozenset({"/v1/chat/completions", "/v1/fim/completions", "/v1/agents/completions"})
 EVENT_STREAM = "text/event-stream"
 _COMPRESSED = frozenset({"gzip", "deflate"})
 _READABLE = _COMPRESSED | {"", "identity"}  # no decoder for others in Python's own library
-
-
-def wants_stream(request: Any) -> bool:
-    """Tell whether the SDK asked for an event stream."""
-    return bool(request.headers.get("accept") == EVENT_STREAM)
-
-
-def ends_with_done(path: str) -> bool:
-    """Tell whether an operation's stream ends with `data: [DONE]`."""
-    return path in _DONE_PATHS
-
-
-def is_event_stream(response: Any) -> bool:
-    """Tell whether a response is what the SDK's stream methods accept."""
-    content_type: str = response.headers.get("content-type", "")
-    return content_type.partition(";")[0].strip().lower() == EVENT_STREAM
 
 
 def can_watch(response: Any) -> bool:
@@ -295,17 +277,16 @@ def guard_stream(response: Any, mask: _errors.Mask = str) -> None:
     watch_with(response, StreamGuard, mask)
 
 
-def watch_with(response: Any, kind: Callable[..., Any], mask: _errors.Mask) -> None:
-    """Put a watch on a response's stream: `Watch`, or another with the same methods."""
-    wrap_body(response, lambda stream: _watched(stream, response, kind, mask))
+def watch_with(response: Any, guard_class: Callable[..., Any], mask: _errors.Mask) -> None:
+    """Put a guard on a response's stream: `StreamGuard`, or another with the same methods."""
+    wrap_body(response, _guard, response, guard_class, mask)
 
 
-def _watched(stream: Any, response: Any, kind: Callable[..., Any], mask: _errors.Mask) -> Any:
-    library = http_library(response)
-    both = library.SyncByteStream, library.AsyncByteStream
-    kinds = tuple(kind for kind in both if isinstance(stream, kind))
+def _guard(stream: Any, response: Any, guard_class: Callable[..., Any], mask: _errors.Mask) -> Any:
     reference = ResponseRef(response)
-    return _guarded_class(kinds or both)(stream, reference, mask, kind(reference, mask))
+    stream_class, response_class = cast("Any", type(stream)), cast("Any", type(response))
+    make = _guarded_class(stream_class, response_class)
+    return make(stream, reference, mask, guard_class(reference, mask))
 
 
 class ResponseRef:
@@ -452,19 +433,30 @@ def _weak(iterator: Any) -> Any:
 
 
 @cache
-def _guarded_class(kinds: tuple[Any, ...]) -> type[Any]:
-    """Return the stream class of a library's kinds: hooks of the SDK's tell a body by its kind."""
+def _guarded_class(stream_class: Any, response_class: Any) -> type[Any]:
+    """Return the class of guarded streams: sync, async or both, as the stream that is guarded.
 
-    class GuardedStream(*kinds):  # type: ignore[misc]
-        """A response's stream with a `Watch` on it."""
+    Hooks of the SDK tell a body by its class.
+    """
+    library = library_of_class(response_class)
+    both = library.SyncByteStream, library.AsyncByteStream
+    bases = tuple(base for base in both if issubclass(stream_class, base))
+    return _make_guarded_class(bases or both)
+
+
+@cache
+def _make_guarded_class(bases: tuple[Any, ...]) -> type[Any]:
+
+    class GuardedStream(*bases):  # type: ignore[misc]
+        """A response's stream with a guard on it."""
 
         def __init__(
-            self, stream: Any, response: ResponseRef, mask: _errors.Mask, guard_stream: Any
+            self, stream: Any, response: ResponseRef, mask: _errors.Mask, guard: Any
         ) -> None:
             self._inner = stream
             self._response = response
             self._mask = mask
-            self._guard = guard_stream
+            self._guard = guard
             # Weak: who drops the iterator ends it, and with it the use of the connection.
             self._chunks: Any = None
 
@@ -577,3 +569,104 @@ def _guarded_class(kinds: tuple[Any, ...]) -> type[Any]:
             return None if chunks is None or is_being_read(chunks) else chunks
 
     return GuardedStream
+
+
+class PoolByteStream:
+    """The body of an answer, which gives its connection back when it is closed."""
+
+    def __init__(self, inner: Any, pool: Any, connection: Any, network_stream: Any) -> None:
+        self._inner = inner
+        self._connection = [(pool, connection)]  # together, as a closed body keeps neither
+        self._network_stream = network_stream
+        # Weak: who drops the iterator ends it, and with it the use of the connection.
+        self._chunks: Any = None
+        self._read = False
+
+    def _take(self) -> tuple[Any, Any]:
+        """Return pool and connection once; `None` for both if another thread was quicker."""
+        try:
+            return self._connection.pop()
+        except IndexError:
+            return None, None
+
+    def _take_unread(self) -> tuple[Any, Any]:
+        """Return them with the rest of the response, `None` for both if there is no rest."""
+        chunks = None if self._chunks is None else self._chunks()
+        if chunks is None or self._read or is_being_read(chunks):
+            return None, None
+        pool, connection = self._take()
+        if pool is not None:
+            self._chunks = None
+            connection.unread = Unread(chunks, self._inner, self._network_stream)
+        return pool, connection
+
+    def __del__(self) -> None:
+        """Give it back where nobody has begun to read, so that no generator ends."""
+        with suppress(Exception):
+            pool, connection = self._connection.pop()
+            pool.release_unclosed(connection)
+
+
+class SyncPoolByteStream(PoolByteStream, httpx.SyncByteStream):
+    def __iter__(self) -> Generator[bytes, None, None]:
+        chunks = iter(self._inner)
+        self._chunks = ref(chunks)
+        try:
+            # Not `yield from`, which would close the iterator where its rest is read later.
+            for chunk in chunks:  # noqa: UP028
+                yield chunk
+        except BaseException:
+            self.close()
+            raise
+        self._read = True
+
+    def close(self) -> None:
+        pool, connection = self._take()
+        if pool is None:
+            return
+        usable = False
+        try:
+            self._inner.close()
+            usable = self._read
+        finally:
+            pool.give(connection, usable=usable)
+
+    def close_unread(self) -> bool:
+        """Give the connection back with a rest to read; return whether there is one."""
+        pool, connection = self._take_unread()
+        if pool is not None:
+            pool.give(connection, usable=True)
+        return pool is not None
+
+
+class AsyncPoolByteStream(PoolByteStream, httpx.AsyncByteStream):
+    async def __aiter__(self) -> AsyncGenerator[bytes, None]:
+        chunks = HiddenFromLoop(aiter(self._inner))
+        self._chunks = ref(chunks)
+        try:
+            async for chunk in chunks:
+                yield chunk
+        except BaseException:
+            await self.aclose()
+            if self._chunks is not None:  # else they are kept for the next call
+                await chunks.aclose()
+            raise
+        self._read = True
+
+    async def aclose(self) -> None:
+        pool, connection = self._take()
+        if pool is None:
+            return
+        usable = False
+        try:
+            await self._inner.aclose()
+            usable = self._read
+        finally:
+            await pool.give(connection, usable=usable)
+
+    async def aclose_unread(self) -> bool:
+        """Give the connection back with a rest to read; return whether there is one."""
+        pool, connection = self._take_unread()
+        if pool is not None:
+            await pool.give(connection, usable=True)
+        return pool is not None
