@@ -1,9 +1,8 @@
-"""The one mechanism: attach a route to a Mistral SDK object, and detach it again.
+"""Redirect a `Mistral` object, and undo it.
 
-The SDK's configuration object is given a subclass of its own class whose `client` and
-`async_client` hand out the gateway's shells around whatever is stored there. So a route holds
-for sub-SDKs that exist already and for clients that are stored later, and taking the subclass
-away leaves the object as it was.
+The class of its `sdk_configuration` is swapped for a subclass whose `client` and `async_client`
+return gateway clients around the stored HTTP clients; undo by swapping back. All sub-SDKs share
+that configuration, so existing ones are redirected too, and so are clients stored later.
 """
 
 import contextlib
@@ -27,7 +26,7 @@ from ._sdk import MISTRAL_URL, Security, unsupported_sdk
 from ._settings import GatewaySettings, Key, key_follows_environment, key_reader
 
 _STATE = "_mistral_cf_adapter"
-_SHELLS = GatewayClient, AsyncGatewayClient
+_WRAPPERS = GatewayClient, AsyncGatewayClient
 # The SDK's code outside of its generated client asks for the server's address only to open
 # connections of its own: realtime WebSockets and the connectors' HTTP and MCP clients.
 _UNROUTED_CALLERS = "mistralai.extra."
@@ -124,7 +123,7 @@ class Attachment:
         self._configurations = [*alive, ref(configuration)]
 
     def effective(self) -> "Attachment":
-        """Return this, or what `rerouted()` makes of it."""
+        """Return this attachment, or the one that `override_settings()` replaces it with."""
         if _override is None:
             return self
         settings = _override(self.settings)
@@ -144,7 +143,7 @@ class Attachment:
 
 
 class _ClientState:
-    """What a configuration was, and the attachments on it, the last one in force."""
+    """The original values of a configuration, and its attachments; the last one is active."""
 
     def __init__(self, configuration: Any) -> None:
         self.original_class: type = type(configuration)
@@ -208,7 +207,7 @@ _configurations: WeakValueDictionary[int, Any] = WeakValueDictionary()
 
 @contextlib.contextmanager
 def override_settings(change: Override) -> Generator[None, None, None]:
-    """Have every routed client of the process, older and later ones, use changed settings."""
+    """Change the settings of every routed client of the process, existing and later ones."""
     _set_override(change)
     try:
         yield
@@ -264,18 +263,20 @@ def _state_of(sdk: Any) -> _ClientState:
     try:
         configuration = sdk.sdk_configuration
     except AttributeError:
-        seam = f"{type(sdk).__name__}().sdk_configuration"
-        raise unsupported_sdk(seam) from None
+        attribute = f"{type(sdk).__name__}().sdk_configuration"
+        raise unsupported_sdk(attribute) from None
     return _get_state(configuration) or _ClientState(configuration)
 
 
 def _gateway_class(original_class: Any) -> type:
-    """Return the subclass of a configuration class that hands out the gateway's shells."""
+    """Return the subclass of a configuration class whose clients are gateway clients."""
     if original_class not in _subclasses:
 
         def __init__(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807
             original_class.__init__(self, *args, **kwargs)
-            wrappers = [value for value in (*args, *kwargs.values()) if isinstance(value, _SHELLS)]
+            wrappers = [
+                value for value in (*args, *kwargs.values()) if isinstance(value, _WRAPPERS)
+            ]
             args, kwargs = (), {}  # a traceback may show what a frame holds
             _extend_to_replacement(self, wrappers, original_class)
 
@@ -312,7 +313,7 @@ def _wrapped_client(
         if inner is None or state is None or state.current is None:
             return inner  # closed, or detached by another thread just now
         wrapper, route = state.wrappers.get(name), state.current.route
-        # Another thread may have stored a shell for the route of a moment ago.
+        # Another thread may just have stored a wrapper for the previous route.
         if wrapper is None or wrapper.inner is not inner or wrapper.route is not route:
             wrapper = state.wrappers[name] = wrapper_class(inner, route)
             wrapper.configuration = ref(self)
@@ -410,8 +411,8 @@ def _url_for_unrouted(caller_module: str, configuration: Any, state: _ClientStat
     direct_url = None if state.current is None else state.current.direct_url
     if direct_url is None:
         msg = (
-            f"{caller_module} opens a connection of its own, which AI Gateway does not carry. To connect "
-            f'to Mistral directly, pass server_url="{MISTRAL_URL}" to the call where it takes '
+            f"{caller_module} opens a connection of its own, which AI Gateway does not carry. To "
+            f'connect to Mistral directly, pass server_url="{MISTRAL_URL}" to the call where it takes '
             'one, or set CF_AIG_UNSUPPORTED=direct (GatewaySettings(unsupported="direct"))'
         )
         raise GatewayConfigError(msg)

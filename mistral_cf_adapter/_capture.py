@@ -1,4 +1,4 @@
-"""What happened: one `GatewayCall` for every exchange with the gateway."""
+"""`GatewayCall`, one per exchange: `capture()`, the log line, the span."""
 
 import contextlib
 import json
@@ -70,7 +70,7 @@ def _get_datadog_ids() -> tuple[str, str] | None:
 
 
 def isolate_spans(configuration: Any) -> None:
-    """Have a client keep a span for each call."""
+    """Store the SDK's span per call instead of per client (SDK 1.x)."""
     for hook in _hooks(configuration):
         kind = type(hook)
         if kind not in _originals and "request_span" in hook.__dict__:
@@ -78,7 +78,7 @@ def isolate_spans(configuration: Any) -> None:
 
 
 def restore_spans(configuration: Any) -> None:
-    """Give a client back what it had."""
+    """Restore the SDK's own hooks."""
     for hook in _hooks(configuration):
         kind = type(hook)
         hook.__class__ = _originals.get(kind, kind)
@@ -191,11 +191,11 @@ logger = logging.getLogger("mistral_cf_adapter")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayCall:
-    """The facts of one exchange, from the gateway's response headers.
+    """One exchange with the gateway, as its response headers describe it.
 
     A header that the gateway did not send is `None`. The headers are documented at
     https://developers.cloudflare.com/ai-gateway/ ; none of them holds a secret.
-    `elapsed` is in seconds, to the answer's headers, or to its end if it is not streamed.
+    `elapsed` is in seconds, to the response's headers, or to its end if it is not streamed.
 
     Example:
         >>> facts = {"method": "GET", "path": "/v1/models", "attempt": 1, "status_code": 200}
@@ -211,9 +211,9 @@ class GatewayCall:
     attempt: int
     """1 for the first try of an SDK call, then one more for each retry of the SDK."""
     elapsed: float
-    """Seconds until the answer's headers arrived (until its end, if it is not streamed)."""
+    """Seconds until the response's headers arrived (until its end, if it is not streamed)."""
     status_code: int | None
-    """HTTP status, `None` when no answer arrived."""
+    """HTTP status, `None` when no response arrived."""
     log_id: str | None = None
     """`cf-aig-log-id`: finds the log in the dashboard, takes feedback."""
     request_id: str | None = None
@@ -231,7 +231,7 @@ class GatewayCall:
     dlp: Mapping[str, Any] | None = None
     """`cf-aig-dlp`: findings and action of data loss prevention."""
     buffered: bool = False
-    """The gateway answered a streamed request in one piece (guardrails, response DLP)."""
+    """The gateway sent one JSON response to a streamed request (guardrails, response DLP)."""
     direct: bool = False
     """The gateway was down, and the request went to Mistral directly (`fallback="direct"`)."""
     routed: Literal["gateway", "direct", "elsewhere"] = "gateway"
@@ -291,7 +291,7 @@ def record(  # noqa: PLR0913, PLR0917
 
     Args:
         request: The SDK's own request, `None` for a connection of the SDK's own.
-        fields: Fields of `GatewayCall` that the response does not tell.
+        fields: Fields of `GatewayCall` that are not in the response.
         started: When it began, by `time.perf_counter()`.
         mask: Masks in a text the secrets that the request carried.
         otel: Write on a span.
@@ -312,14 +312,14 @@ def record(  # noqa: PLR0913, PLR0917
         sink.append(call)
     if not is_told:
         return
-    told = _log_fields(call)
+    logged = _log_fields(call)
     if write is not None:
-        write({f"cf.aig.{name}": value for name, value in told.items()})
-    logger.debug("%s", " ".join(f"{name}={value}" for name, value in told.items()))
+        write({f"cf.aig.{name}": value for name, value in logged.items()})
+    logger.debug("%s", " ".join(f"{name}={value}" for name, value in logged.items()))
 
 
 def _from_headers(headers: Any, mask: Callable[[str], str]) -> dict[str, Any]:
-    """Return what the gateway tells, in one pass over the raw headers."""
+    """Return the gateway's response headers as fields, in one pass over the raw headers."""
     found: dict[str, Any] = {}
     for name, value in headers.raw:
         field = _FIELDS.get(name.lower())
@@ -350,12 +350,12 @@ def _parse_object(value: str | None) -> Mapping[str, Any] | None:
 
 
 def _log_fields(call: GatewayCall) -> dict[str, str | int | float | bool]:
-    """Return the facts worth a line: those that are set, and none that is nested."""
-    told = {field.name: getattr(call, field.name) for field in fields(call)}
-    told["elapsed"] = round(call.elapsed, 4)
+    """Return the fields to log: those that are set and not nested."""
+    values = {field.name: getattr(call, field.name) for field in fields(call)}
+    values["elapsed"] = round(call.elapsed, 4)
     return {
         name: value
-        for name, value in told.items()
+        for name, value in values.items()
         if value is not None
         and value is not False
         and name != "dlp"

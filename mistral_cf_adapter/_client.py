@@ -58,7 +58,7 @@ def make_client(
         GatewayConfigError: a setting is missing or wrong; `server` or `server_url` is given,
             which contradicts the gateway; an `api_key` is given where the gateway holds the
             key; or the installed SDK is not one the adapter knows. Nothing was sent.
-        TypeError: a keyword is none of Mistral's, or settings are not GatewaySettings.
+        TypeError: a keyword is unknown to Mistral(), or settings are not GatewaySettings.
 
     Example:
         >>> client = make_client(GatewaySettings(account_id="0123abcd", token="cf-token"))
@@ -70,8 +70,8 @@ def make_client(
         >>> with LocalGateway() as gateway:
         ...     gateway.reply("Bonjour!")
         ...     client = make_client(gateway.settings())
-        ...     answer = client.chat.complete(model="mistral-small-latest", messages=[question])
-        >>> answer.choices[0].message.content
+        ...     response = client.chat.complete(model="mistral-small-latest", messages=[question])
+        >>> response.choices[0].message.content
         'Bonjour!'
     """
     # A traceback may show what a frame holds: texts are hidden until the SDK gets them, as one
@@ -89,14 +89,14 @@ def make_client(
     sdk = Mistral(**_with_texts(keywords, server_url=route.provider_url))
     attach(sdk, settings, route)
     for name in brought:
-        getattr(sdk.sdk_configuration, name)  # says now what cannot work about the user's client
+        getattr(sdk.sdk_configuration, name)  # raises now if the user's client cannot work
     if settings.speedups:
         speedups.install()
     return sdk
 
 
 def set_default_clients(settings: GatewaySettings, keywords: dict[str, Any]) -> None:
-    """Fill in the shared pools where the caller brings no HTTP client."""
+    """Use the shared pools where the caller passes no HTTP client."""
     certificates = read_certificate_state()
     config = PoolConfig(settings.max_connections, settings.keepalive_expiry, certificates)
     if keywords.get("client") is None:

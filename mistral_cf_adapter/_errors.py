@@ -1,27 +1,27 @@
-"""What the gateway itself answered, as exceptions.
+"""The gateway's error responses as exceptions.
 
     mistralai SDKError
-      GatewayError                       any answer the gateway made, and the base of:
+      GatewayError                       any error response of the gateway; base of:
         GatewayNotFoundError             2001         no such gateway
         GatewayRateLimitedError          2003         the gateway's request limit
-        GatewayProviderError             2005         no answer from the provider
+        GatewayProviderError             2005         no response from the provider
         GatewayInvalidProviderError      2008         no such provider
         GatewayUnauthorizedError         2009         gateway token missing or wrong
-        GatewayGuardrailError            2016 2017    prompt or answer blocked by guardrails
+        GatewayGuardrailError            2016 2017    prompt or response blocked by guardrails
         GatewayBadFormatError            2019         request not in the endpoint's shape
         GatewayCreditsError              2021         no credits left
-        GatewayDlpError                  2029 2030    prompt or answer blocked by DLP
+        GatewayDlpError                  2029 2030    prompt or response blocked by DLP
         GatewayStoredKeyError            2040         no stored key with that alias
         GatewaySpendLimitError           2041 2045    spend limit reached, or a spend policy
         GatewayPolicyError               (no code)    access denied by a policy
         GatewayScannerError              7013         guardrail scanner unavailable
-        GatewayUnavailableError          (no code)    Cloudflare's edge answered instead
+        GatewayUnavailableError          (no code)    the response came from Cloudflare's edge
         GatewayStreamError               (no code)    a stream or a body that stopped too early
         GatewayRedirectError             (no code)    a redirect that cannot be followed safely
     ValueError
       GatewayConfigError                 a setting or an option cannot work; nothing was sent
 
-Answers of Mistral's own are never turned into these: the SDK raises them as it always does.
+Mistral's own error responses are never turned into these: the SDK raises them as always.
 Codes and bodies: https://developers.cloudflare.com/ai-gateway/reference/troubleshooting/ and
 public reports; the documentation has no full table of them.
 """
@@ -45,7 +45,7 @@ _EDGE_CODE = re.compile(r"^\s*error code: (\d{3,5})")
 
 
 class GatewayError(SDKError):
-    """AI Gateway itself answered with an error.
+    """AI Gateway itself responded with an error.
 
     Has the SDK's own attributes (`message`, `status_code`, `body`, `headers`, `raw_response`)
     and:
@@ -82,16 +82,16 @@ class GatewayError(SDKError):
         return f"{type(self).__name__}({self.message!r})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        answer = copy(self.raw_response)
+        response = copy(self.raw_response)
         # The request has the Mistral key in its headers; what raises for the SDK cannot pickle.
-        answer.request = _in_outline(answer.request)
-        answer.history = [copy(each) for each in answer.history]
-        for each in answer.history:
+        response.request = _in_outline(response.request)
+        response.history = [copy(each) for each in response.history]
+        for each in response.history:
             each.request = _in_outline(each.request)
         for name in ("iter_text", "aiter_text"):
-            vars(answer).pop(name, None)
-        state = {**vars(self), "raw_response": answer}
-        return type(self), (self.message, answer, self.body), state
+            vars(response).pop(name, None)
+        state = {**vars(self), "raw_response": response}
+        return type(self), (self.message, response, self.body), state
 
 
 def _in_outline(request: Any) -> Any:
@@ -117,7 +117,7 @@ class GatewayRateLimitedError(GatewayError):
 
 
 class GatewayProviderError(GatewayError):
-    """The gateway got no answer from the provider (2005)."""
+    """The gateway got no response from the provider (2005)."""
 
     retryable = True
     advice = "Try again; if it stays, check the provider's status and a dynamic route's targets."
@@ -143,7 +143,7 @@ class GatewayUnauthorizedError(GatewayError):
 
 
 class GatewayGuardrailError(GatewayError):
-    """Guardrails blocked the prompt (2016) or the answer (2017)."""
+    """Guardrails blocked the prompt (2016) or the response (2017)."""
 
     advice = "The same text will be blocked again; the rules are in the gateway's Guardrails tab."
 
@@ -163,7 +163,7 @@ class GatewayCreditsError(GatewayError):
 
 
 class GatewayDlpError(GatewayError):
-    """Data loss prevention blocked the prompt (2029) or the answer (2030)."""
+    """Data loss prevention blocked the prompt (2029) or the response (2030)."""
 
     advice = "The same text will be blocked again; `cf-aig-dlp` names the policy."
 
@@ -196,7 +196,7 @@ class GatewayScannerError(GatewayError):
 
 
 class GatewayUnavailableError(GatewayError):
-    """Cloudflare's edge answered in place of the gateway."""
+    """The response came from Cloudflare's edge, not from the gateway."""
 
     advice = "See https://www.cloudflarestatus.com; it passes by itself."
 
@@ -209,7 +209,7 @@ class GatewayStreamError(GatewayError):
 
 
 class GatewayRedirectError(GatewayError):
-    """The answer is a redirect that cannot be followed safely."""
+    """The response is a redirect that cannot be followed safely."""
 
     advice = "Check the base URL (CF_AIG_BASE_URL)."
 
@@ -245,7 +245,7 @@ Mask = Callable[[str], str]
 
 
 def from_response(response: Any, mask: Mask = str) -> GatewayError | None:
-    """Return the error a read response stands for, `None` for anything of Mistral's own."""
+    """Return the gateway's error for a response that was read, or None."""
     verdict = _parse_error(response)
     return None if verdict is None else _build(verdict, response, mask)
 
@@ -253,7 +253,7 @@ def from_response(response: Any, mask: Mask = str) -> GatewayError | None:
 def build_error(
     cls: type[GatewayError], message: str, response: Any, body: str = "", mask: Mask = str
 ) -> GatewayError:
-    """Return an error the adapter itself found, about a response that need not be read."""
+    """Return an error that the adapter found itself; the response need not be read."""
     _drop_credentials(response)
     return cls(f"AI Gateway: {mask(message)}. {cls.advice}", response, body)
 
@@ -334,7 +334,7 @@ def _first_detail(details: Any) -> Mapping[str, Any]:
 
 
 def _policy_class(message: str, status: int) -> type[GatewayError]:
-    """Tell the policy answers apart, which carry no code (docs: features/policies)."""
+    """Return the class of a policy's error, which has no code (docs: features/policies)."""
     if "spend" in message.lower() and status in (402, 403, 429):
         return GatewaySpendLimitError
     if "policy" in message.lower() and status == 403:
@@ -343,7 +343,7 @@ def _policy_class(message: str, status: int) -> type[GatewayError]:
 
 
 def _from_edge(response: Any, parsed: object) -> _ParsedError | None:
-    """Recognise a page of Cloudflare's edge: neither the gateway nor Mistral answers so."""
+    """Recognise an error page of Cloudflare's edge."""
     status: int = response.status_code
     text = response.content[:200].decode("latin-1")
     blocked = _EDGE_CODE.match(text)
@@ -352,7 +352,9 @@ def _from_edge(response: Any, parsed: object) -> _ParsedError | None:
         return _ParsedError(GatewayUnavailableError, None, f"the edge said error code {code}")
     if 520 <= status <= 530 or (status in (403, 502, 503, 504) and _is_page(response, parsed)):
         return _ParsedError(
-            GatewayUnavailableError, None, "Cloudflare's edge answered, not the gateway"
+            GatewayUnavailableError,
+            None,
+            "the response is from Cloudflare's edge, not from the gateway",
         )
     return None
 

@@ -1,4 +1,8 @@
-"""One exchange with the gateway, step by step; the transport does the steps, sync or async."""
+"""One call without I/O: fallback, redirects, errors, streams.
+
+`request_flow()` is a generator that yields an `Action` for each thing to do (send a request, read
+or close a response) and receives the result. `_http_client` runs it, sync or async.
+"""
 
 import json
 import re
@@ -45,7 +49,7 @@ def direct_request(route: Route, request: Any, outgoing: Any) -> Any:
     """Return the same request for Mistral itself, `None` where it must not go there.
 
     It goes there with the key that the gateway would have got, so never in place of a stored
-    one, and never for a model of somebody else's.
+    key, and never for a model of another provider.
     """
     if not route.fallback or not request.url.path.startswith(f"{route.provider_path}/"):
         return None
@@ -79,7 +83,7 @@ def _from_compat(direct: Any, body: dict[str, Any]) -> Any:
 
 
 def limit_connect_timeout(outgoing: Any) -> Any:
-    """Have a request give up connecting after seconds, whatever its own timeout."""
+    """Limit a request's connect timeout to 5 seconds."""
     timeout: dict[str, float | None] = outgoing.extensions.get("timeout") or {}
     connect = min(timeout.get("connect") or CONNECT_TIMEOUT, CONNECT_TIMEOUT)
     outgoing.extensions["timeout"] = {**timeout, "connect": connect}
@@ -93,7 +97,7 @@ def connect_failure(error: Exception) -> str | None:
 
 
 def edge_failure(response: Any) -> str | None:
-    """Return the status of an answer of Cloudflare's edge, which the gateway had no part in."""
+    """Return the status of an error response of Cloudflare's edge, or None."""
     if response.status_code not in _EDGE:
         return None
     if any(name.lower().startswith("cf-aig-") for name in response.headers):
@@ -104,9 +108,9 @@ def edge_failure(response: Any) -> str | None:
 
 
 def is_open(route: Route, pool_key: Hashable) -> bool:
-    """Tell whether the gateway failed so lately, on this way to it, that it is not tried first.
+    """Return whether the circuit for this gateway and pool is open.
 
-    After the cool-down one request tries it, while others still go to Mistral.
+    After the cool-down one request probes the gateway; others still go to Mistral.
     """
     until = _open_until.get((route.origin, pool_key))
     if until is None or not route.cooldown:
@@ -119,7 +123,7 @@ def is_open(route: Route, pool_key: Hashable) -> bool:
 
 
 def record_outcome(route: Route, pool_key: Hashable, *, down: bool) -> None:
-    """Remember what was found of the gateway, for all clients that reach it in this way."""
+    """Open or close the circuit for this gateway and pool."""
     if down:
         _forget_expired()
         _open_until[route.origin, pool_key] = monotonic() + route.cooldown
@@ -152,13 +156,13 @@ def _forget_expired() -> None:
 
 
 def warn(outage: str, method: str, path: str) -> None:
-    """Say that a request bypasses the gateway."""
+    """Log that a request goes to Mistral directly."""
     message = "AI Gateway is down (%s): %s %s goes to Mistral directly"
     logger.warning(message, outage, method, path)
 
 
 def warn_of_stream(outage: str, method: str, path: str) -> None:
-    """Say that a request would have bypassed the gateway, and cannot."""
+    """Log that a request cannot be sent again to Mistral directly."""
     message = (
         "AI Gateway is down (%s), and %s %s cannot go to Mistral directly: its body is a stream "
         "that can be sent only once"
@@ -174,13 +178,13 @@ _DONE_PATHS = frozenset({"/v1/chat/completions", "/v1/fim/completions", "/v1/age
 
 
 class Action(NamedTuple):
-    """One thing for the transport to do: send a request, or read or close a response."""
+    """One thing for the HTTP client to do: send a request, or read or close a response."""
 
     kind: Literal["send", "read", "close"]
     target: Any
     drop_auth: bool = False
-    """The HTTP client must not add credentials of its own: the host is another than the first
-    one's, or the gateway is to use a stored key."""
+    """Send without the HTTP client's own `auth`: the origin differs from the first request's, or
+    the gateway uses a stored key."""
 
 
 Flow = Generator[Action, Any, Any]
@@ -195,13 +199,13 @@ def request_flow(  # noqa: PLR0913
     noticed: set[_capture.Place] | None = None,
     keeps_cookies: bool = True,
 ) -> Flow:
-    """Decide one exchange step by step.
+    """Yield the actions of one call.
 
     Args:
         route: Where requests go and what they carry.
         request: The SDK's own request.
         max_redirects: How many redirects to follow.
-        pool_key: Which connections are used: an outage is remembered for these.
+        pool_key: Which connections are used: the circuit breaker is kept per gateway and pool.
         noticed: The places of the client that were warned of for going past the gateway.
         keeps_cookies: The HTTP client sends cookies that it was told. Where it must not, as it
             is shared, the hops of this call do.
@@ -211,7 +215,7 @@ def request_flow(  # noqa: PLR0913
 
     Raises:
         GatewayConfigError: the request cannot work; nothing was sent.
-        GatewayError: the gateway itself answered that it cannot.
+        GatewayError: the gateway responded with an error.
     """
     if ROUTED in request.extensions:
         return (yield Action("send", request))
@@ -223,7 +227,7 @@ def request_flow(  # noqa: PLR0913
 
 
 class _RequestFlow:
-    """One request of the SDK's, and what is known of its answer so far."""
+    """One request of the SDK, and its response so far."""
 
     __slots__ = (
         "cross_origin",
@@ -261,7 +265,7 @@ class _RequestFlow:
         """The SDK asked for an event stream."""
         self.response: Any = None
         self.sent = False
-        """The body left, and something answered."""
+        """The request was sent and a response arrived, so its body is consumed."""
         self.cross_origin = False
         self.direct = False
         self.fields: dict[str, Any] = {
@@ -312,7 +316,7 @@ class _RequestFlow:
             _replays.note_outcome(self.request, response, error, mask, is_gateways=is_gateways)
 
     def _send_unrouted(self) -> Flow:
-        """Send what a call addressed to another host: nothing of the gateway's goes there."""
+        """Send a request for another host, without the gateway's headers."""
         origin = get_origin(self.request.url)
         _capture.tell_of_bypass(self.noticed, origin, self.request.method, self.path)
         self.fields["routed"] = "elsewhere"
@@ -330,7 +334,7 @@ class _RequestFlow:
         return self.response
 
     def _send_handling_fallback(self, outgoing: Any) -> Flow:
-        """Reach the gateway or, while that is down and a fallback is wanted, Mistral itself."""
+        """Send to the gateway or, if it is down and fallback is on, to Mistral directly."""
         direct = direct_request(self.route, self.request, outgoing)
         if direct is None:
             yield from self._send_and_read_errors(outgoing)
@@ -351,7 +355,7 @@ class _RequestFlow:
             raise
 
     def _try_gateway(self, outgoing: Any) -> Generator[Action, Any, str | None]:
-        """Reach the gateway, or return why it cannot be reached."""
+        """Send to the gateway, or return why it cannot be reached."""
         try:
             yield from self._send_and_read_errors(limit_connect_timeout(outgoing))
         except Exception as error:
@@ -363,7 +367,7 @@ class _RequestFlow:
         return outage
 
     def _record_outage(self, outage: str | None) -> str | None:
-        """Return the outage if it is one of the gateway's, and the request can be sent again."""
+        """Record the outcome; return the outage if the request can be sent to Mistral instead."""
         if self.cross_origin:
             outage = None
         record_outcome(self.route, self.pool_key, down=outage is not None)
@@ -422,7 +426,7 @@ class _RequestFlow:
         return get_origin(url) != get_origin(self.request.url) or not is_within(url, area)
 
     def _must_read(self) -> bool:
-        """Tell whether an answer must be whole before the SDK sees it: errors, and no-streams."""
+        """Return whether the body must be read before the SDK gets the response."""
         if self.response.status_code >= 400:
             return True
         return self.streamed and not _is_event_stream(self.response)
@@ -454,7 +458,7 @@ class _RequestFlow:
         return events
 
     def _sanitize_error(self, error: Exception) -> None:
-        """Have a transport error name the SDK's request, which never carries the token."""
+        """Make an HTTP error name the SDK's request, which never carries the token."""
         if getattr(error, "_request", None) is not None:
             error.request = self.request  # type: ignore[attr-defined]
             scheme, host, port = get_origin(self.request.url)
@@ -491,7 +495,7 @@ def send_cookies(jar: Any, response: Any) -> Any:
 
 
 def build_redirect_request(route: Route, sent: Any, response: Any) -> Any:
-    """Return the request for the next hop, `None` where it must not or cannot be followed.
+    """Return the request for a redirect, or None if it must not or cannot be followed.
 
     Secrets go along below the same account, gateway and provider only: the gateway's host is
     shared by others, and `Location` comes from the provider.
@@ -522,7 +526,7 @@ def _is_ambiguous(location: str) -> bool:
 
 
 def _reroute(route: Route, sent: Any, next_request: Any) -> Any:
-    """Send a hop to Mistral's own host through the gateway again."""
+    """Return the request for a redirect to Mistral's host, through the gateway again."""
     path = bytes(next_request.url.raw_path).decode("ascii")
     url = type(next_request.url)(f"{route.provider_url}{path}")
     if not is_within(url, secrets_area(route, url)):

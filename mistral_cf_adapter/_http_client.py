@@ -1,7 +1,7 @@
-"""`GatewayClient` and `AsyncGatewayClient`: two thin shells around `exchange()`.
+"""`GatewayClient` and `AsyncGatewayClient`: the SDK's HTTP client, sending through the gateway.
 
-They are what the SDK knows as its HTTP client. Each holds another client, the user's own or
-the front of a shared pool, and does with it what `exchange()` decides.
+Each wraps another client, the user's own or one of the shared pool, and performs the actions of
+`request_flow()` with it.
 """
 
 import inspect
@@ -105,7 +105,7 @@ class PooledClientBase:
 
 
 class PooledClient(PooledClientBase):
-    """The front of a process's pool."""
+    """A client of the process's pool."""
 
     _kind = httpx.Client
 
@@ -132,7 +132,7 @@ class PooledClient(PooledClientBase):
 
 
 class AsyncPooledClient(PooledClientBase):
-    """The front of an event loop's pool."""
+    """A client of the event loop's pool."""
 
     _kind = httpx.AsyncClient
 
@@ -162,7 +162,7 @@ _SHARED = PooledClient, AsyncPooledClient
 
 
 class _BaseGatewayClient:
-    """What both shells have in common: the inner client and how to ask it.
+    """What the sync and the async client share.
 
     It reads and sets what the HTTP library's clients have on the inner client.
     """
@@ -227,7 +227,7 @@ class _BaseGatewayClient:
         return GatewayConfigError(problem.describe(mask_for_headers(self.route, given)))
 
     def _without_auth(self, action: Action, kwargs: dict[str, Any]) -> dict[str, Any]:
-        """Withhold the inner client's own credentials where they are not meant to go."""
+        """Disable the inner client's `auth` where its credentials must not go."""
         if not action.drop_auth or getattr(self.inner, "auth", None) is None:
             return kwargs
         return {**kwargs, "auth": None}

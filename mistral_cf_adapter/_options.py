@@ -159,7 +159,7 @@ class GatewayOptions(BaseModel):
 
     cache_ttl: Annotated[int, Field(ge=60, le=MONTH)] | None = Field(
         default=None,
-        description="Seconds to cache the answer, 60 to 2592000 (30 days); see also skip_cache.",
+        description="Seconds to cache the response, 60 to 2592000 (30 days); see also skip_cache.",
     )
     skip_cache: bool | None = Field(default=None, description="True bypasses the gateway's cache.")
     cache_key: _Text | None = Field(default=None, description="Replaces the default cache key.")
@@ -170,7 +170,7 @@ class GatewayOptions(BaseModel):
         default=None, description="Overrides the gateway's log setting, either way."
     )
     collect_log_payload: bool | None = Field(
-        default=None, description="False keeps prompt and answer out of the log."
+        default=None, description="False keeps prompt and response out of the log."
     )
     request_timeout: Annotated[int, Field(ge=1)] | None = Field(
         default=None, description="Milliseconds the gateway waits for the provider's first byte."
@@ -235,7 +235,7 @@ _HEADERS = header_names()
 
 
 def merge_options(parent: Mapping[str, Any], inner: Mapping[str, Any]) -> dict[str, Any]:
-    """Lay the inner options over the outer ones, `metadata` entry by entry.
+    """Merge two sets of options; the inner one wins, `metadata` entry by entry.
 
     Raises:
         GatewayConfigError: the merged metadata has more entries than the gateway keeps.
@@ -272,7 +272,7 @@ def _header_value(value: object) -> str:
 
 
 def _json(value: Mapping[str, object]) -> str:
-    # Decimal has no JSON form of its own; its plain digits are one.
+    # json has no Decimal; its plain digits are valid JSON.
     items = (
         f"{json.dumps(name)}:{format(item, 'f') if isinstance(item, Decimal) else json.dumps(item)}"
         for name, item in value.items()
@@ -281,7 +281,7 @@ def _json(value: Mapping[str, object]) -> str:
 
 
 def merge_metadata_header(header: str, parent: Mapping[str, Any]) -> str:
-    """Lay a metadata header that a call carries over the metadata set further out.
+    """Merge the metadata header of a call into the metadata of outer scopes; the call wins.
 
     A header that is not a JSON object is the caller's own business and is returned unchanged.
     """
@@ -299,7 +299,7 @@ def format_validation_error(
     fields: Mapping[str, FieldInfo],
     name_of: Callable[[str], str] = str,
 ) -> str:
-    """Say what is wrong with which option, never quoting the value."""
+    """Return one line per problem, with the option's name and never its value."""
     lines: list[str] = []
     for problem in error.errors(include_url=False, include_input=False, include_context=False):
         name = name_of(str(problem["loc"][0]))
@@ -414,7 +414,7 @@ def gateway_options(**options: Any) -> OptionsBlock:
     """Set gateway options for every call in a block, or in a decorated function.
 
     Blocks nest, the inner one wins option by option (`metadata` entry by entry), and each task
-    and thread has its own. An option set to `None` takes back what was set further out. Options
+    and thread has its own. An option set to `None` removes what an outer scope set. Options
     on the call itself (`http_headers=gateway_headers(...)`) win over the block. Units and ranges
     of all options: `help(GatewayOptions)`.
 
@@ -438,7 +438,7 @@ def gateway_options(**options: Any) -> OptionsBlock:
 def gateway_headers(**options: Any) -> dict[str, str]:
     """Return gateway options as headers, for `http_headers=` of a single call.
 
-    An option set to `None` is an empty header, which takes back what was set further out.
+    An option set to `None` is an empty header, which removes what an outer scope set.
     Units and ranges of all options: `help(GatewayOptions)`.
 
     Raises:

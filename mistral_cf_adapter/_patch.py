@@ -1,4 +1,4 @@
-"""`patch()`: redirect Mistral clients that somebody else builds, or has built already."""
+"""`patch()`: redirect Mistral clients that other code builds or has built."""
 
 import contextlib
 import functools
@@ -65,7 +65,7 @@ class Patch:
                 _init_patch.uninstall()
 
     def redirect(self, sdk: Any) -> bool:
-        """Redirect one SDK object if it points at Mistral; tell whether this patch has it now."""
+        """Redirect one SDK object if it points at Mistral; return whether it is redirected."""
         with _lock:
             if not self._attachments.isdisjoint(attachments_of(sdk)):
                 return True
@@ -92,7 +92,7 @@ class Patch:
                 f"`mistral` is {MISTRAL_HOST}. To take them along, create a custom provider for "
                 f'the host and set CF_AIG_PROVIDERS=\'{{"{host}": "custom-<slug>"}}\''
             )
-            # Whoever asks is called by patch() or by Mistral(): the line behind those is meant.
+            # Callers are patch() and Mistral(): the warning points at the line that called those.
             warnings.warn(msg, stacklevel=4)
         return None
 
@@ -248,7 +248,7 @@ _init_patch = _InitPatch()
 
 
 def _wrap_init(original: Any) -> Any:
-    """Wrap `Mistral.__init__`: build without HTTP clients of its own, then redirect."""
+    """Wrap `Mistral.__init__`: build with clients of the shared pool, then redirect."""
     signature = inspect.signature(original)
 
     @functools.wraps(original)

@@ -83,8 +83,8 @@ class Connection:
 class IdleConnections:
     """Which connection is next, and which have to go.
 
-    There is no lock: a stream that nobody finished gives its connection back while garbage is
-    collected, at any moment in any thread. Each step on the containers is one of theirs alone.
+    No lock: `release()` may run inside garbage collection in any thread, where waiting can
+    deadlock. Only single atomic deque and set operations are used.
     """
 
     def __init__(self, build: ClientFactory, config: PoolConfig) -> None:
@@ -97,7 +97,7 @@ class IdleConnections:
         self._is_closed = False
 
     def take(self, url: Any) -> tuple[Connection, list[Any]]:
-        """Return a connection for a URL, and clients to close first."""
+        """Acquire a connection for a URL; return it and the clients to close first."""
         origin = (url.scheme, url.raw_host, url.port)
         idle = self._pop_idle(origin)
         if idle is not None:
@@ -108,7 +108,7 @@ class IdleConnections:
         return connection, self._discard(self._pop_expired(evicted))
 
     def give(self, connection: Connection, *, usable: bool) -> list[Any]:
-        """Take a connection back; return clients to close."""
+        """Release a connection; return clients to close."""
         connection.last_used = monotonic()
         if not usable or not connection.reusable or self._is_closed:
             return self._discard([connection])
@@ -121,13 +121,13 @@ class IdleConnections:
         return self._discard(self._pop_expired(len(self._idle)))
 
     def clear(self) -> list[Any]:
-        """Return all clients, to be closed; keep no connection from now on."""
+        """Return all clients, to be closed, and keep no connection from now on."""
         self._is_closed = True
         self._idle.clear()
         return self._discard(list(self.open))
 
     def _pop_idle(self, origin: _Origin) -> Connection | None:
-        """Take the connection of an origin that was used last: nearly always the last of all."""
+        """Remove and return the connection of an origin that was used last."""
         try:
             last = self._idle.pop()
         except IndexError:
@@ -143,7 +143,7 @@ class IdleConnections:
         return None
 
     def _pop_expired(self, most: int, before: float = inf) -> list[Connection]:
-        """Take the connections that were last used before a time."""
+        """Remove and return connections that were last used before a time."""
         oldest: list[Connection] = []
         with suppress(IndexError):
             while len(oldest) < most and self._idle[0].last_used < before:
@@ -339,7 +339,7 @@ class ConnectionPool:
         _raise_pool_timeout(request, patience)
 
     def give(self, connection: Connection | None, *, usable: bool) -> None:
-        """Take a connection back, for the next request or to be closed."""
+        """Release a connection: keep it for the next request, or close it."""
         try:
             if connection is not None:
                 usable = usable and _is_clean(connection)
@@ -348,7 +348,7 @@ class ConnectionPool:
             self._slots.put(None)
 
     def release_unclosed(self, connection: Connection) -> None:
-        """Take a connection back whose answer nobody holds any more."""
+        """Release the connection of a response that was dropped."""
         self.give(connection, usable=False)
 
     def close_idle(self) -> None:
@@ -436,7 +436,7 @@ class AsyncConnectionPool:
         _raise_pool_timeout(request, patience)
 
     async def give(self, connection: Connection | None, *, usable: bool) -> None:
-        """Take a connection back, for the next request or to be closed."""
+        """Release a connection: keep it for the next request, or close it."""
         try:
             if connection is not None:
                 usable = usable and _is_clean(connection)
@@ -445,7 +445,7 @@ class AsyncConnectionPool:
             self._slots.release()
 
     def release_unclosed(self, connection: Connection) -> None:
-        """Take a connection back whose answer nobody holds any more; from any thread."""
+        """Release the connection of a response that was dropped; called from any thread."""
         loop = self._loop()
         if loop is not None:
             with suppress(RuntimeError):  # it has ended
@@ -488,7 +488,7 @@ def _close(clients: list[Any]) -> None:
 
 
 async def _aclose(clients: list[Any]) -> None:
-    """Close all, even when cancelled: nobody else knows them any more."""
+    """Close all clients, also when cancelled: no other reference to them is left."""
     cancelled = None
     for client in clients:
         try:
@@ -577,10 +577,10 @@ def _client_factory(kind: Any, environment: _Environment, context: Any) -> Clien
             # reach the origin.
             trust_env=not _is_plain_loopback(origin),
             follow_redirects=True,  # for clients that were patched once and are their own again
-            # Shared by strangers: what one is told to remember must not be sent for another.
+            # Clients share connections: a cookie set for one must not be sent for another.
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
         )
-        # One that was built after the proxies changed is none for the calls to come.
+        # If the proxy variables changed meanwhile, use this client once and do not pool it.
         return client, _environment() == environment
 
     return build
@@ -775,7 +775,7 @@ def close() -> None:
 
 
 def _reset_after_fork() -> None:
-    """Leave the parent's pools to the parent: a forked child must not use or end its sockets."""
+    """Start without pools in a forked child, which must not use or close its parent's sockets."""
     global _process_pools  # noqa: PLW0603 - the state of a process is its module's
     _inherited.append(_process_pools)
     _process_pools = _ProcessPools()

@@ -1,4 +1,4 @@
-"""Pure decisions: which URL, which headers, which answer. Nothing here touches a socket."""
+"""`Route`: an SDK request becomes the gateway's request (URL, headers, keys). No I/O here."""
 
 import json
 import re
@@ -99,7 +99,7 @@ class Route:
         return self
 
     def is_same_origin(self, url: Any) -> bool:
-        """Tell whether a URL lies on the gateway's own host."""
+        """Return whether a URL has the gateway's origin."""
         return get_origin(url) == self.origin
 
     def leads_to_provider(self, url: Any) -> bool:
@@ -110,7 +110,7 @@ class Route:
         return match[1] is not None or _paths.is_below(url.raw_path, self.provider_raw_path + b"/")
 
     def covers(self, url: Any) -> bool:
-        """Tell whether a URL lies below this account's gateway."""
+        """Return whether a URL is below this account's gateway."""
         return self.is_same_origin(url) and bytes(url.raw_path).startswith(self.prefix)
 
 
@@ -262,7 +262,7 @@ def _merge_metadata(request: Any, options: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _update(headers: Any, fields: Mapping[str, str]) -> None:
-    """Set headers; an empty one takes back what was set further out."""
+    """Set headers; an empty value removes the header."""
     for name, value in fields.items():
         if value:
             headers[name] = value
@@ -297,7 +297,7 @@ def _trace_headers(
 def _authorize(
     route: Route, headers: Any, given: Mapping[str, list[str]], *, stored_key: bool
 ) -> str | None:
-    """Leave the right key in the headers; return what is wrong if there is none."""
+    """Set or remove the key in the headers; return a problem if there is no key."""
     brought = [name for name in CREDENTIALS if name in given]
     if stored_key:
         for name in brought:
@@ -377,7 +377,7 @@ def _compat_request(route: Route, request: Any, headers: Any, content: bytes) ->
 
 
 def _drop_long_retry_after(response: Any) -> None:
-    """Drop a `Retry-After` of over a minute: the SDK would sleep for days if told so.
+    """Drop a `Retry-After` of over a minute: the SDK would sleep that long, days even.
 
     The SDK's own backoff then applies, which `max_elapsed_time` ends.
     """
@@ -389,7 +389,7 @@ def _drop_long_retry_after(response: Any) -> None:
 
 
 def _retry_after_seconds(value: str, unit: float) -> float:
-    """Return how long a header asks to wait, -1 if that cannot be told."""
+    """Return the seconds a header asks to wait, -1 if it cannot be parsed."""
     try:
         return float(value) * unit
     except ValueError:
@@ -420,7 +420,7 @@ def mask_for_headers(route: Route, headers: Mapping[str, str]) -> _errors.Mask:
 
 
 def raise_for_gateway_error(response: Any, mask: _errors.Mask = str) -> Any:
-    """Return the response, or raise the error that the gateway itself answered with.
+    """Return the response, or raise the gateway's error.
 
     An error that may pass is raised only when the SDK has done its retries: the SDK decides
     those by the status of a returned response, and reads the text of the last one.

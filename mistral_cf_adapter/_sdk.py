@@ -37,7 +37,7 @@ def version() -> str:
 
 
 def unsupported_sdk(attribute: str) -> GatewayConfigError:
-    """Say that this SDK is not one the adapter knows: better no client than a bare one."""
+    """Return the error for an SDK that lacks what the adapter needs."""
     msg = (
         f"mistralai {version()} has no {attribute}: this release of mistral_cf_adapter works with "
         f"{SUPPORTED}. Upgrade mistral_cf_adapter, or pin mistralai to one of those."
@@ -109,7 +109,7 @@ def check_sdk() -> None:
     Raises:
         GatewayConfigError: the SDK has changed; the message names what is missing.
     """
-    missing = next(_missing_seams(), None)
+    missing = next(_missing_attributes(), None)
     if missing is not None:
         raise unsupported_sdk(missing)
     note = untried()
@@ -119,7 +119,7 @@ def check_sdk() -> None:
         logger.log(logging.INFO if known_major else logging.WARNING, "%s", note)
 
 
-def _missing_seams() -> Iterator[str]:
+def _missing_attributes() -> Iterator[str]:
     held = {*getattr(SDKConfiguration, "__dataclass_fields__", ()), *vars(SDKConfiguration)}
     fields = ("client", "async_client", "server_url", "server", "security", "get_server_details")
     yield from (f"SDKConfiguration.{name}" for name in fields if name not in held)

@@ -69,7 +69,7 @@ def _check_address(value: str, parts: SplitResult) -> None:
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether a host name or address means this machine."""
+    """Return whether a host name or address is a loopback one."""
     if host == "localhost":
         return True
     try:
@@ -180,7 +180,7 @@ _Secret = Annotated[SecretStr, BeforeValidator(_validate_secret)]
 
 
 def _aliased(name: str, description: str, default: str | None = None) -> Any:
-    """Return a field that has names of its own in the environment."""
+    """Return a field that has several names in the environment."""
     aliases = AliasChoices(*ALIASES[name])
     return Field(default, validation_alias=aliases, description=description)
 
@@ -230,7 +230,7 @@ class GatewaySettings(GatewayOptions, BaseSettings):
     )
     mistral_api_key: _Secret | None = _aliased(
         "mistral_api_key",
-        "Mistral's key, sent as `Authorization` when a call brings none of its own.",
+        "Mistral's key, sent as `Authorization` when a call brings none.",
     )
     base_url: Annotated[str, AfterValidator(normalize_base_url)] | None = _aliased(
         "base_url", "Everything before `/{provider}`, for custom domains: `https://ai.example.com`."
@@ -459,7 +459,7 @@ def _field_names(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _hide_secrets(values: dict[str, Any]) -> dict[str, Any]:
-    """Return keywords with their secrets out of sight: tracebacks may show a frame's variables."""
+    """Return keywords with secrets wrapped: a traceback may show a frame's variables."""
     return {
         name: _hidden(value) if _may_be_secret(name) else value for name, value in values.items()
     }

@@ -1,6 +1,6 @@
-"""Streamed answers: none that broke off is taken for whole.
+"""Event streams: guard the end, drain the rest, build one from JSON.
 
-The SDK ends a stream that breaks off as if it were complete.
+The SDK ends a stream that breaks off as if it were complete; a guarded stream raises.
 """
 
 import asyncio
@@ -143,7 +143,7 @@ class HiddenFromLoop:
     """Iterates over an async generator of which the event loop learns nothing.
 
     A loop learns of a generator by hooks that are called in its first step, and the generators
-    within begin in the same step. Whoever holds this has to end it: the loop will not.
+    within begin in the same step. Its owner has to end it: the loop will not.
     """
 
     def __init__(self, chunks: Any) -> None:
@@ -201,10 +201,10 @@ _MESSAGES = frozenset({"message", "messages"})
 
 
 def to_event_stream(response: Any) -> Any:
-    """Return an event stream that says what a whole chat answer says, if it is one."""
+    """Return an event stream with the content of a JSON chat response, or None."""
     try:
-        answer = json.loads(response.content)
-        chunks = _as_chunks(answer)
+        completion = json.loads(response.content)
+        chunks = _as_chunks(completion)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
     headers = response.headers.copy()
@@ -226,16 +226,16 @@ def to_event_stream(response: Any) -> Any:
     return events
 
 
-def _as_chunks(answer: dict[str, Any]) -> list[dict[str, Any]]:
+def _as_chunks(completion: dict[str, Any]) -> list[dict[str, Any]]:
     """Return one chunk, or one for each message where a choice has several."""
-    deltas = [_as_deltas(choice) for choice in answer["choices"]]
+    deltas = [_as_deltas(choice) for choice in completion["choices"]]
     chunks = [
-        {**answer, "object": "chat.completion.chunk", "choices": [*filter(None, choices)]}
+        {**completion, "object": "chat.completion.chunk", "choices": [*filter(None, choices)]}
         for choices in zip_longest(*deltas)
     ]
     for chunk in chunks[:-1]:
         chunk.pop("usage", None)
-    return chunks or [{**answer, "object": "chat.completion.chunk"}]
+    return chunks or [{**completion, "object": "chat.completion.chunk"}]
 
 
 def _as_deltas(choice: dict[str, Any]) -> list[dict[str, Any]]:
@@ -254,7 +254,7 @@ def _as_delta(message: dict[str, Any]) -> dict[str, Any]:
     delta = {name: value for name, value in message.items() if name != "prefix"}
     calls: list[dict[str, Any]] = message.get("tool_calls") or []
     if len({call.get("index") for call in calls} - {None}) < len(calls):
-        # A reader puts the pieces of a call together by its index; whole answers may have none.
+        # A reader puts the pieces of a call together by its index; whole responses may have none.
         delta["tool_calls"] = [{**call, "index": index} for index, call in enumerate(calls)]
     return delta
 
@@ -322,9 +322,9 @@ class StreamGuard:
         self._response = response
         self._mask = mask
         self.undecodable = False
-        """What arrived cannot be decoded."""
+        """The content coding is broken."""
         self.valid_bytes = 0
-        """How much of the chunk that holds an error came before it, in bytes."""
+        """Number of bytes of the current chunk before the error event."""
         self.done = False
         """The end mark is read: nothing after it matters."""
         self._named_error = False
@@ -572,7 +572,7 @@ def _make_guarded_class(bases: tuple[Any, ...]) -> type[Any]:
 
 
 class PoolByteStream:
-    """The body of an answer, which gives its connection back when it is closed."""
+    """The body of a response; closing it releases its connection."""
 
     def __init__(self, inner: Any, pool: Any, connection: Any, network_stream: Any) -> None:
         self._inner = inner
@@ -601,7 +601,7 @@ class PoolByteStream:
         return pool, connection
 
     def __del__(self) -> None:
-        """Give it back where nobody has begun to read, so that no generator ends."""
+        """Release the connection of a response that was dropped before it was iterated."""
         with suppress(Exception):
             pool, connection = self._connection.pop()
             pool.release_unclosed(connection)

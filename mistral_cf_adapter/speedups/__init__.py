@@ -62,7 +62,7 @@ def _undo_all() -> None:
 
 
 def active() -> tuple[str, ...]:
-    """Return the names of the speed-ups in place; empty when nobody holds them."""
+    """Return the names of the speed-ups in place; empty when no client uses them."""
     return tuple(applied.speedup.name for applied in _applied)
 
 

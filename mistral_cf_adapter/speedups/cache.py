@@ -24,7 +24,7 @@ def fingerprint(typ: Any) -> Any:
     """Return a key that is equal only for types which pydantic cannot tell apart.
 
     `==` will not do: `Union[int, str] == Union[str, int]`, and a union tries its members in
-    order. Leaves count by identity, so whoever keeps the key must keep the type alive.
+    order. Leaves count by identity, so a caller that keeps the key must keep the type alive.
     """
     if isinstance(typ, type):
         return id(typ)

@@ -1,7 +1,7 @@
 """The SDK's own hooks run where the call runs, not in a thread, while they have nothing to do.
 
 From 2.x on, async calls run all hooks in threads: two trips, and a queue for a few threads when
-hundreds of tasks call. The hooks look at a request or an answer and almost always return it as it
+hundreds of tasks call. The hooks look at a request or a response and almost always return it as it
 is. Where one might wait for something, or is not the SDK's own, the thread stays.
 """
 
@@ -16,7 +16,7 @@ _STAGES = ("before_request", "after_success", "after_error")
 _SERVICE_ACCOUNT = "_hooks.service_account_auth:ServiceAccountAuthHook.before_request"
 
 Tells = Callable[[Any, Any, Any], bool]
-"""Tells from a hook, its context and the request or answer that the hook has nothing to do."""
+"""Tells from a hook, its context and the request or response that the hook has nothing to do."""
 
 
 class _Known(NamedTuple):
@@ -99,7 +99,7 @@ def _known(package: str, proven: Container[str]) -> Iterator[tuple[type, _Known]
 
 
 def _traces_nothing(hook: Any, _context: Any, _what: Any) -> bool:
-    """Tell whether a client has found out, at its first call, that it is to make no spans."""
+    """Return whether a client has found out, at its first call, that it is to make no spans."""
     state = members(hook)
     return (
         state.get("_telemetry_auto_disabled") is True

@@ -37,7 +37,7 @@ def match_content_type(target: Target) -> Callable[[str, str], bool]:
 
 
 def get_body_content(target: Target) -> Callable[[Any], str]:
-    """Return the replacement for `basesdk.get_body_content`: nothing where nobody listens.
+    """Return the replacement for `basesdk.get_body_content`: nothing where no logger listens.
 
     It renders the whole body of every request, images and recordings included, for a logger
     which by default does nothing.
