@@ -412,8 +412,9 @@ def _url_for_unrouted(caller_module: str, configuration: Any, state: _ClientStat
     if direct_url is None:
         msg = (
             f"{caller_module} opens a connection of its own, which AI Gateway does not carry. To "
-            f'connect to Mistral directly, pass server_url="{MISTRAL_URL}" to the call where it takes '
-            'one, or set CF_AIG_UNSUPPORTED=direct (GatewaySettings(unsupported="direct"))'
+            f'connect to Mistral directly, pass server_url="{MISTRAL_URL}" to the call where it '
+            "takes one, or set CF_AIG_UNSUPPORTED=direct "
+            '(GatewaySettings(unsupported="direct"))'
         )
         raise GatewayConfigError(msg)
     if not state.warned:

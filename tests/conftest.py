@@ -7,8 +7,8 @@ import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from calling import MODES, Mode
-from recording import KEY, TOKEN, RecordingServer
+from call_modes import MODES, Mode
+from http_records import KEY, TOKEN, RecordingServer
 
 from mistral_cf_adapter import GatewaySettings, _sdk, make_client
 from mistral_cf_adapter.testing import LocalGateway

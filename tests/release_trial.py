@@ -12,7 +12,7 @@ import sys
 import traceback
 
 import pytest
-from calling import MODES
+from call_modes import MODES
 
 from mistral_cf_adapter import GatewayRateLimitedError, _sdk, capture, make_client, patch, speedups
 from mistral_cf_adapter.speedups.registry import SPEEDUPS

@@ -15,7 +15,7 @@ import sys
 import time
 
 import pytest
-from recording import KEY
+from http_records import KEY
 
 from mistral_cf_adapter import make_client, patch
 from mistral_cf_adapter._certificates import read_certificate_state

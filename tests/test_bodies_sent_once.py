@@ -11,7 +11,7 @@ from weakref import ref
 
 import pytest
 from fault_server import refusing
-from recording import KEY, Reply
+from http_records import KEY, Reply
 
 from mistral_cf_adapter import (
     GatewayError,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from calling import SYNC
-from recording import KEY, Reply
+from call_modes import SYNC
+from http_records import KEY, Reply
 
 from mistral_cf_adapter import GatewayConfigError, gateway_headers, gateway_options, make_client
 from mistral_cf_adapter._sdk import httpx as sdk_httpx

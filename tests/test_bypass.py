@@ -6,8 +6,8 @@ import logging
 import warnings
 
 import pytest
-from calling import SYNC
-from recording import CHAT, KEY, TEXT
+from call_modes import SYNC
+from http_records import CHAT, KEY, TEXT
 
 from mistral_cf_adapter import _flow, _sdk, capture, make_client, patch
 

@@ -12,10 +12,10 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 
 import pytest
-from calling import ASYNC, SYNC
+from call_modes import ASYNC, SYNC
+from http_records import CHAT, KEY, TOKEN, Reply, completion, stream
 from opentelemetry import trace
-from recording import CHAT, KEY, TOKEN, Reply, completion, stream
-from spanning import current_span, events
+from span_records import current_span, events
 
 from mistral_cf_adapter import GatewayCall, GatewayError, capture, make_client
 from mistral_cf_adapter._sdk import ROOT

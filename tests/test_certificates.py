@@ -9,8 +9,8 @@ from contextlib import contextmanager
 
 import pytest
 import trustme
-from calling import ASYNC, ASYNC_STREAM, SYNC
-from recording import KEY, TEXT, TOKEN, RecordingServer
+from call_modes import ASYNC, ASYNC_STREAM, SYNC
+from http_records import KEY, TEXT, TOKEN, RecordingServer
 
 from mistral_cf_adapter import GatewaySettings, _pool, make_client, patch
 from mistral_cf_adapter._certificates import read_certificate_state

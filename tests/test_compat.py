@@ -7,8 +7,8 @@ from importlib import import_module
 
 import pydantic
 import pytest
-from calling import SYNC
-from recording import KEY, PREFIX, TEXT, Reply
+from call_modes import SYNC
+from http_records import KEY, PREFIX, TEXT, Reply
 
 from mistral_cf_adapter import gateway_options, make_client
 from mistral_cf_adapter._sdk import ROOT

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from calling import MODES, SYNC
+from call_modes import MODES, SYNC
 from fault_matrix import KEY, TOKEN
 from fault_matrix import _held as held
 from fault_scripts import (

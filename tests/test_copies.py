@@ -9,8 +9,8 @@ import pickle
 import weakref
 
 import pytest
-from calling import SYNC
-from recording import KEY, PREFIX, TEXT, TOKEN
+from call_modes import SYNC
+from http_records import KEY, PREFIX, TEXT, TOKEN
 
 from mistral_cf_adapter import _attach, _sdk, make_client, patch
 from mistral_cf_adapter._attach import override_settings

@@ -6,9 +6,9 @@ import asyncio
 import gc
 
 import pytest
-from calling import ASYNC, ASYNC_STREAM, STREAM, SYNC
-from recording import CHAT, KEY, TEXT, TOKEN, Reply, stream
-from secrecy import shown_in, told_by
+from call_modes import ASYNC, ASYNC_STREAM, STREAM, SYNC
+from http_records import CHAT, KEY, TEXT, TOKEN, Reply, stream
+from secret_searches import shown_in, told_by
 
 from mistral_cf_adapter import (
     GatewayConfigError,

@@ -9,8 +9,8 @@ import threading
 from importlib import import_module
 
 import pytest
-from calling import ASYNC, ASYNC_STREAM, STREAM, SYNC
-from recording import KEY, TEXT, TOKEN, Reply, stream
+from call_modes import ASYNC, ASYNC_STREAM, STREAM, SYNC
+from http_records import KEY, TEXT, TOKEN, Reply, stream
 
 import mistral_cf_adapter
 from mistral_cf_adapter import (

@@ -11,8 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from calling import ASYNC, ASYNC_STREAM, SYNC
-from recording import KEY, TEXT, TOKEN, completion
+from call_modes import ASYNC, ASYNC_STREAM, SYNC
+from http_records import KEY, TEXT, TOKEN, completion
 
 from mistral_cf_adapter import GatewaySettings, _pool, make_client
 from mistral_cf_adapter._sdk import httpx
@@ -170,7 +170,7 @@ def test_a_client_of_the_users_stays_in_its_own_loop(gateway, way, ssl_context):
 SCRIPT = """
 import asyncio, sys, threading
 sys.path.insert(0, {tests!r})
-from calling import ASYNC, ASYNC_STREAM
+from call_modes import ASYNC, ASYNC_STREAM
 from mistral_cf_adapter import GatewaySettings, make_client
 
 client = make_client(GatewaySettings(base_url={url!r}, mistral_api_key="k"))
@@ -199,7 +199,7 @@ LAST = {
 
 @pytest.mark.parametrize("last", LAST.values(), ids=LAST)
 def test_a_process_with_many_loops_says_nothing_at_its_end(gateway, last):
-    tests = str(Path(__file__).parent)
+    tests = str(Path(__file__).with_name("support"))
     script = SCRIPT.format(tests=tests, url=gateway.base_url, last=last)
     done = subprocess.run(
         [

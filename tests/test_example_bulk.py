@@ -17,12 +17,12 @@ import tempfile
 import time
 from collections import Counter
 
-import exemplary
+import example_programs
 import pytest
 
 from mistral_cf_adapter.testing import LocalGateway
 
-SCRIPT = exemplary.EXAMPLES / "bulk.py"
+SCRIPT = example_programs.EXAMPLES / "bulk.py"
 PATIENCE = 300  # seconds; Ray alone takes many to start
 
 
@@ -171,7 +171,7 @@ def main(local, monkeypatch):
     """Run the whole example, with one worker in this process in Ray's place."""
     for name, value in local.env().items():
         monkeypatch.setenv(name, value)
-    monkeypatch.syspath_prepend(str(exemplary.EXAMPLES))
+    monkeypatch.syspath_prepend(str(example_programs.EXAMPLES))
 
     def ask_all(rows, folder, options):
         worker = bulk.Worker(folder, options.concurrency, options.retries)

@@ -12,7 +12,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
-import exemplary
+import example_programs
 import httpx
 import pytest
 
@@ -31,7 +31,7 @@ def needed(name):
 def offline(name, *arguments):
     """Run an example without an account; return what it printed."""
     needed(name)
-    done = exemplary.run(name, *arguments)
+    done = example_programs.run(name, *arguments)
     assert LOCAL.fullmatch(done.stderr), done.stderr
     assert done.returncode == 0
     return done.stdout
@@ -71,7 +71,7 @@ def streaming(gateway):
     # A program started in the background may have been told to ignore Ctrl-C, and so its children.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     with subprocess.Popen(
-        [sys.executable, "-X", "utf8", str(exemplary.EXAMPLES / "streaming.py")],
+        [sys.executable, "-X", "utf8", str(example_programs.EXAMPLES / "streaming.py")],
         env={**os.environ, **gateway.env()},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -103,7 +103,7 @@ def test_cost_control_pays_once_then_less_then_says_that_the_budget_is_spent():
 
 def test_cost_control_sends_what_it_costs_and_for_whom():
     with yours() as gateway:
-        exemplary.run("cost_control.py", **gateway.env())
+        example_programs.run("cost_control.py", **gateway.env())
     assert [dict(log.metadata) for log in gateway.logs] == [{"team": "search"}] * 4
     assert all(log.custom_cost["per_token_out"] == 0.0000012 for log in gateway.logs)
     assert [log.cached for log in gateway.logs] == [False, True, False, False]
@@ -122,7 +122,7 @@ def test_stored_keys_takes_the_aliases_it_is_told_and_needs_no_mistral_key():
         variables = {**gateway.env(), "CF_AIG_BYOK": "true"}
         del variables["MISTRAL_API_KEY"]
         gateway.stored_keys["default"] = "a-third"
-        done = exemplary.run("stored_keys.py", "production", **variables)
+        done = example_programs.run("stored_keys.py", "production", **variables)
     assert (done.returncode, done.stderr) == (0, "")
     keys = [request.headers["authorization"] for request in gateway.upstream_requests]
     assert keys == ["Bearer a-third", "Bearer one-key"]
@@ -141,7 +141,7 @@ def test_dynamic_routes_says_which_step_and_model_answered():
 
 
 def test_dynamic_routes_explains_a_route_that_is_not_there():
-    done = exemplary.run("dynamic_routes.py", "nowhere")
+    done = example_programs.run("dynamic_routes.py", "nowhere")
     assert done.returncode == 1
     assert "dynamic/nowhere: AI Gateway: No route 'nowhere'" in done.stderr
     assert "Traceback" not in done.stderr
@@ -169,7 +169,7 @@ def service(monkeypatch):
     pytest.importorskip("fastapi")
     import uvicorn
 
-    path = exemplary.EXAMPLES / "fastapi_service.py"
+    path = example_programs.EXAMPLES / "fastapi_service.py"
     spec = importlib.util.spec_from_file_location("fastapi_service", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -238,7 +238,7 @@ PATHS = {
 def test_every_example_goes_to_the_gateway_that_the_environment_names(name):
     needed(name)
     with yours() as gateway:
-        done = exemplary.run(name, **gateway.env())
+        done = example_programs.run(name, **gateway.env())
     assert (done.returncode, done.stderr) == (0, "")
     assert {request.path.split("/")[4] for request in gateway.requests} == PATHS[name]
     assert {request.headers["cf-aig-authorization"] for request in gateway.requests} == {

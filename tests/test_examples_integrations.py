@@ -12,7 +12,7 @@ from functools import cache
 from importlib.util import find_spec
 from types import SimpleNamespace
 
-import exemplary
+import example_programs
 import httpx
 import pytest
 
@@ -54,7 +54,7 @@ def named(gateway):
 @cache
 def offline(name):
     """Run an example without an account, once for all tests; return what it prints."""
-    done = exemplary.run(needed(name))
+    done = example_programs.run(needed(name))
     assert done.returncode == 0, done.stderr
     assert LOCAL.fullmatch(done.stderr), done.stderr
     return done.stdout
@@ -62,7 +62,7 @@ def offline(name):
 
 def yours(gateway, name, *arguments, **variables):
     """Run an example against a gateway that the environment names; return what it prints."""
-    done = exemplary.run(needed(name), *arguments, **{**named(gateway), **variables})
+    done = example_programs.run(needed(name), *arguments, **{**named(gateway), **variables})
     assert (done.returncode, done.stderr) == (0, "")
     assert gateway.logs[-1].id in done.stdout
     return done.stdout
@@ -75,7 +75,7 @@ def feedback(local, monkeypatch):
     for variable, value in named(local).items():
         monkeypatch.setenv(variable, value)
     monkeypatch.setattr(time, "sleep", waits.append)
-    program = runpy.run_path(str(exemplary.EXAMPLES / needed("feedback.py")))
+    program = runpy.run_path(str(example_programs.EXAMPLES / needed("feedback.py")))
     return SimpleNamespace(main=program["main"], waits=waits)
 
 
@@ -109,7 +109,7 @@ def test_both_clients_of_the_application_are_taken_along(local):
 def test_the_application_runs_as_it_is_under_the_command(local):
     local.reply("A cold wind.")
     local.reply("Un vent froid.")
-    program = str(exemplary.EXAMPLES / "their_application.py")
+    program = str(example_programs.EXAMPLES / "their_application.py")
     done = subprocess.run(
         [sys.executable, "-m", "mistral_cf_adapter", "run", program],
         env={**os.environ, **named(local)},
@@ -224,7 +224,7 @@ def test_a_document_of_its_own_is_a_pdf_with_one_line():
 
 def test_the_document_is_deleted_also_if_it_cannot_be_read(local):
     local.upstream_fail(500, path="/v1/ocr")
-    done = exemplary.run("document_ocr.py", **named(local))
+    done = example_programs.run("document_ocr.py", **named(local))
     assert done.returncode == 1
     assert "Deleted: True" in done.stdout
     assert local.upstream_requests[-1].method == "DELETE"

@@ -6,9 +6,9 @@ import io
 from importlib import import_module
 
 import pytest
-from calling import STREAM, SYNC
+from call_modes import STREAM, SYNC
 from fault_server import refusing
-from recording import CHAT, KEY, TEXT, TOKEN, Reply, completion
+from http_records import CHAT, KEY, TEXT, TOKEN, Reply, completion
 
 from mistral_cf_adapter import (
     GatewayConfigError,

@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from recording import KEY, TOKEN
+from http_records import KEY, TOKEN
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 

@@ -38,7 +38,7 @@ CALLS = 2
 SCRIPT = """
 import asyncio, os, sys, threading
 sys.path.insert(0, {tests!r})
-from calling import ASYNC, ASYNC_STREAM, MODES
+from call_modes import ASYNC, ASYNC_STREAM, MODES
 from mistral_cf_adapter import GatewaySettings, make_client
 
 client = make_client(GatewaySettings(base_url={url!r}, token="t", mistral_api_key="k"))
@@ -169,7 +169,7 @@ def over_tls(peers):
 
 def run(stage, fork):
     given = {"url": stage.url, "calls": CALLS, "children": CHILDREN}
-    script = (SCRIPT + fork).format(tests=str(Path(__file__).parent), **given)
+    script = (SCRIPT + fork).format(tests=str(Path(__file__).with_name("support")), **given)
     # A process with threads that forks is warned of from 3.12 on.
     strict = ["-W", "always::ResourceWarning", "-W", "ignore::DeprecationWarning"]
     done = subprocess.run(

@@ -10,7 +10,7 @@ import httpx
 import httpx2
 import pytest
 from http2_server import Http2Server
-from secrecy import shown_in
+from secret_searches import shown_in
 
 from mistral_cf_adapter import GatewaySettings, gateway_headers, make_client, patch
 from mistral_cf_adapter._sdk import Mistral

@@ -6,8 +6,8 @@ import contextlib
 import copy
 
 import pytest
-from calling import SYNC
-from recording import TOKEN
+from call_modes import SYNC
+from http_records import TOKEN
 from test_client import MAJOR
 
 from mistral_cf_adapter import GatewayConfigError, GatewaySettings, make_client, patch

@@ -14,10 +14,10 @@ from decimal import Decimal
 from uuid import UUID
 
 import pytest
-from calling import SYNC
+from call_modes import SYNC
+from http_records import KEY
 from hypothesis import given
 from hypothesis import strategies as st
-from recording import KEY
 
 from mistral_cf_adapter import (
     GatewayConfigError,

@@ -9,7 +9,7 @@ import threading
 from weakref import ref
 
 import pytest
-from calling import MODES
+from call_modes import MODES
 from cycles import in_cycles, no_collector
 from fault_scripts import (
     CHUNKED,
@@ -29,7 +29,7 @@ from fault_scripts import (
     streams,
 )
 from fault_server import FaultServer, Wire
-from recording import KEY, TOKEN
+from http_records import KEY, TOKEN
 
 from mistral_cf_adapter import GatewaySettings, _pool, _sdk, make_client, patch
 from mistral_cf_adapter._attach import _get_state

@@ -11,8 +11,8 @@ import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from calling import ASYNC, SYNC
-from recording import CHAT, KEY, PREFIX, TEXT, TOKEN, completion
+from call_modes import ASYNC, SYNC
+from http_records import CHAT, KEY, PREFIX, TEXT, TOKEN, completion
 
 from mistral_cf_adapter import GatewayConfigError, _patch, _sdk, make_client, patch, speedups
 from mistral_cf_adapter._sdk import Mistral, version

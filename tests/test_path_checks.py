@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from calling import SYNC
-from hostile import CONTROLS, CUTS, DOTS, ELSEWHERE, HOSTILE, ORDINARY
-from recording import CHAT, KEY, PREFIX, TOKEN, Reply
-from secrecy import shown_in, told_by
+from call_modes import SYNC
+from hostile_values import CONTROLS, CUTS, DOTS, ELSEWHERE, HOSTILE, ORDINARY
+from http_records import CHAT, KEY, PREFIX, TOKEN, Reply
+from secret_searches import shown_in, told_by
 
 from mistral_cf_adapter import (
     GatewayConfigError,

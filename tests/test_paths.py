@@ -11,9 +11,9 @@ import itertools
 import re
 
 import pytest
-from hostile import HOSTILE, ORDINARY
+from hostile_values import HOSTILE, ORDINARY
+from http_records import KEY, TOKEN
 from operations import Operation, arguments, operations, run, run_async
-from recording import KEY, TOKEN
 
 from mistral_cf_adapter import GatewayConfigError, GatewaySettings, _sdk, make_client, patch
 

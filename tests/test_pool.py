@@ -13,7 +13,7 @@ from types import SimpleNamespace
 from unittest.mock import AsyncMock
 
 import pytest
-from calling import ASYNC, ASYNC_STREAM, MODES, STREAM, SYNC
+from call_modes import ASYNC, ASYNC_STREAM, MODES, STREAM, SYNC
 from fault_matrix import KEY, TOKEN
 from fault_scripts import (
     CHUNKED,

@@ -7,7 +7,7 @@ import threading
 from contextlib import contextmanager
 
 import pytest
-from recording import KEY, TEXT, TOKEN, Reply
+from http_records import KEY, TEXT, TOKEN, Reply
 
 from mistral_cf_adapter import GatewaySettings, _pool, make_client, patch
 from mistral_cf_adapter._sdk import Mistral, httpx

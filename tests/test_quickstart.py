@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import exemplary
+import example_programs
 
 
 def run(**variables):
-    return exemplary.run("quickstart.py", **variables)
+    return example_programs.run("quickstart.py", **variables)
 
 
 def test_without_an_account_it_starts_a_local_gateway_and_says_so():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 
 import pytest
-from recording import CHAT, KEY, PREFIX, TOKEN, Reply, completion, stream
+from http_records import CHAT, KEY, PREFIX, TOKEN, Reply, completion, stream
 
 from mistral_cf_adapter import GatewayError, gateway_options, make_client
 

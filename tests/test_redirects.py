@@ -11,8 +11,8 @@ from importlib import import_module
 import httpx
 import httpx2
 import pytest
-from calling import ASYNC, SYNC
-from recording import CHAT, KEY, PREFIX, TEXT, TOKEN, Reply, completion, stream
+from call_modes import ASYNC, SYNC
+from http_records import CHAT, KEY, PREFIX, TEXT, TOKEN, Reply, completion, stream
 
 from mistral_cf_adapter import GatewayError, capture, gateway_options, make_client
 from mistral_cf_adapter._errors import GatewayRedirectError

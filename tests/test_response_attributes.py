@@ -8,8 +8,8 @@ from datetime import timedelta
 from types import SimpleNamespace
 
 import pytest
-from calling import ASYNC, SYNC
-from recording import KEY, PREFIX, Reply, completion
+from call_modes import ASYNC, SYNC
+from http_records import KEY, PREFIX, Reply, completion
 
 from mistral_cf_adapter import _sdk, make_client, patch
 from mistral_cf_adapter._sdk import httpx

@@ -8,9 +8,9 @@ import inspect
 import httpx
 import httpx2
 import pytest
+from http_records import KEY, TOKEN
 from hypothesis import given
 from hypothesis import strategies as st
-from recording import KEY, TOKEN
 
 from mistral_cf_adapter import GatewayConfigError, GatewayError, GatewaySettings, _routing
 from mistral_cf_adapter._flow import request_flow

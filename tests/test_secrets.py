@@ -12,11 +12,11 @@ import warnings
 from unittest import mock
 
 import pytest
+from http_records import CHAT, PREFIX, Reply, completion
 from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.sdk.trace import TracerProvider
-from recording import CHAT, PREFIX, Reply, completion
-from secrecy import PAIRS, a_few, forms_of, shown_in, some, told_by
+from secret_searches import PAIRS, a_few, forms_of, shown_in, some, told_by
 from test_client import Debugger, retries
 
 from mistral_cf_adapter import (

@@ -9,10 +9,10 @@ import threading
 import warnings
 
 import pytest
-from calling import SYNC
-from recording import PREFIX, Reply
-from secrecy import shown_in
-from walking import PACKAGE, errors_of, frames_of, locals_of
+from call_modes import SYNC
+from http_records import PREFIX, Reply
+from object_walks import PACKAGE, errors_of, frames_of, locals_of
+from secret_searches import shown_in
 
 from mistral_cf_adapter import (
     GatewayConfigError,

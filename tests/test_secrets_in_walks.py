@@ -10,11 +10,11 @@ import dataclasses
 import pickle
 
 import pytest
-from calling import MODES
+from call_modes import MODES
+from http_records import Reply
+from object_walks import copied, serialized, texts_in
 from pydantic import SecretStr
-from recording import Reply
-from secrecy import shown_in
-from walking import copied, serialized, texts_in
+from secret_searches import shown_in
 
 from mistral_cf_adapter import (
     GatewayError,

@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 
 import pytest
+from http_records import Reply, completion, stream
 from opentelemetry.sdk.trace import TracerProvider
 from pydantic import SecretStr
-from recording import Reply, completion, stream
-from secrecy import shown_in
+from secret_searches import shown_in
 
 from mistral_cf_adapter import GatewayError, GatewaySettings, capture, make_client, patch
 from mistral_cf_adapter._sdk import Mistral

@@ -11,7 +11,7 @@ from unittest import mock
 
 import pytest
 from hypothesis import given
-from secrecy import PAIRS, a_few, drawn, forms_of, shown_in
+from secret_searches import PAIRS, a_few, drawn, forms_of, shown_in
 
 import mistral_cf_adapter
 from mistral_cf_adapter import (

@@ -8,9 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 
 import pytest
-from calling import ASYNC, STREAM, SYNC
-from recording import CHAT, KEY, TOKEN, Reply, completion
-from spanning import current_span, events, has_facts
+from call_modes import ASYNC, STREAM, SYNC
+from http_records import CHAT, KEY, TOKEN, Reply, completion
+from span_records import current_span, events, has_facts
 
 from mistral_cf_adapter import GatewayError, GatewaySettings, gateway_options, make_client, patch
 from mistral_cf_adapter._sdk import ROOT, Mistral, SDKError, httpx

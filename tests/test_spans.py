@@ -10,12 +10,12 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from calling import ASYNC, STREAM, SYNC
+from call_modes import ASYNC, STREAM, SYNC
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from spanning import events
+from span_records import events
 
 from mistral_cf_adapter import GatewayError, capture, gateway_options, make_client, patch
 from mistral_cf_adapter._sdk import ROOT, Mistral, SDKError, httpx

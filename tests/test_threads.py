@@ -8,8 +8,18 @@ import threading
 from collections import Counter
 
 import pytest
-from calling import MODES, SYNC
-from recording import CHAT, KEY, PREFIX, TEXT, TOKEN, Recorded, RecordingServer, completion, stream
+from call_modes import MODES, SYNC
+from http_records import (
+    CHAT,
+    KEY,
+    PREFIX,
+    TEXT,
+    TOKEN,
+    Recorded,
+    RecordingServer,
+    completion,
+    stream,
+)
 
 from mistral_cf_adapter import (
     GatewaySettings,

@@ -6,12 +6,12 @@ import sys
 from types import ModuleType, SimpleNamespace
 
 import pytest
-from calling import SYNC
+from call_modes import SYNC
+from http_records import KEY, Reply, completion
 from opentelemetry import propagate, trace
 from opentelemetry.propagators.composite import CompositePropagator
 from opentelemetry.sdk.trace import TracerProvider
-from recording import KEY, Reply, completion
-from spanning import current_span
+from span_records import current_span
 from test_spans import sdk_traces
 
 from mistral_cf_adapter import gateway_options, make_client, patch

@@ -7,7 +7,7 @@ import contextlib
 import warnings
 
 import pytest
-from recording import KEY, Reply
+from http_records import KEY, Reply
 
 from mistral_cf_adapter import GatewayConfigError, _attach, capture, make_client, patch
 from mistral_cf_adapter._sdk import Mistral, version

@@ -8,7 +8,7 @@ import gc
 import logging
 
 import pytest
-from calling import ASYNC, ASYNC_STREAM, SYNC
+from call_modes import ASYNC, ASYNC_STREAM, SYNC
 from fault_scripts import (
     ANSWER,
     CHUNKED,
@@ -31,8 +31,8 @@ from fault_scripts import (
 )
 from fault_scripts import _context as server_context
 from fault_server import FaultServer
+from http_records import KEY, TOKEN
 from proxies import TunnelProxy
-from recording import KEY, TOKEN
 
 from mistral_cf_adapter import GatewaySettings, _pool, make_client, patch
 from mistral_cf_adapter._sdk import Mistral, httpx

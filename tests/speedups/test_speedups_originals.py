@@ -13,9 +13,9 @@ import threading
 import types
 
 import pytest
-from calling import STREAM, SYNC
-from recording import TEXT
-from speeding import nobody_holding, sdk_module
+from call_modes import STREAM, SYNC
+from http_records import TEXT
+from speedup_tools import nobody_holding, sdk_module
 
 from mistral_cf_adapter import _sdk, make_client, speedups
 from mistral_cf_adapter.speedups import patches

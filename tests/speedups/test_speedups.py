@@ -7,7 +7,7 @@ import threading
 import types
 
 import pytest
-from speeding import nobody_holding, sdk_module
+from speedup_tools import nobody_holding, sdk_module
 
 from mistral_cf_adapter import _sdk, speedups
 from mistral_cf_adapter.speedups import patches

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from calling import SYNC
-from recording import KEY, TEXT, TOKEN
+from call_modes import SYNC
+from http_records import KEY, TEXT, TOKEN
 
 from mistral_cf_adapter import GatewaySettings, _attach, _sdk, make_client, patch
 

@@ -8,7 +8,7 @@ import copy
 import inspect
 
 import pytest
-from recording import KEY, PREFIX, Reply
+from http_records import KEY, PREFIX, Reply
 
 from mistral_cf_adapter import _sdk, make_client, patch
 from mistral_cf_adapter._sdk import httpx

@@ -17,7 +17,7 @@ from operations import (
     run,
     run_async,
 )
-from speeding import nobody_holding
+from speedup_tools import nobody_holding
 
 from mistral_cf_adapter import _sdk, speedups
 

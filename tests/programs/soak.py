@@ -1,6 +1,6 @@
 """Load and faults for as long as you like, and a ledger at the end that must add up.
 
-python tests/soak.py --minutes 10 [--seed N] [--round SECONDS]
+python tests/programs/soak.py --minutes 10 [--seed N] [--round SECONDS]
 
 Threads, event loops and forked processes share one client while a server answers well, badly,
 with more than was asked, or not at all, and redirects to where no secret may go; some calls have
@@ -30,6 +30,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fault_matrix import KEY, TOKEN
+
+_TESTS = Path(__file__).resolve().parents[1]
+sys.path += [str(_TESTS / "support"), str(_TESTS)]
+
 from fault_scripts import EVENTS, JSON, PATH, drips, either, envelope, http, says, streams
 from fault_server import FaultServer, Wire
 from soak_hostile import REDIRECTS, SURPLUS, is_first_hop, leaked, packets, proxy, redirect

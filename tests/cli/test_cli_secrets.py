@@ -12,8 +12,8 @@ import sys
 from contextlib import redirect_stdout
 
 import pytest
-from secrecy import shown_in
-from walking import locals_of
+from object_walks import locals_of
+from secret_searches import shown_in
 
 from mistral_cf_adapter.cli import main
 from mistral_cf_adapter.cli.tools import TOOLS

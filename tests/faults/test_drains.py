@@ -7,8 +7,8 @@ import ssl
 
 import pytest
 import trustme
-from calling import ASYNC_STREAM, STREAM
-from recording import TEXT, RecordingServer
+from call_modes import ASYNC_STREAM, STREAM
+from http_records import TEXT, RecordingServer
 
 from mistral_cf_adapter import make_client
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 PACKAGE = str(Path(mistral_cf_adapter.__file__).parent)
 # The bare SDK has these frames too, with the key that a call brings.
 _OF_THE_SDK = ("mistralai", "httpx", "httpx2", "httpcore", "httpcore2", "h11", "h2", "anyio")
-_OF_THE_TESTS = str(Path(__file__).parent)
+_OF_THE_TESTS = str(Path(__file__).parents[1])
 
 
 # ---------------------------------------------------------------- frames

@@ -1,8 +1,8 @@
 """Play a fault to the SDK, with the adapter or bare, in each mode, and say what came of it.
 
-python tests/fault_matrix.py            # every fault x mode, through the adapter
-python tests/fault_matrix.py --bare     # the same without it
-python tests/fault_matrix.py PYTHON...  # the same for the SDK of each interpreter
+python tests/programs/fault_matrix.py            # every fault x mode, through the adapter
+python tests/programs/fault_matrix.py --bare     # the same without it
+python tests/programs/fault_matrix.py PYTHON...  # the same for the SDK of each interpreter
 """
 
 from __future__ import annotations
@@ -21,6 +21,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest import mock
+
+_TESTS = Path(__file__).resolve().parents[1]
+sys.path += [str(_TESTS / "support"), str(_TESTS)]
 
 from fault_scripts import ANSWER, MAJOR, Stage
 from faults import BARE, BARE_1, FAULTS, Fault

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 from fault_server import refusing
-from hooking import (
+from hook_records import (
     ACCOUNT,
     AFTER,
     ASK,
@@ -47,7 +47,7 @@ from hooking import (
     watched,
 )
 from operations import Recorded
-from speeding import nobody_holding, outcome, sdk_module
+from speedup_tools import nobody_holding, outcome, sdk_module
 
 from mistral_cf_adapter import _sdk, speedups
 from mistral_cf_adapter.speedups import patches

@@ -1,4 +1,4 @@
-"""What `doctor` says in broken setups: python tests/doctor_transcripts.py
+"""What `doctor` says in broken setups: python tests/programs/doctor_transcripts.py
 
 Runs the real command in each of them, as a process of its own against a `LocalGateway`, and
 prints what it prints, then its exit status. Secrets are masked by the doctor itself.

@@ -12,7 +12,7 @@ import zlib
 import pytest
 from fault_scripts import JSON, LOG_ID, PATH, SSE, completion, http
 from fault_server import FaultServer
-from recording import KEY, TOKEN
+from http_records import KEY, TOKEN
 
 from mistral_cf_adapter import GatewaySettings, GatewayStreamError, capture, make_client, patch
 from mistral_cf_adapter._sdk import Mistral, SDKError, httpx

@@ -10,7 +10,7 @@ import json
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from speeding import assert_same, both, nobody_holding, sdk_module
+from speedup_tools import assert_same, both, nobody_holding, sdk_module
 
 from mistral_cf_adapter import _sdk
 from mistral_cf_adapter.speedups import streaming

@@ -13,7 +13,7 @@ import pytest
 import typing_extensions
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from speeding import assert_same, model_classes, nobody_holding, outcome, sdk_module
+from speedup_tools import assert_same, model_classes, nobody_holding, outcome, sdk_module
 
 from mistral_cf_adapter import speedups
 from mistral_cf_adapter.speedups.models import HintCache

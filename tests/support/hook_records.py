@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 from opentelemetry import trace
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
-from speeding import sdk_module
+from speedup_tools import sdk_module
 
 from mistral_cf_adapter import _sdk, make_client
 from mistral_cf_adapter.speedups.registry import SPEEDUPS

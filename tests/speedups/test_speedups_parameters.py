@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import pydantic
 import pytest
 from operations import Sampler
-from speeding import model_classes, nobody_holding, sdk_module
+from speedup_tools import model_classes, nobody_holding, sdk_module
 
 from mistral_cf_adapter.speedups import requests
 from mistral_cf_adapter.speedups.patches import Target

@@ -18,8 +18,8 @@ import httpx
 import httpx2
 import pytest
 import trustme
-from calling import ASYNC, ASYNC_STREAM, STREAM, SYNC
-from recording import CHAT, KEY, PREFIX, TEXT, TOKEN, RecordingServer, Reply
+from call_modes import ASYNC, ASYNC_STREAM, STREAM, SYNC
+from http_records import CHAT, KEY, PREFIX, TEXT, TOKEN, RecordingServer, Reply
 
 from mistral_cf_adapter import (
     GatewayConfigError,
