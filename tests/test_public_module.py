@@ -96,10 +96,6 @@ def test_a_pickle_is_read_by_a_process_that_has_not_loaded_the_package(tmp_path)
     assert run(code) == (0, "60", "")
 
 
-def test_a_pickle_of_an_earlier_version_is_read():
-    assert pickle.loads(b"cmistral_cf_adapter.options\nGatewayOptions\n.") is GatewayOptions
-
-
 @pytest.mark.parametrize(("package", "name", "thing"), CLASSES)
 def test_the_hints_of_a_class_are_types(package, name, thing):
     hints = typing.get_type_hints(thing)
