@@ -18,7 +18,7 @@ def watch(response: Any, mask: _errors.Mask = str) -> None:
     if hasattr(response, "_content") or not _is_success(response):
         return
     if response.headers.get("content-encoding"):
-        _streaming.watch_with(response, _CodingWatch, mask)
+        _streaming.watch_with(response, _CodingGuard, mask)
 
 
 def check(response: Any, mask: _errors.Mask = str) -> None:
@@ -36,11 +36,11 @@ def check(response: Any, mask: _errors.Mask = str) -> None:
         raise _error(response, mask)
 
 
-class _CodingWatch:
+class _CodingGuard:
     """Looks at the decoder of a response where its body ends."""
 
-    broken = False
-    sound = 0
+    undecodable = False
+    valid_bytes = 0
     done = False
 
     def __init__(self, response: _streaming.ResponseRef, mask: _errors.Mask) -> None:
