@@ -38,12 +38,12 @@ def check(launcher, way, *, is_loud=False):
     """Run a way of leaving with the bare SDK and with ours, and compare how they end."""
     for _ in range(TRIES):
         bare, ours = launcher.run(way, BARE, OURS)
-        assert ours.status is not None, ours
-        if ours.seconds < bare.seconds + SLOWER:
+        # An interrupt in some moments hangs the exit of Python 3.11, with the bare SDK too.
+        is_ended = None not in {bare.status, ours.status}
+        if is_ended and ours.seconds < bare.seconds + SLOWER:
             break
     else:
-        pytest.fail(f"took longer than {bare}: {ours}")
-    assert bare.status is not None, bare
+        pytest.fail(f"took longer than {bare}, or did not end: {ours}")
     # Interrupted, the bare SDK ends with 1 where it loads a module after the interrupt.
     assert ours.status == bare.status or (ours.status, bare.status) == (-signal.SIGINT, 1), ours
     assert ours.stdout == bare.stdout
