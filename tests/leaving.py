@@ -26,7 +26,7 @@ from mistral_cf_adapter._sdk import ROOT
 if TYPE_CHECKING:
     from fault_server import Request, Wire
 
-LIMIT = 30.0
+LIMIT = 20.0
 """Seconds after which a program counts as one that never ends."""
 
 

