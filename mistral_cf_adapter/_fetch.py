@@ -128,8 +128,8 @@ class FetchTransport(httpx.BaseTransport):
         exchange = _Exchange(request)
         promise = exchange.start(request, b"".join(request.stream))
         with exchange.limited():
-            answer = ffi.run_sync(promise)
-        return _to_response(answer, _Body(answer.body, exchange))
+            fetched = ffi.run_sync(promise)
+        return _to_response(fetched, _Body(fetched.body, exchange))
 
 
 class AsyncFetchTransport(httpx.AsyncBaseTransport):
@@ -140,8 +140,8 @@ class AsyncFetchTransport(httpx.AsyncBaseTransport):
         exchange = _Exchange(request)
         promise = exchange.start(request, b"".join([part async for part in request.stream]))
         with exchange.limited():
-            answer = await promise
-        return _to_response(answer, _AsyncBody(answer.body, exchange))
+            fetched = await promise
+        return _to_response(fetched, _AsyncBody(fetched.body, exchange))
 
 
 class _Exchange:
@@ -150,7 +150,7 @@ class _Exchange:
     def __init__(self, request: Any) -> None:
         self._controller = js.AbortController.new()
         timeout: dict[str, float | None] = request.extensions.get("timeout") or {}
-        # `fetch()` does not tell connecting from waiting for the answer.
+        # `fetch()` does not tell connecting from waiting for the response.
         self._seconds = timeout.get("read")
         self._is_late = False
 
@@ -230,12 +230,12 @@ def _to_init(request: Any, body: bytes, signal: Any) -> Any:
     return ffi.to_js(init, dict_converter=js.Object.fromEntries)
 
 
-def _to_response(answer: Any, body: Any) -> Any:
-    headers = [(name, value) for name, value in answer.headers.entries()]
-    if answer.headers.has("content-encoding"):  # the runtime has decoded it
+def _to_response(fetched: Any, body: Any) -> Any:
+    headers = [(name, value) for name, value in fetched.headers.entries()]
+    if fetched.headers.has("content-encoding"):  # the runtime has decoded it
         decoded = {"content-encoding", "content-length"}
         headers = [pair for pair in headers if pair[0] not in decoded]
-    return httpx.Response(answer.status, headers=headers, stream=body)
+    return httpx.Response(fetched.status, headers=headers, stream=body)
 
 
 def _to_http_error(error: Any) -> Exception:
