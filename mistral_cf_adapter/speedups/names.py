@@ -9,6 +9,7 @@ from collections.abc import Callable
 from importlib.util import resolve_name
 from typing import TYPE_CHECKING, Any
 
+from .originals import pair_with_code
 from .seams import ChangedError, Found
 
 if TYPE_CHECKING:
@@ -27,12 +28,13 @@ def lazy_names(found: Found) -> Callable[[str], Any]:
         msg = f"{package.__name__} has no table of lazy names"
         raise ChangedError(msg)
     modules: dict[str, ModuleType] = {}
-    is_untouched = found.watch()
+    watched = pair_with_code(*found.functions)
     loaded = sys.modules
 
     def __getattr__(name: str) -> Any:  # noqa: N807
-        if not is_untouched():
-            return original(name)
+        for function, code in watched:  # not `found.watch()`: a call of it costs more than this
+            if function.__code__ is not code:
+                return original(name)
         module = modules.get(name)
         if module is not None and loaded.get(module.__name__) is module and name in vars(module):
             return vars(module)[name]

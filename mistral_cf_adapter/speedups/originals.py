@@ -36,10 +36,15 @@ def is_as_written(
     return _without_positions(function.__code__) in map(_without_positions, found)
 
 
+def pair_with_code(*functions: object) -> list[tuple[FunctionType, CodeType]]:
+    """Return each plain function with the code that it runs now."""
+    plain = [function for function in functions if isinstance(function, FunctionType)]
+    return [(function, function.__code__) for function in plain]
+
+
 def watch_code(*functions: object) -> Callable[[], bool]:
     """Return what tells whether all functions still run the code that they run now."""
-    plain = [function for function in functions if isinstance(function, FunctionType)]
-    watched = [(function, function.__code__) for function in plain]
+    watched = pair_with_code(*functions)
 
     def is_untouched() -> bool:
         for function, code in watched:  # noqa: SIM110 - all() takes twice as long
