@@ -70,9 +70,9 @@ class KeyForSDK:
         With `None` the SDK reads `MISTRAL_API_KEY` itself, and ranks a service account's token
         above it; a key that is only in the settings wins over both.
         """
-        if self._is_stored and own is None:
+        if own is None and self._is_stored:
             return NO_KEY
-        if not self._is_used or not _is_empty(own):
+        if not self._is_used or (own is not None and not _is_empty(own)):
             return own
         if self._follows_environment:
             if own is None and os.environ.get("MISTRAL_API_KEY"):

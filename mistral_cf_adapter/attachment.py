@@ -213,7 +213,7 @@ def _routed(kind: Any) -> type:
             _extend_to_replacement(self, shells, kind)
 
         def get_server_details(self: Any) -> tuple[str, dict[str, str]]:
-            state = _get_state(self)
+            state = self.__dict__.get(_STATE)
             asking: str = sys._getframe(1).f_globals.get("__name__", "")  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
             if state is not None and asking.startswith(_OWN_CONNECTIONS):
                 return _server_for_own_connections(asking, self, state), {}
@@ -237,7 +237,7 @@ def _routed(kind: Any) -> type:
 def _handed_out(name: str, shell_class: type[GatewayClient] | type[AsyncGatewayClient]) -> property:
     def get(self: Any) -> Any:
         inner = self.__dict__[name]
-        state = _get_state(self)
+        state = self.__dict__.get(_STATE)
         if inner is None or state is None or state.current is None:
             return inner  # closed, or detached by another thread just now
         shell, route = state.shells.get(name), state.current.route
@@ -323,7 +323,7 @@ class _RoutedURL(str):
 def _get_security(self: Any) -> Any:
     """Return what the SDK authenticates with: a client's own key, else that of the settings."""
     own = self.__dict__["security"]
-    state = _get_state(self)
+    state = self.__dict__.get(_STATE)
     if state is None or state.current is None:
         return own
     return state.current.key.in_place_of(own)

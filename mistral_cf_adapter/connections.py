@@ -170,7 +170,7 @@ class Pool:
                 deadline = deadline or monotonic() + READ_TIMEOUT
                 if not self._is_read(connection, deadline):
                     continue
-            if not has_leftovers(connection.client, ask_system=True):
+            if not has_leftovers(connection.client):
                 return connection
             _close(self._stack.give(connection, usable=False))
 
@@ -199,7 +199,6 @@ class Pool:
         """Take a connection back, for the next request or to be closed."""
         try:
             if connection is not None:
-                usable = usable and _is_clean(connection)
                 _close(self._stack.give(connection, usable=usable))
         finally:
             self._free.put(None)
@@ -267,7 +266,7 @@ class AsyncPool:
                 deadline = deadline or monotonic() + READ_TIMEOUT
                 if not await self._is_read(connection, deadline):
                     continue
-            if not has_leftovers(connection.client, ask_system=True):
+            if not has_leftovers(connection.client):
                 return connection
             await _aclose(self._stack.give(connection, usable=False))
 
@@ -296,7 +295,6 @@ class AsyncPool:
         """Take a connection back, for the next request or to be closed."""
         try:
             if connection is not None:
-                usable = usable and _is_clean(connection)
                 await _aclose(self._stack.give(connection, usable=usable))
         finally:
             self._free.release()
@@ -321,11 +319,6 @@ class AsyncPool:
 def transport_of(client: Any, request: Any) -> Any:
     """Return what an HTTP client sends a request with: a proxy may be on the way."""
     return client._transport_for_url(request.url)  # noqa: SLF001
-
-
-def _is_clean(connection: Connection) -> bool:
-    """Return whether a connection can be kept: what is unread is looked at when it is read."""
-    return connection.unread is not None or not has_leftovers(connection.client)
 
 
 def _patience(request: Any) -> float | None:

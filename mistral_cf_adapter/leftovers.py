@@ -17,15 +17,14 @@ logger = logging.getLogger("mistral_cf_adapter")
 _warned: set[str] = set()
 
 
-def has_leftovers(client: Any, *, ask_system: bool = False) -> bool:
+def has_leftovers(client: Any) -> bool:
     """Return whether a connection of an HTTP client holds bytes, or may hold some.
 
     Args:
         client: An `httpx.Client` or `AsyncClient`, none of whose connections is in use.
-        ask_system: Look at the sockets as well, which takes a system call for each.
     """
     try:
-        return any(_is_dirty(each, ask_system=ask_system) for each in _open_connections(client))
+        return any(map(_is_dirty, _open_connections(client)))
     except Exception as unknown:  # noqa: BLE001 - whatever it is, nothing can be told
         _warn(unknown)
         return True
@@ -49,7 +48,7 @@ def _pool_of(transport: Any) -> Any:
     return transport._pool  # noqa: SLF001
 
 
-def _is_dirty(connection: Any, *, ask_system: bool) -> bool:
+def _is_dirty(connection: Any) -> bool:
     if not connection.is_idle():
         return True
     http11 = connection
@@ -61,7 +60,7 @@ def _is_dirty(connection: Any, *, ask_system: bool) -> bool:
     if received or sock is None:
         logger.debug("closed, as the server sent more bytes than its response: %s", connection)
         return True
-    return is_at_end or (ask_system and is_readable(sock))
+    return is_at_end or is_readable(sock)
 
 
 def _blocking_socket(stream: Any) -> Any:

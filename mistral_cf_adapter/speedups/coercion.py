@@ -12,7 +12,7 @@ from typing import Any
 import typing_extensions
 
 from .kept import Kept, fingerprint
-from .originals import always
+from .originals import Codes, codes_of
 from .seams import Found
 
 _SCALARS = frozenset({str, int, float, bool, bytes, NoneType})
@@ -27,7 +27,7 @@ Plan = Coerce | None
 
 def coerce_iterables_for_type(found: Found) -> "Coercion":
     """Return the replacement for `serializers._coerce_iterables_for_type`."""
-    return Coercion(found.module, found.original, found.watch())
+    return Coercion(found.module, found.original, codes_of(*found.functions))
 
 
 class Coercion:
@@ -37,11 +37,11 @@ class Coercion:
         self,
         sdk: ModuleType,
         original: Callable[[Any, Any], Any],
-        is_untouched: Callable[[], bool] = always,
+        watched: Codes = (),
     ) -> None:
         self._sdk = vars(sdk)
         self._original = original
-        self._is_untouched = is_untouched
+        self._watched = watched
         self._kept: Kept[tuple[Plan]] = Kept()
         self._model: type = sdk.BaseModel
 
@@ -50,9 +50,9 @@ class Coercion:
 
     def __call__(self, data: Any, typ: Any) -> Any:
         """Return the value with lists in place of other iterables where the type has lists."""
-        return self._coerce(data, typ) if self._is_untouched() else self._original(data, typ)
-
-    def _coerce(self, data: Any, typ: Any) -> Any:
+        for function, code in self._watched:
+            if function.__code__ is not code:
+                return self._original(data, typ)
         if self._is_left_alone(data):
             return data
         plan = self._plan(typ)
@@ -100,7 +100,7 @@ class Coercion:
         def coerce(data: Any) -> Any:
             if isinstance(data, _NO_LISTS) or not isinstance(data, _ITERABLE):
                 return data
-            return [self._coerce(part, item) for part in data]
+            return [self(part, item) for part in data]
 
         return coerce
 
@@ -108,7 +108,7 @@ class Coercion:
         def coerce(data: Any) -> Any:
             if not isinstance(data, _MAPPING):
                 return data
-            return {key: self._coerce(part, value) for key, part in data.items()}
+            return {key: self(part, value) for key, part in data.items()}
 
         return coerce
 

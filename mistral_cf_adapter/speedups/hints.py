@@ -9,7 +9,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
-from .originals import always
+from .originals import Codes, codes_of
 from .seams import ChangedError, Found
 
 
@@ -18,7 +18,7 @@ def cached_type_hints(found: Found) -> "HintCache":
     if found.original is not typing.get_type_hints:
         msg = f"{found.module.__name__}.get_type_hints is not typing's"
         raise ChangedError(msg)
-    return HintCache(typing.get_type_hints, found.watch(typing.get_type_hints))
+    return HintCache(typing.get_type_hints, codes_of(*found.functions, typing.get_type_hints))
 
 
 class HintCache:
@@ -27,10 +27,10 @@ class HintCache:
     def __init__(
         self,
         get_type_hints: Callable[[Any], dict[str, Any]],
-        is_untouched: Callable[[], bool] = always,
+        watched: Codes = (),
     ) -> None:
         self._resolve = get_type_hints
-        self._is_untouched = is_untouched
+        self._watched = watched
         self._hints: weakref.WeakKeyDictionary[Any, dict[str, Any]] = weakref.WeakKeyDictionary()
 
     def __len__(self) -> int:
@@ -38,8 +38,9 @@ class HintCache:
 
     def __call__(self, cls: type) -> dict[str, Any]:
         """Return the type hints of a class."""
-        if not self._is_untouched():
-            return self._resolve(cls)
+        for function, code in self._watched:
+            if function.__code__ is not code:
+                return self._resolve(cls)
         hints = self._hints.get(cls)
         if hints is None:
             hints = self._hints[cls] = self._resolve(cls)

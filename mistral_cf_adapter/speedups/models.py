@@ -12,7 +12,7 @@ import typing_extensions
 from pydantic import BaseModel, ConfigDict, create_model
 
 from .kept import Kept, fingerprint
-from .originals import always
+from .originals import Codes, codes_of
 from .seams import ChangedError, Found
 
 _CONFIG = ConfigDict(populate_by_name=True, arbitrary_types_allowed=True)
@@ -26,7 +26,7 @@ def cached_create_model(found: Found) -> "ModelCache":
     if found.original is not create_model:
         msg = "serializers.create_model is not pydantic's"
         raise ChangedError(msg)
-    return ModelCache(create_model, found.module.__name__, found.watch(create_model))
+    return ModelCache(create_model, found.module.__name__, codes_of(*found.functions, create_model))
 
 
 class ModelCache:
@@ -36,10 +36,10 @@ class ModelCache:
         self,
         create_model: Callable[..., Model],
         module: str,
-        is_untouched: Callable[[], bool] = always,
+        watched: Codes = (),
     ) -> None:
         self._create = create_model
-        self._is_untouched = is_untouched
+        self._watched = watched
         self._module = module
         self._kept: Kept[tuple[Model, tuple[tuple[Model, Any], ...]]] = Kept()
 
@@ -50,8 +50,9 @@ class ModelCache:
         """Return the model class for a type: the one made before, or a new one."""
         if definition.keys() != _DEFINED or definition["__config__"] != _CONFIG:
             return self._create(name, **definition)
-        if not self._is_untouched():
-            return self._create(name, **definition)
+        for function, code in self._watched:
+            if function.__code__ is not code:
+                return self._create(name, **definition)
         typ = definition["body"][0]
         key = name, fingerprint(typ)
         entry = self._kept.get(key)

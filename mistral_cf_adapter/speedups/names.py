@@ -9,7 +9,7 @@ from collections.abc import Callable
 from importlib.util import resolve_name
 from typing import TYPE_CHECKING, Any
 
-from .originals import pair_with_code
+from .originals import codes_of
 from .seams import ChangedError, Found
 
 if TYPE_CHECKING:
@@ -27,22 +27,25 @@ def lazy_names(found: Found) -> Callable[[str], Any]:
     if not lazy:
         msg = f"{package.__name__} has no table of lazy names"
         raise ChangedError(msg)
-    modules: dict[str, ModuleType] = {}
-    watched = pair_with_code(*found.functions)
+    homes: dict[str, tuple[ModuleType, dict[str, Any]]] = {}
+    """The module of each name, and its namespace."""
+    watched = codes_of(*found.functions)
     loaded = sys.modules
 
     def __getattr__(name: str) -> Any:  # noqa: N807
-        for function, code in watched:  # not `found.watch()`: a call of it costs more than this
+        for function, code in watched:
             if function.__code__ is not code:
                 return original(name)
-        module = modules.get(name)
-        if module is not None and loaded.get(module.__name__) is module and name in vars(module):
-            return vars(module)[name]
+        home = homes.get(name)
+        if home is not None:
+            module, namespace = home
+            if loaded.get(module.__name__) is module and name in namespace:
+                return namespace[name]
         value = original(name)
         if name in lazy:
-            module = loaded.get(resolve_name(lazy[name], package.__package__))
-            if module is not None and name in vars(module):
-                modules[name] = module
+            found_in = loaded.get(resolve_name(lazy[name], package.__package__))
+            if found_in is not None and name in vars(found_in):
+                homes[name] = found_in, vars(found_in)
         return value
 
     return __getattr__
