@@ -67,9 +67,9 @@ class KeyForSDK:
         With `None` the SDK reads `MISTRAL_API_KEY` itself, and ranks a service account's token
         above it; a key that is only in the settings wins over both.
         """
-        if self._is_stored and own is None:
+        if own is None and self._is_stored:
             return NO_KEY
-        if not self._is_used or not _is_empty(own):
+        if not self._is_used or (own is not None and not _is_empty(own)):
             return own
         if self._follows_environment:
             if own is None and os.environ.get("MISTRAL_API_KEY"):
@@ -281,7 +281,7 @@ def _gateway_class(original_class: Any) -> type:
             _extend_to_replacement(self, wrappers, original_class)
 
         def get_server_details(self: Any) -> tuple[str, dict[str, str]]:
-            state = _get_state(self)
+            state = self.__dict__.get(_STATE)
             caller_module: str = sys._getframe(1).f_globals.get("__name__", "")  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
             if state is not None and caller_module.startswith(_UNROUTED_CALLERS):
                 return _url_for_unrouted(caller_module, self, state), {}
@@ -309,7 +309,7 @@ def _wrapped_client(
 ) -> property:
     def get(self: Any) -> Any:
         inner = self.__dict__[name]
-        state = _get_state(self)
+        state = self.__dict__.get(_STATE)
         if inner is None or state is None or state.current is None:
             return inner  # closed, or detached by another thread just now
         wrapper, route = state.wrappers.get(name), state.current.route
@@ -395,7 +395,7 @@ class _RoutedURL(str):
 def _get_security(self: Any) -> Any:
     """Return what the SDK authenticates with: a client's own key, else that of the settings."""
     own = self.__dict__["security"]
-    state = _get_state(self)
+    state = self.__dict__.get(_STATE)
     if state is None or state.current is None:
         return own
     return state.current.key.in_place_of(own)

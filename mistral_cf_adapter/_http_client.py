@@ -114,8 +114,9 @@ class PooledClient(PooledClientBase):
         if self._own is not None:
             return self._own.send(request, **kwargs)
         pool = _pool.sync_pool(self.config)
-        if self.config is not pool.config:
-            self.config = pool.config  # with the certificates of its first call from now on
+        config = getattr(pool, "config", self.config)  # Pyodide's client has none
+        if self.config is not config:
+            self.config = config  # with the certificates of its first call from now on
         return pool.send(request, **kwargs)
 
     def close(self) -> None:
@@ -141,8 +142,9 @@ class AsyncPooledClient(PooledClientBase):
         if self._own is not None:
             return await self._own.send(request, **kwargs)
         pool = _pool.async_pool(self.config)
-        if self.config is not pool.config:
-            self.config = pool.config
+        config = getattr(pool, "config", self.config)
+        if self.config is not config:
+            self.config = config
         return await pool.send(request, **kwargs)
 
     async def aclose(self) -> None:

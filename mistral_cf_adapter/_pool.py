@@ -160,15 +160,14 @@ logger = logging.getLogger("mistral_cf_adapter")
 _warned: set[str] = set()
 
 
-def has_leftovers(client: Any, *, ask_system: bool = False) -> bool:
+def has_leftovers(client: Any) -> bool:
     """Return whether a connection of an HTTP client holds bytes, or may hold some.
 
     Args:
         client: An `httpx.Client` or `AsyncClient`, none of whose connections is in use.
-        ask_system: Look at the sockets as well, which takes a system call for each.
     """
     try:
-        return any(_is_dirty(each, ask_system=ask_system) for each in _open_connections(client))
+        return any(map(_is_dirty, _open_connections(client)))
     except Exception as unknown:  # noqa: BLE001 - whatever it is, nothing can be told
         _warn(unknown)
         return True
@@ -192,7 +191,7 @@ def _pool_of(transport: Any) -> Any:
     return transport._pool  # noqa: SLF001
 
 
-def _is_dirty(connection: Any, *, ask_system: bool) -> bool:
+def _is_dirty(connection: Any) -> bool:
     if not connection.is_idle():
         return True
     http11 = connection
@@ -204,7 +203,7 @@ def _is_dirty(connection: Any, *, ask_system: bool) -> bool:
     if received or sock is None:
         logger.debug("closed, as the server sent more bytes than its response: %s", connection)
         return True
-    return is_at_end or (ask_system and is_readable(sock))
+    return is_at_end or is_readable(sock)
 
 
 def _blocking_socket(stream: Any) -> Any:
@@ -313,7 +312,7 @@ class ConnectionPool:
                 deadline = deadline or monotonic() + READ_TIMEOUT
                 if not self._is_read(connection, deadline):
                     continue
-            if not has_leftovers(connection.client, ask_system=True):
+            if not has_leftovers(connection.client):
                 return connection
             _close(self._stack.give(connection, usable=False))
 
@@ -342,7 +341,6 @@ class ConnectionPool:
         """Release a connection: keep it for the next request, or close it."""
         try:
             if connection is not None:
-                usable = usable and _is_clean(connection)
                 _close(self._stack.give(connection, usable=usable))
         finally:
             self._slots.put(None)
@@ -410,7 +408,7 @@ class AsyncConnectionPool:
                 deadline = deadline or monotonic() + READ_TIMEOUT
                 if not await self._is_read(connection, deadline):
                     continue
-            if not has_leftovers(connection.client, ask_system=True):
+            if not has_leftovers(connection.client):
                 return connection
             await _aclose(self._stack.give(connection, usable=False))
 
@@ -439,7 +437,6 @@ class AsyncConnectionPool:
         """Release a connection: keep it for the next request, or close it."""
         try:
             if connection is not None:
-                usable = usable and _is_clean(connection)
                 await _aclose(self._stack.give(connection, usable=usable))
         finally:
             self._slots.release()
@@ -464,11 +461,6 @@ class AsyncConnectionPool:
 def transport_of(client: Any, request: Any) -> Any:
     """Return what an HTTP client sends a request with: a proxy may be on the way."""
     return client._transport_for_url(request.url)  # noqa: SLF001
-
-
-def _is_clean(connection: Connection) -> bool:
-    """Return whether a connection can be kept: what is unread is looked at when it is read."""
-    return connection.unread is not None or not has_leftovers(connection.client)
 
 
 def _get_pool_timeout(request: Any) -> float | None:

@@ -244,11 +244,12 @@ def _relevant_headers(headers: Any) -> dict[str, list[str]]:
     One pass over the raw headers: each question to the HTTP library would be another.
     """
     given: dict[str, list[str]] = {}
+    encoding = headers.encoding
     for name, value in headers.raw:
         lowered = name.lower()
         if lowered in _RELEVANT or lowered[:7] == _PREFIX:
-            values = given.setdefault(lowered.decode(headers.encoding), [])
-            values.append(value.decode(headers.encoding))
+            values = given.setdefault(lowered.decode(encoding), [])
+            values.append(value.decode(encoding))
     return given
 
 

@@ -194,7 +194,8 @@ class GatewaySettings(GatewayOptions, BaseSettings):
     `token` (also `CLOUDFLARE_AI_GATEWAY_TOKEN`), `mistral_api_key` (`MISTRAL_API_KEY`) and
     `base_url` (also `CLOUDFLARE_AI_GATEWAY_BASE_URL`). A keyword wins over the environment,
     which wins over a file; so beside an `account_id` or `gateway_id` by keyword a `base_url` of
-    the environment or a file is not read. A file is read only when asked for, with
+    the environment or a file is not read, nor one of a file beside an account of the environment.
+    A file is read only when asked for, with
     `_env_file=".env"`, `CF_AIG_ENV_FILE` or `_secrets_dir="/run/secrets"`. Calls read a Mistral
     key of the environment anew each time, as the SDK does.
 
@@ -377,7 +378,8 @@ class GatewaySettings(GatewayOptions, BaseSettings):
         """
         changed = _hide_secrets(_field_names(update or {}))
         update = None  # may hold a plain secret, as a traceback would show
-        _name_one_gateway(changed)
+        if _names_gateway(changed):
+            changed.setdefault("base_url", None)
         values = {name: getattr(self, name) for name in type(self).model_fields} | changed
         stored = values["byok"] or values["byok_alias"]
         if "mistral_api_key" not in changed and (stored or key_follows_environment(self)):
@@ -487,7 +489,8 @@ def _prepare(values: dict[str, Any], settings: type[GatewaySettings]) -> Excepti
     unknown = _unknown_name(by_field, settings)
     if unknown is not None:
         return unknown
-    _name_one_gateway(by_field)
+    if replaces_base_url(by_field):
+        by_field["base_url"] = None
     values.update(by_field)
     if ENV_FILE in os.environ:
         values.setdefault("_env_file", os.environ[ENV_FILE])
@@ -498,16 +501,19 @@ def _prepare(values: dict[str, Any], settings: type[GatewaySettings]) -> Excepti
     return None
 
 
-def _name_one_gateway(values: dict[str, Any]) -> None:
-    """Have keywords that name a gateway win over a URL that is not a keyword, in place."""
-    if replaces_base_url(values):
-        values["base_url"] = None
-
-
 def replaces_base_url(values: Mapping[str, Any]) -> bool:
-    """Return whether keywords name another gateway than a URL of the environment or a file."""
-    named = any(values.get(name) is not None for name in ("account_id", "gateway_id"))
-    return named and "base_url" not in values
+    """Return whether a base URL is not read: a gateway is named by what wins over its source.
+
+    Keywords win over the environment, and the environment wins over a file.
+    """
+    if "base_url" in values:
+        return False
+    in_environment = _find_variable("account_id") is not None and not _find_variable("base_url")
+    return _names_gateway(values) or in_environment
+
+
+def _names_gateway(values: Mapping[str, Any]) -> bool:
+    return any(values.get(name) is not None for name in ("account_id", "gateway_id"))
 
 
 def _find_variable(name: str) -> str | None:

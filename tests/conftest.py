@@ -33,21 +33,15 @@ ONCE = {
     "test_example_bulk.py",
     "test_examples.py",
     "test_examples_integrations.py",
-    "test_fork_locks.py",
-    "test_forks.py",
-    "test_leaving.py",
-    "test_local_gateway_faults.py",
-    "test_local_gateway_limits.py",
-    "test_local_gateway_logs_api.py",
-    "test_local_gateway_script.py",
-    "test_local_gateway_strict.py",
     "test_releases.py",
     "test_report.py",
     "test_serve_other_languages.py",
     "test_settings.py",
     "test_settings_files.py",
-    "test_soak.py",
 }
+
+# Programs, which are slow to run: one release of each major version of the SDK is enough.
+ONCE_A_MAJOR = {"test_fork_locks.py", "test_forks.py", "test_leaving.py", "test_soak.py"}
 
 # What the tests of such a file share takes long to make: one process of pytest-xdist runs them all.
 TOGETHER = {"test_operations.py", "test_paths.py", "test_serve_other_languages.py"}
@@ -59,6 +53,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.name in ONCE and not item.get_closest_marker("every_sdk"):
             item.add_marker("once")
+        if item.path.name in ONCE_A_MAJOR:
+            item.add_marker("once_a_major")
         if item.path.name in TOGETHER:
             item.add_marker(pytest.mark.xdist_group(item.path.name))
 

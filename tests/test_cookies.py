@@ -3,36 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 
 import pytest
-from http_records import KEY, PREFIX, Reply
+from built_clients import BARE, BEFORE, OWN, SHARED, built
+from http_records import Reply
 
-from mistral_cf_adapter import _sdk, make_client, patch
-from mistral_cf_adapter._sdk import httpx
-
-BARE, SHARED, BEFORE, OWN = "bare", "make_client", "patched before", "own"
-_HTTP = {
-    "follow_redirects": True,
-    "limits": httpx.Limits(max_keepalive_connections=0),
-    "verify": httpx.create_ssl_context(),
-}
 all_ways = pytest.mark.parametrize("way", [BARE, SHARED, BEFORE, OWN])
-
-
-@contextlib.contextmanager
-def built(way, gateway, make_settings):
-    own = {"client": httpx.Client(**_HTTP), "async_client": httpx.AsyncClient(**_HTTP)}
-    settings = make_settings(mistral_api_key=None)
-    if way == BARE:
-        yield _sdk.Mistral(KEY, server_url=f"{gateway.origin}{PREFIX}/mistral", **own)
-    elif way == SHARED:
-        yield make_client(settings, api_key=KEY)
-    elif way == OWN:
-        yield make_client(settings, api_key=KEY, **own)
-    else:
-        with patch(settings=settings):
-            yield _sdk.Mistral(KEY)
 
 
 def call(client, mode, **options):
@@ -53,6 +29,19 @@ def until_the_cookie_comes(request):
     return Reply(307, headers={"location": request.path, "set-cookie": "seen=1; Path=/"})
 
 
+def setting(*cookies):
+    """Return what sets these cookies, one with each redirect to the same address."""
+    left = iter([*cookies, None])
+
+    def respond(request):
+        cookie = next(left)
+        if cookie is None:
+            return Reply(body={"object": "list", "data": []})
+        return Reply(307, headers={"location": request.path, "set-cookie": cookie})
+
+    return respond
+
+
 @all_ways
 def test_a_cookie_of_a_redirect_is_sent_to_the_next_hop(way, gateway, make_settings, plain_mode):
     gateway.responder = until_the_cookie_comes
@@ -65,15 +54,7 @@ def test_a_cookie_of_a_redirect_is_sent_to_the_next_hop(way, gateway, make_setti
 def test_a_redirect_takes_cookies_of_all_hops_before_and_none_of_the_callers(
     way, gateway, make_settings, plain_mode
 ):
-    hops = iter(["a=1", "b=2", None])
-
-    def responder(request):
-        cookie = next(hops)
-        if cookie is None:
-            return Reply(body={"object": "list", "data": []})
-        return Reply(307, headers={"location": request.path, "set-cookie": cookie})
-
-    gateway.responder = responder
+    gateway.responder = setting("a=1", "b=2")
     with built(way, gateway, make_settings) as client:
         call(client, plain_mode, http_headers={"Cookie": "own=0"})
     assert cookies(gateway) == ["own=0", "a=1", "a=1; b=2"]
@@ -81,15 +62,7 @@ def test_a_redirect_takes_cookies_of_all_hops_before_and_none_of_the_callers(
 
 @all_ways
 def test_a_cookie_that_is_taken_back_is_not_sent(way, gateway, make_settings, plain_mode):
-    hops = iter(["a=1", "a=; Max-Age=0", None])
-
-    def responder(request):
-        cookie = next(hops)
-        if cookie is None:
-            return Reply(body={"object": "list", "data": []})
-        return Reply(307, headers={"location": request.path, "set-cookie": cookie})
-
-    gateway.responder = responder
+    gateway.responder = setting("a=1", "a=; Max-Age=0")
     with built(way, gateway, make_settings) as client:
         call(client, plain_mode)
     assert cookies(gateway) == [None, "a=1", None]

@@ -3,39 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from datetime import timedelta
 from types import SimpleNamespace
 
 import pytest
+from built_clients import BARE, BEFORE, OWN, SHARED, built
 from call_modes import ASYNC, SYNC
-from http_records import KEY, PREFIX, Reply, completion
+from http_records import PREFIX, Reply, completion
 
-from mistral_cf_adapter import _sdk, make_client, patch
-from mistral_cf_adapter._sdk import httpx
-
-BARE, SHARED, BEFORE, OWN = "bare", "make_client", "patched before", "own"
 WAYS = [SHARED, BEFORE, OWN]
-_HTTP = {
-    "follow_redirects": True,
-    "limits": httpx.Limits(max_keepalive_connections=0),
-    "verify": httpx.create_ssl_context(),
-}
-
-
-@contextlib.contextmanager
-def built(way, gateway, make_settings):
-    own = {"client": httpx.Client(**_HTTP), "async_client": httpx.AsyncClient(**_HTTP)}
-    settings = make_settings(mistral_api_key=None)
-    if way == BARE:
-        yield _sdk.Mistral(KEY, server_url=f"{gateway.origin}{PREFIX}/mistral", **own)
-    elif way == SHARED:
-        yield make_client(settings, api_key=KEY)
-    elif way == OWN:
-        yield make_client(settings, api_key=KEY, **own)
-    else:
-        with patch(settings=settings):
-            yield _sdk.Mistral(KEY)
 
 
 class Keeping:

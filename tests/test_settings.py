@@ -493,6 +493,14 @@ def test_keywords_win_over_a_url_of_a_file_too(monkeypatch, tmp_path):
     assert GatewaySettings(_env_file=tmp_path / ".env").root_url == ENVIRONMENTS_URL
     settings = GatewaySettings(_env_file=tmp_path / ".env", account_id="acc1")
     assert settings.root_url.endswith("/v1/acc1/default")
+    monkeypatch.setenv("CLOUDFLARE_GATEWAY_ID", "prod")
+    assert GatewaySettings(_env_file=tmp_path / ".env").root_url == ENVIRONMENTS_URL
+    monkeypatch.setenv("CLOUDFLARE_ACCOUNT_ID", "acc2")  # the environment wins over a file
+    settings = GatewaySettings(_env_file=tmp_path / ".env")
+    assert settings.root_url.endswith("/v1/acc2/prod")
+    assert settings.model_copy(update={"cache_ttl": 60}).root_url == settings.root_url
+    monkeypatch.setenv("CF_AIG_BASE_URL", "https://mine.example.com")
+    assert GatewaySettings(_env_file=tmp_path / ".env").root_url == "https://mine.example.com"
 
 
 @pytest.mark.usefixtures("with_base_url")

@@ -71,7 +71,8 @@ def _about_address(found: "dict[str, Source]") -> list[str]:
         flags = [
             f"--{name.replace('_', '-')}" for name, part in parts.items() if part.kind == "flag"
         ]
-        unused, used = list(url.shadowed), flags
+        variables = [part.variable for part in parts.values() if part.kind == "environment"]
+        unused, used = list(url.shadowed), flags or list(filter(None, variables))
     elif url.kind != "default":
         unused = [part.variable for part in parts.values() if part.variable is not None]
         used = [url.variable or "--base-url"]

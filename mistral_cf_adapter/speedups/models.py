@@ -15,7 +15,7 @@ import typing_extensions
 from pydantic import BaseModel, ConfigDict, create_model
 
 from .cache import BoundedCache, fingerprint
-from .patches import ChangedError, Target, always
+from .patches import ChangedError, Codes, Target, codes_of
 
 
 def cached_type_hints(target: Target) -> "HintCache":
@@ -23,7 +23,7 @@ def cached_type_hints(target: Target) -> "HintCache":
     if target.original is not typing.get_type_hints:
         msg = f"{target.module.__name__}.get_type_hints is not typing's"
         raise ChangedError(msg)
-    return HintCache(typing.get_type_hints, target.watch(typing.get_type_hints))
+    return HintCache(typing.get_type_hints, codes_of(*target.functions, typing.get_type_hints))
 
 
 class HintCache:
@@ -32,10 +32,10 @@ class HintCache:
     def __init__(
         self,
         get_type_hints: Callable[[Any], dict[str, Any]],
-        is_untouched: Callable[[], bool] = always,
+        watched: Codes = (),
     ) -> None:
         self._resolve = get_type_hints
-        self._is_untouched = is_untouched
+        self._watched = watched
         self._hints: weakref.WeakKeyDictionary[Any, dict[str, Any]] = weakref.WeakKeyDictionary()
 
     def __len__(self) -> int:
@@ -43,8 +43,9 @@ class HintCache:
 
     def __call__(self, cls: type) -> dict[str, Any]:
         """Return the type hints of a class."""
-        if not self._is_untouched():
-            return self._resolve(cls)
+        for function, code in self._watched:
+            if function.__code__ is not code:
+                return self._resolve(cls)
         hints = self._hints.get(cls)
         if hints is None:
             hints = self._hints[cls] = self._resolve(cls)
@@ -62,7 +63,9 @@ def cached_create_model(target: Target) -> "ModelCache":
     if target.original is not create_model:
         msg = "serializers.create_model is not pydantic's"
         raise ChangedError(msg)
-    return ModelCache(create_model, target.module.__name__, target.watch(create_model))
+    return ModelCache(
+        create_model, target.module.__name__, codes_of(*target.functions, create_model)
+    )
 
 
 class ModelCache:
@@ -72,10 +75,10 @@ class ModelCache:
         self,
         create_model: Callable[..., Model],
         module: str,
-        is_untouched: Callable[[], bool] = always,
+        watched: Codes = (),
     ) -> None:
         self._create = create_model
-        self._is_untouched = is_untouched
+        self._watched = watched
         self._module = module
         self._cache: BoundedCache[tuple[Model, tuple[tuple[Model, Any], ...]]] = BoundedCache()
 
@@ -86,8 +89,9 @@ class ModelCache:
         """Return the model class for a type: the one made before, or a new one."""
         if definition.keys() != _DEFINED or definition["__config__"] != _CONFIG:
             return self._create(name, **definition)
-        if not self._is_untouched():
-            return self._create(name, **definition)
+        for function, code in self._watched:
+            if function.__code__ is not code:
+                return self._create(name, **definition)
         typ = definition["body"][0]
         key = name, fingerprint(typ)
         entry = self._cache.get(key)
@@ -177,21 +181,25 @@ def lazy_names(target: Target) -> Callable[[str], Any]:
     if not lazy:
         msg = f"{package.__name__} has no table of lazy names"
         raise ChangedError(msg)
-    modules: dict[str, ModuleType] = {}
-    is_untouched = target.watch()
+    homes: dict[str, tuple[ModuleType, dict[str, Any]]] = {}
+    """The module of each name, and its namespace."""
+    watched = codes_of(*target.functions)
     loaded = sys.modules
 
     def __getattr__(name: str) -> Any:  # noqa: N807
-        if not is_untouched():
-            return original(name)
-        module = modules.get(name)
-        if module is not None and loaded.get(module.__name__) is module and name in vars(module):
-            return vars(module)[name]
+        for function, code in watched:
+            if function.__code__ is not code:
+                return original(name)
+        home = homes.get(name)
+        if home is not None:
+            module, namespace = home
+            if loaded.get(module.__name__) is module and name in namespace:
+                return namespace[name]
         value = original(name)
         if name in lazy:
-            module = loaded.get(resolve_name(lazy[name], package.__package__))
-            if module is not None and name in vars(module):
-                modules[name] = module
+            found_in = loaded.get(resolve_name(lazy[name], package.__package__))
+            if found_in is not None and name in vars(found_in):
+                homes[name] = found_in, vars(found_in)
         return value
 
     return __getattr__

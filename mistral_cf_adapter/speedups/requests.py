@@ -15,7 +15,7 @@ from typing import Any
 import typing_extensions
 
 from .cache import LIMIT, BoundedCache, fingerprint
-from .patches import Target, always, members
+from .patches import Codes, Target, codes_of, members
 
 _LIMIT = 256
 
@@ -107,7 +107,7 @@ Plan = Coerce | None
 
 def coerce_iterables_for_type(target: Target) -> "Coercion":
     """Return the replacement for `serializers._coerce_iterables_for_type`."""
-    return Coercion(target.module, target.original, target.watch())
+    return Coercion(target.module, target.original, codes_of(*target.functions))
 
 
 class Coercion:
@@ -117,11 +117,11 @@ class Coercion:
         self,
         sdk: ModuleType,
         original: Callable[[Any, Any], Any],
-        is_untouched: Callable[[], bool] = always,
+        watched: Codes = (),
     ) -> None:
         self._sdk = vars(sdk)
         self._original = original
-        self._is_untouched = is_untouched
+        self._watched = watched
         self._cache: BoundedCache[tuple[Plan]] = BoundedCache()
         self._model: type = sdk.BaseModel
 
@@ -130,9 +130,9 @@ class Coercion:
 
     def __call__(self, data: Any, typ: Any) -> Any:
         """Return the value with lists in place of other iterables where the type has lists."""
-        return self._coerce(data, typ) if self._is_untouched() else self._original(data, typ)
-
-    def _coerce(self, data: Any, typ: Any) -> Any:
+        for function, code in self._watched:
+            if function.__code__ is not code:
+                return self._original(data, typ)
         if self._is_left_alone(data):
             return data
         plan = self._plan(typ)
@@ -180,7 +180,7 @@ class Coercion:
         def coerce(data: Any) -> Any:
             if isinstance(data, _NO_LISTS) or not isinstance(data, _ITERABLE):
                 return data
-            return [self._coerce(part, item) for part in data]
+            return [self(part, item) for part in data]
 
         return coerce
 
@@ -188,7 +188,7 @@ class Coercion:
         def coerce(data: Any) -> Any:
             if not isinstance(data, _MAPPING):
                 return data
-            return {key: self._coerce(part, value) for key, part in data.items()}
+            return {key: self(part, value) for key, part in data.items()}
 
         return coerce
 

@@ -207,6 +207,15 @@ def test_an_account_by_flag_wins_over_a_url_of_the_environment():
     assert note in found["notes"]
 
 
+def test_a_url_of_a_file_is_not_used_beside_an_account_of_the_environment(tmp_path):
+    file = tmp_path / ".env"
+    file.write_text("CF_AIG_BASE_URL=https://ai.example.com\n")
+    settings = {"CF_AIG_ENV_FILE": str(file), "CLOUDFLARE_ACCOUNT_ID": "acc1"}
+    notes = report("--offline", CF_AIG_TOKEN=WRONG, **settings)["notes"]
+    unused = "CF_AIG_BASE_URL in the file is set, but not used"
+    assert f"{unused}: CLOUDFLARE_ACCOUNT_ID names the gateway." in notes
+
+
 def test_an_account_beside_a_url_is_said_to_be_unused():
     settings = {"CF_AIG_BASE_URL": "https://ai.example.com", "CLOUDFLARE_ACCOUNT_ID": "acc1"}
     notes = report("--offline", CF_AIG_TOKEN=WRONG, **settings)["notes"]

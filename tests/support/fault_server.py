@@ -89,7 +89,7 @@ class Wire:
             pass
 
     def request(self, *, deaf: bool = False) -> Request | None:
-        """Return the next request; `None` when the client has closed the connection."""
+        """Return the next request; `None` when the client closes the connection before its end."""
         while b"\r\n\r\n" not in self._buffer:
             if not self._more(self._buffer):
                 return None
@@ -97,7 +97,10 @@ class Wire:
         head, _, self._buffer = self._buffer.partition(b"\r\n\r\n")
         if deaf:
             return Request(head, b"")
-        return Request(head, self._body(head))
+        try:
+            return Request(head, self._body(head))
+        except EOFError:
+            return None
 
     def _body(self, head: bytes) -> bytes:
         if re.search(rb"\r\ntransfer-encoding: *chunked", head, re.IGNORECASE):
@@ -108,8 +111,8 @@ class Wire:
     def _chunks(self) -> bytes:
         body = b""
         while True:
-            while b"\r\n" not in self._buffer and self._more(self._buffer):
-                pass
+            while b"\r\n" not in self._buffer:
+                self._more_of_body()
             size, _, self._buffer = self._buffer.partition(b"\r\n")
             chunk = self._exactly(int(size or b"0", 16) + 2)[:-2]
             if not chunk:
@@ -117,10 +120,14 @@ class Wire:
             body += chunk
 
     def _exactly(self, count: int) -> bytes:
-        while len(self._buffer) < count and self._more(self._buffer):
-            pass
+        while len(self._buffer) < count:
+            self._more_of_body()
         taken, self._buffer = self._buffer[:count], self._buffer[count:]
         return taken
+
+    def _more_of_body(self) -> None:
+        if not self._more(self._buffer):
+            raise EOFError
 
     def _more(self, before: bytes) -> bool:
         try:
@@ -224,11 +231,13 @@ class FaultServer:
     def _serve(self, sock: socket.socket) -> None:
         wire = Wire(sock, self._stopping)
         self._wires.append(wire)
-        with contextlib.suppress(OSError):  # the client may be gone at any time
-            self._converse(wire)
-        wire.gone.set()
-        with contextlib.suppress(OSError):
-            wire.sock.close()
+        try:
+            with contextlib.suppress(OSError):  # the client may be gone at any time
+                self._converse(wire)
+        finally:
+            wire.gone.set()
+            with contextlib.suppress(OSError):
+                wire.sock.close()
 
     def _converse(self, wire: Wire) -> None:
         if self._tls is not None:

@@ -278,7 +278,7 @@ def _bodies():
     zipped = says(http(200, ZIPPED[:20] + b"\0\0\0\0" + ZIPPED[24:], JSON, GZIP))
     yield "gzip corrupt", served(zipped), both("DecodingError")
     cut = says(http(200, ZIPPED[:40], JSON, GZIP))
-    yield "gzip cut", served(cut), both(f"DecodingError|{typed}")
+    yield "gzip cut", served(cut), both("GatewayStreamError")
     yield (
         "gzip that is not",
         served(says(http(200, completion(), JSON, GZIP))),

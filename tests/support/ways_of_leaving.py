@@ -219,12 +219,12 @@ SYNC = {
     """,
     "SIGINT while it waits": """
         interrupt_soon()
-        for event in client.chat.stream(**ask("silent")):
+        for event in clients[0].chat.stream(**ask("silent")):
             pass
     """,
     "SIGINT in a call": """
         interrupt_soon()
-        client.chat.complete(**ask("silent"))
+        clients[0].chat.complete(**ask("silent"))
     """,
     "SIGTERM": """
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(5))

@@ -1,4 +1,4 @@
-"""A Cloudflare Python Worker that asks Mistral through AI Gateway; `/stream` streams its answer.
+"""A Cloudflare Python Worker that asks Mistral through AI Gateway; `/stream` streams its response.
 
     cd examples/worker && uv run pywrangler dev       # on this machine, with .dev.vars
     cd examples/worker && uv run pywrangler deploy    # after: pywrangler secret put CF_AIG_TOKEN
@@ -37,7 +37,7 @@ class Default(WorkerEntrypoint):
     """What Cloudflare calls for each request."""
 
     async def fetch(self, request):
-        """Answer a request."""
+        """Respond to a request."""
         client = make_client(settings_of(self.env))
         try:
             if urlsplit(request.url).path == "/stream":
