@@ -187,7 +187,7 @@ def _attempt(python: Path, outcome: Outcome) -> None:
     done = subprocess.run(
         [str(python), *(TRIAL if is_sdk else _tests_of(outcome.release.name))],
         env={k: v for k, v in os.environ.items() if not k.startswith(OURS)}
-        | {"PYTHONPATH": str(CHECKOUT)},
+        | {"PYTHONPATH": f"{CHECKOUT}{os.pathsep}{CHECKOUT / 'tests' / 'support'}"},
         cwd=CHECKOUT,
         capture_output=True,
         text=True,
@@ -205,7 +205,7 @@ def _attempt(python: Path, outcome: Outcome) -> None:
 
 def _tests_of(name: str) -> list[str]:
     folder = CHECKOUT / "tests"
-    files = [str(path) for pattern in TESTS[name] for path in sorted(folder.glob(pattern))]
+    files = [str(path) for pattern in TESTS[name] for path in sorted(folder.rglob(pattern))]
     return ["-m", "pytest", "-q", "-n0", "-p", "no:cacheprovider", *files]
 
 

@@ -12,7 +12,7 @@ import releases
 from releases import InstallError, Outcome, Release, sample, shown_in_readme, table
 
 from mistral_cf_adapter import _sdk
-from mistral_cf_adapter.speedups.registry import SEAMS
+from mistral_cf_adapter.speedups.registry import SPEEDUPS
 
 README = f"before\n{releases.BEGIN}\n{releases.END}\nafter\n"
 KNOWN = ["1.9.11", "1.10.0", "1.10.1", "1.10.2", "2.0.0"]
@@ -121,6 +121,6 @@ def test_the_readme_tells_of_the_release_that_is_installed():
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
     )
-    active = sum(repr(seam.name) in done.stdout for seam in SEAMS)
-    applied = f"{active} of {len(SEAMS)}"
+    active = sum(repr(seam.name) in done.stdout for seam in SPEEDUPS)
+    applied = f"{active} of {len(SPEEDUPS)}"
     assert shown_in_readme(version) == (_sdk.httpx.__name__, applied)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 
-from recording import KEY, PREFIX
+from http_records import KEY, PREFIX
 
 from mistral_cf_adapter import _sdk, make_client, patch
 from mistral_cf_adapter._sdk import httpx

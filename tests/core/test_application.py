@@ -118,7 +118,7 @@ def program(proxy, run, monkeypatch):
     """The program, imported anew; what it has opened is closed, as at its end."""
     monkeypatch.setenv("MISTRAL_API_KEY", KEY)
     spec = importlib.util.spec_from_file_location(
-        "application", Path(__file__).with_name("support") / "application.py"
+        "application", Path(__file__).parents[1] / "support" / "application.py"
     )
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

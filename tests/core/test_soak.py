@@ -11,7 +11,7 @@ QUIET = ("-W", "ignore::DeprecationWarning")
 
 
 def test_a_short_soak_ends_with_a_ledger_that_adds_up():
-    soak = Path(__file__).with_name("programs") / "soak.py"
+    soak = Path(__file__).parents[1] / "programs" / "soak.py"
     done = subprocess.run(
         # A process with threads that forks is warned of from 3.12 on.
         [

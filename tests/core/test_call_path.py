@@ -16,7 +16,7 @@ LIMITS = {
 
 @pytest.mark.skipif(not metadata.version("mistralai").startswith("3."), reason="one SDK will do")
 def test_a_call_passes_few_files():
-    program = Path(__file__).with_name("support") / "call_path.py"
+    program = Path(__file__).parents[1] / "support" / "call_path.py"
     done = subprocess.run(
         [sys.executable, program], capture_output=True, text=True, check=True, timeout=120
     )

@@ -199,7 +199,7 @@ LAST = {
 
 @pytest.mark.parametrize("last", LAST.values(), ids=LAST)
 def test_a_process_with_many_loops_says_nothing_at_its_end(gateway, last):
-    tests = str(Path(__file__).with_name("support"))
+    tests = str(Path(__file__).parents[1] / "support")
     script = SCRIPT.format(tests=tests, url=gateway.base_url, last=last)
     done = subprocess.run(
         [
