@@ -6,7 +6,9 @@ import gc
 import os
 from typing import TYPE_CHECKING, Any
 
+import certifi
 import pytest
+import trustme
 from call_modes import MODES, Mode
 from http_records import KEY, TOKEN, RecordingServer
 
@@ -43,6 +45,40 @@ ONCE = {
 # Programs, which are slow to run: one release of each major version of the SDK is enough.
 ONCE_A_MAJOR = {"test_fork_locks.py", "test_forks.py", "test_leaving.py", "test_soak.py"}
 
+# What HTTP decides, or the HTTP library, and not the SDK's own code. The oldest release comes with
+# httpx and the newest with httpx2, and both are tried with these; so is every major version.
+OF_HTTP = {
+    "test_blocking_calls.py",
+    "test_bodies_sent_once.py",
+    "test_certificates.py",
+    "test_connections.py",
+    "test_cut_codings.py",
+    "test_drains.py",
+    "test_event_loops.py",
+    "test_faults.py",
+    "test_fixture.py",
+    "test_http2_logs.py",
+    "test_leftovers.py",
+    "test_local_gateway.py",
+    "test_local_gateway_faults.py",
+    "test_local_gateway_limits.py",
+    "test_local_gateway_logs_api.py",
+    "test_local_gateway_script.py",
+    "test_local_gateway_strict.py",
+    "test_outages.py",
+    "test_ownership.py",
+    "test_pool.py",
+    "test_proxies.py",
+    "test_redirect_areas.py",
+    "test_redirects.py",
+    "test_secrets_in_frames.py",
+    "test_secrets_in_walks.py",
+    "test_secrets_masked.py",
+    "test_secrets_shown.py",
+    "test_threads.py",
+    "test_trace_headers.py",
+}
+
 # What the tests of such a file share takes long to make: one process of pytest-xdist runs them all.
 TOGETHER = {"test_operations.py", "test_paths.py", "test_serve_other_languages.py"}
 
@@ -55,6 +91,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("once")
         if item.path.name in ONCE_A_MAJOR:
             item.add_marker("once_a_major")
+        if item.path.name in OF_HTTP:
+            item.add_marker("of_http")
         if item.path.name in TOGETHER:
             item.add_marker(pytest.mark.xdist_group(item.path.name))
 
@@ -64,6 +102,16 @@ def _what_is_there_to_stay():
     """Leave modules and tests out of the collections of garbage to come: each is dear by then."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _few_authorities(tmp_path_factory):
+    """Trust one authority: each client of the SDK's takes 80 ms of CPU to load the usual ones."""
+    path = tmp_path_factory.mktemp("authorities") / "ca.pem"
+    trustme.CA().cert_pem.write_to_path(path)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(certifi, "where", lambda: str(path))
+        yield
 
 
 @pytest.fixture(autouse=True)
