@@ -72,16 +72,16 @@ def _get_datadog_ids() -> tuple[str, str] | None:
 def isolate_spans(configuration: Any) -> None:
     """Store the SDK's span per call instead of per client (SDK 1.x)."""
     for hook in _hooks(configuration):
-        kind = type(hook)
-        if kind not in _originals and "request_span" in hook.__dict__:
-            hook.__class__ = _per_call(kind)
+        hook_class = type(hook)
+        if hook_class not in _originals and "request_span" in hook.__dict__:
+            hook.__class__ = _per_call(hook_class)
 
 
 def restore_spans(configuration: Any) -> None:
     """Restore the SDK's own hooks."""
     for hook in _hooks(configuration):
-        kind = type(hook)
-        hook.__class__ = _originals.get(kind, kind)
+        hook_class = type(hook)
+        hook.__class__ = _originals.get(hook_class, hook_class)
 
 
 def _hooks(configuration: Any) -> list[object]:
@@ -96,27 +96,27 @@ _originals: dict[type[Any], type[Any]] = {}
 _span: ContextVar[Any] = ContextVar("mistral_cf_adapter.span", default=None)
 
 
-def _per_call(kind: type[Any]) -> type[Any]:
+def _per_call(hook_class: type[Any]) -> type[Any]:
     """Return the hook's class with a `request_span` that is the one of the call at hand."""
-    if kind not in _subclasses:
+    if hook_class not in _subclasses:
         body = {
             "request_span": property(lambda _: _span.get(), lambda _, span: _keep(span)),
-            "before_request": _before_request(kind),
-            "after_success": _with_span_of_request(kind.after_success),
-            "after_error": _with_span_of_request(kind.after_error),
+            "before_request": _before_request(hook_class),
+            "after_success": _with_span_of_request(hook_class.after_success),
+            "after_error": _with_span_of_request(hook_class.after_error),
         }
-        subclass = type(f"Apart{kind.__name__}", (kind,), body)
-        _subclasses[kind], _originals[subclass] = subclass, kind
-    return _subclasses[kind]
+        subclass = type(f"Apart{hook_class.__name__}", (hook_class,), body)
+        _subclasses[hook_class], _originals[subclass] = subclass, hook_class
+    return _subclasses[hook_class]
 
 
 def _keep(span: Any) -> None:
     _span.set(span)
 
 
-def _before_request(kind: Any) -> Callable[..., Any]:
+def _before_request(hook_class: Any) -> Callable[..., Any]:
     def before_request(self: Any, context: Any, request: Any) -> Any:
-        result = kind.before_request(self, context, request)
+        result = hook_class.before_request(self, context, request)
         if not isinstance(result, Exception):
             result.extensions[_SPAN] = _span.get()
         return result
@@ -300,8 +300,8 @@ def record(  # noqa: PLR0913, PLR0917
     elapsed = perf_counter() - started
     sinks = _sinks.get()
     write = get_writer(request) if otel else None
-    is_told = write is not None or logger.isEnabledFor(logging.DEBUG)
-    if not sinks and not is_told:
+    wants_log = write is not None or logger.isEnabledFor(logging.DEBUG)
+    if not sinks and not wants_log:
         return
     status_code = None if response is None else response.status_code
     told_by_gateway: dict[str, Any] = {}
@@ -310,7 +310,7 @@ def record(  # noqa: PLR0913, PLR0917
     call = GatewayCall(**fields, **told_by_gateway, elapsed=elapsed, status_code=status_code)
     for sink in sinks:
         sink.append(call)
-    if not is_told:
+    if not wants_log:
         return
     logged = _log_fields(call)
     if write is not None:

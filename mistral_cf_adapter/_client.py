@@ -78,9 +78,9 @@ def make_client(
     # under a wrong name may be a secret too.
     keywords = _hide_texts(mistral_kwargs)
     check_sdk()
-    kind = type(settings)
+    settings_class = type(settings)
     settings = settings if isinstance(settings, GatewaySettings) else None
-    _check_arguments(kind, keywords)
+    _check_arguments(settings_class, keywords)
     settings = from_environment() if settings is None else settings
     _validate(settings, keywords)
     route = get_route(settings)
@@ -122,7 +122,7 @@ def _with_texts(hidden: dict[str, Any], **more: Any) -> dict[str, Any]:
     }
 
 
-def _check_arguments(kind: type, keywords: dict[str, Any]) -> None:
+def _check_arguments(settings_class: type, keywords: dict[str, Any]) -> None:
     for name in keywords:
         if name == "settings" or name in GatewaySettings.model_fields:
             msg = (
@@ -130,8 +130,8 @@ def _check_arguments(kind: type, keywords: dict[str, Any]) -> None:
                 "make_client(GatewaySettings(...)); its keywords are those of mistralai.Mistral()"
             )
             raise TypeError(msg)
-    if not issubclass(kind, GatewaySettings | NoneType):
-        msg = f"make_client() takes GatewaySettings(...) first, not {kind.__name__}"
+    if not issubclass(settings_class, GatewaySettings | NoneType):
+        msg = f"make_client() takes GatewaySettings(...) first, not {settings_class.__name__}"
         raise TypeError(msg)
 
 

@@ -63,10 +63,10 @@ def client_attributes() -> dict[str, Any]:
     return cast("dict[str, Any]", vars(_client()))
 
 
-def new_client(kind: Any, _: PoolConfig) -> Any:
+def new_client(client_class: Any, _: PoolConfig) -> Any:
     """Return a client of the library, as the SDK builds it, that sends with `fetch()`."""
-    transport: Any = FetchTransport if kind is httpx.Client else AsyncFetchTransport
-    return kind(transport=transport(), follow_redirects=True)
+    transport: Any = FetchTransport if client_class is httpx.Client else AsyncFetchTransport
+    return client_class(transport=transport(), follow_redirects=True)
 
 
 @cache

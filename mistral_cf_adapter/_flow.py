@@ -92,7 +92,7 @@ def limit_connect_timeout(outgoing: Any) -> Any:
 
 def connect_failure(error: Exception) -> str | None:
     """Return the name of an error that says that no connection could be made."""
-    names = (kind.__name__ for kind in type(error).__mro__)
+    names = (cls.__name__ for cls in type(error).__mro__)
     return next((name for name in names if name in _UNREACHABLE), None)
 
 

@@ -47,7 +47,7 @@ def _setting(name: str, default: object) -> property:
 class PooledClientBase:
     """The front of a pool: opens nothing until it is used, and closes nothing of the pool's."""
 
-    _kind: Any
+    _client_class: Any
     _own: Any = None
     """The client behind it, once it was needed."""
 
@@ -73,17 +73,17 @@ class PooledClientBase:
         """Return the client behind it, building it if need be."""
         with _lock:
             if self._own is None:
-                self.__dict__["_own"] = _pool.new_client(self._kind, self.config)
+                self.__dict__["_own"] = _pool.new_client(self._client_class, self.config)
             return self._own
 
     def _has(self, name: str) -> bool:
         """Return whether the HTTP library's clients have an attribute."""
-        return hasattr(self._kind, name) or name in _pool.client_attributes()
+        return hasattr(self._client_class, name) or name in _pool.client_attributes()
 
     @property  # type: ignore[misc]
     def __class__(self) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         """The HTTP library's class, for `isinstance()` as with the bare SDK."""
-        return self._kind
+        return self._client_class
 
     def __deepcopy__(self, _memo: object) -> Any:
         """Return a copy that shares what is behind this: connections, and no lock can be copied."""
@@ -107,7 +107,7 @@ class PooledClientBase:
 class PooledClient(PooledClientBase):
     """A client of the process's pool."""
 
-    _kind = httpx.Client
+    _client_class = httpx.Client
 
     def send(self, request: Any, **kwargs: Any) -> Any:
         """Send a request over a connection of the pool."""
@@ -135,7 +135,7 @@ class PooledClient(PooledClientBase):
 class AsyncPooledClient(PooledClientBase):
     """A client of the event loop's pool."""
 
-    _kind = httpx.AsyncClient
+    _client_class = httpx.AsyncClient
 
     async def send(self, request: Any, **kwargs: Any) -> Any:
         """Send a request over a connection of the pool."""

@@ -377,7 +377,10 @@ class OptionsBlock:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        tb: TracebackType | None,
     ) -> None:
         layer = _current.get()
         _current.set(layer and layer.parent)

@@ -100,7 +100,10 @@ class Patch:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        tb: TracebackType | None,
     ) -> None:
         self.undo()
 
@@ -176,8 +179,8 @@ def _problem_with_arguments(client: object, settings: object) -> GatewayConfigEr
     if client is not None and not hasattr(client, "sdk_configuration"):
         return GatewayConfigError(f"patch() takes a mistralai.Mistral, not {type(client).__name__}")
     if settings is not None and not isinstance(settings, GatewaySettings):
-        kind = type(settings).__name__
-        return GatewayConfigError(f"patch(settings=...) takes GatewaySettings(...), not {kind}")
+        name = type(settings).__name__
+        return GatewayConfigError(f"patch(settings=...) takes GatewaySettings(...), not {name}")
     return None
 
 

@@ -560,9 +560,9 @@ def _load_certificates(config: PoolConfig, environment: _Environment) -> tuple[P
     return config._replace(certificates=state), context
 
 
-def _client_factory(kind: Any, environment: _Environment, context: Any) -> ClientFactory:
+def _client_factory(client_class: Any, environment: _Environment, context: Any) -> ClientFactory:
     def build(limits: Any, origin: tuple[str, bytes, int | None]) -> tuple[Any, bool]:
-        client = kind(
+        client = client_class(
             limits=limits,
             verify=context,
             # Plain http to this machine: a proxy would get the secrets unencrypted, and could not
@@ -601,10 +601,10 @@ def client_attributes() -> dict[str, Any]:
     return cast("dict[str, Any]", vars(_request_builder()))
 
 
-def new_client(kind: Any, config: PoolConfig) -> Any:
+def new_client(client_class: Any, config: PoolConfig) -> Any:
     """Return a client of the library, as the SDK builds it, that sends over shared connections."""
-    transport: Any = PoolTransport if kind is httpx.Client else AsyncPoolTransport
-    return kind(transport=transport(config), follow_redirects=True)
+    transport: Any = PoolTransport if client_class is httpx.Client else AsyncPoolTransport
+    return client_class(transport=transport(config), follow_redirects=True)
 
 
 class PoolTransport(httpx.BaseTransport):

@@ -44,7 +44,7 @@ def guard(request: Any) -> None:
         library = http_library(request)
         both = library.SyncByteStream, library.AsyncByteStream
         request.stream = _once_class(
-            tuple(kind for kind in both if isinstance(stream, kind)), library
+            tuple(base for base in both if isinstance(stream, base)), library
         )(stream)
 
 
@@ -154,10 +154,10 @@ class _Once:
 
 
 @cache
-def _once_class(kinds: tuple[Any, ...], library: Any) -> type[Any]:
-    """Return the stream class of a library's kinds: an HTTP client tells a body by its kind."""
+def _once_class(bases: tuple[Any, ...], library: Any) -> type[Any]:
+    """Return the stream class of a library's bases: an HTTP client tells a body by its kind."""
 
-    class OnceStream(_Once, *kinds):  # type: ignore[misc]
+    class OnceStream(_Once, *bases):  # type: ignore[misc]
         """A request's stream that is read once."""
 
         def __iter__(self) -> Iterator[bytes]:

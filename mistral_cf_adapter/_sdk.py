@@ -87,14 +87,14 @@ else:
 
 def http_library(thing: object) -> ModuleType:
     """Return the HTTP library, httpx or httpx2, that a request or response is of."""
-    kind: Any = type(thing)
-    return library_of_class(kind)
+    cls: Any = type(thing)
+    return library_of_class(cls)
 
 
 @cache
-def library_of_class(kind: Any) -> ModuleType:
+def library_of_class(cls: Any) -> ModuleType:
     """Return the HTTP library that a class of requests or responses is of."""
-    roots = (ancestor.__module__.partition(".")[0] for ancestor in kind.__mro__)
+    roots = (ancestor.__module__.partition(".")[0] for ancestor in cls.__mro__)
     name = next((root for root in roots if root in ("httpx", "httpx2")), httpx.__name__)
     return sys.modules[name]
 

@@ -295,14 +295,14 @@ class ResponseRef:
     def __init__(self, response: Any) -> None:
         self.headers = response.headers
         self._ref = ref(response)
-        self._kind: Any = cast("type[object]", type(response))
+        self._class: Any = cast("type[object]", type(response))
         self._status_code = response.status_code
 
     def get(self) -> Any:
         """Return the response, or one like it where only its stream is left."""
         response = self._ref()
         if response is None:
-            response = self._kind(self._status_code, headers=self.headers)
+            response = self._class(self._status_code, headers=self.headers)
         return response
 
     def alive(self) -> Any:
