@@ -155,7 +155,7 @@ class _Once:
 
 @cache
 def _once_class(bases: tuple[Any, ...], library: Any) -> type[Any]:
-    """Return the stream class of a library's bases: an HTTP client tells a body by its kind."""
+    """Return a stream class with these bases: an HTTP client looks at the class of a body."""
 
     class OnceStream(_Once, *bases):  # type: ignore[misc]
         """A request's stream that is read once."""

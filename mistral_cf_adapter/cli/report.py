@@ -104,10 +104,10 @@ def _value(value: Any) -> str:
 
 
 def _origin(found: dict[str, Any]) -> str:
-    origin = found["variable"] or found["source"]
+    source = found["variable"] or found["source"]
     if found["source"] == "file":
-        origin += " in the file"
-    return f"{origin} (not used: {', '.join(found['shadowed'])})" if found["shadowed"] else origin
+        source += " in the file"
+    return f"{source} (not used: {', '.join(found['shadowed'])})" if found["shadowed"] else source
 
 
 def _proxy(report: Report) -> Iterator[Row]:
