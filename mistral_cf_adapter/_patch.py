@@ -152,27 +152,27 @@ def patch(client: Mistral | None = None, /, settings: GatewaySettings | None = N
             raise problem
         finally:
             del problem  # an error and a frame that holds it would form a cycle
-    made = Patch(settings if settings is not None else from_environment())
+    patched = Patch(settings if settings is not None else from_environment())
     try:
         if client is not None:
-            _check_redirected(client, redirected=made.redirect(client))
-            return made
+            _check_redirected(client, redirected=patched.redirect(client))
+            return patched
         with _lock:
-            if _active_patches and _active_patches[-1].settings != made.settings:
+            if _active_patches and _active_patches[-1].settings != patched.settings:
                 msg = (
-                    f"patch(): clients go to {made.settings.provider_url} until this patch is "
+                    f"patch(): clients go to {patched.settings.provider_url} until this patch is "
                     f"undone, no longer to {_active_patches[-1].settings.provider_url}"
                 )
                 warnings.warn(msg, stacklevel=2)
-            _active_patches.append(made)
+            _active_patches.append(patched)
             _init_patch.install()
             for sdk in _live_clients():
                 with contextlib.suppress(ValueError):  # a server that the SDK does not know
-                    made.redirect(sdk)
+                    patched.redirect(sdk)
     except BaseException:
-        made.undo()
+        patched.undo()
         raise
-    return made
+    return patched
 
 
 def _problem_with_arguments(client: object, settings: object) -> GatewayConfigError | None:
@@ -266,8 +266,8 @@ def _wrap_init(original: Any) -> Any:
                 _use_pooled_clients(patches[-1], given.arguments)
                 original(*given.args, **given.kwargs)
             with _lock:  # a patch that was undone meanwhile takes no client any more
-                for made in _active_patches if patches else ():
-                    made.redirect(self)
+                for patched in _active_patches if patches else ():
+                    patched.redirect(self)
         except BaseException:
             args = ()  # a traceback may show what a frame holds
             kwargs.clear()
@@ -288,10 +288,10 @@ def _bind(
         return None
 
 
-def _use_pooled_clients(made: Patch, arguments: dict[str, Any]) -> None:
+def _use_pooled_clients(patched: Patch, arguments: dict[str, Any]) -> None:
     server = arguments.get("server_url") or servers().get(arguments.get("server") or "", "")
-    if made.provider_for(server) is not None:
-        set_default_clients(made.settings, arguments)
+    if patched.provider_for(server) is not None:
+        set_default_clients(patched.settings, arguments)
 
 
 set_public_module(Patch, patch)
