@@ -96,7 +96,7 @@ class IdleConnections:
         self.open: set[Connection] = set()
         self._is_closed = False
 
-    def take(self, url: Any) -> tuple[Connection, list[Any]]:
+    def acquire(self, url: Any) -> tuple[Connection, list[Any]]:
         """Acquire a connection for a URL; return it and the clients to close first."""
         origin = (url.scheme, url.raw_host, url.port)
         idle = self._pop_idle(origin)
@@ -107,7 +107,7 @@ class IdleConnections:
         evicted = len(self.open) - self._config.max_connections
         return connection, self._discard(self._pop_expired(evicted))
 
-    def give(self, connection: Connection, *, usable: bool) -> list[Any]:
+    def release(self, connection: Connection, *, usable: bool) -> list[Any]:
         """Release a connection; return clients to close."""
         connection.last_used = monotonic()
         if not usable or not connection.reusable or self._is_closed:
@@ -120,7 +120,7 @@ class IdleConnections:
         """Return the clients of all idle connections, to be closed."""
         return self._discard(self._pop_expired(len(self._idle)))
 
-    def clear(self) -> list[Any]:
+    def close_all(self) -> list[Any]:
         """Return all clients, to be closed, and keep no connection from now on."""
         self._is_closed = True
         self._idle.clear()
@@ -267,7 +267,7 @@ class ConnectionPool:
 
     def __init__(self, build: ClientFactory, config: PoolConfig) -> None:
         self.config = config
-        self._stack = IdleConnections(build, config)
+        self._connections = IdleConnections(build, config)
         self._slots: SimpleQueue[None] = SimpleQueue()
         for _ in range(min(config.max_connections, _MAX_PORTS)):
             self._slots.put(None)
@@ -291,20 +291,20 @@ class ConnectionPool:
             else:
                 response = connection.client.send(request, stream=stream, **asked)
         except BaseException:
-            self.give(connection, usable=False)
+            self.release(connection, usable=False)
             raise
         if stream:
             network_stream = response.extensions.get("network_stream")
             wrap_body(response, SyncPoolByteStream, self, connection, network_stream)
         else:
-            self.give(connection, usable=True)
+            self.release(connection, usable=True)
         return response
 
     def _acquire(self, url: Any) -> Connection:
         """Return a connection on which nothing is left over from an earlier response."""
         deadline = None
         while True:
-            connection, evicted = self._stack.take(url)
+            connection, evicted = self._connections.acquire(url)
             _close(evicted)
             if connection.is_new:
                 return connection
@@ -314,7 +314,7 @@ class ConnectionPool:
                     continue
             if not has_leftovers(connection.client):
                 return connection
-            _close(self._stack.give(connection, usable=False))
+            _close(self._connections.release(connection, usable=False))
 
     def _is_read(self, connection: Connection, deadline: float) -> bool:
         """Read the rest of an earlier response; close the connection if it does not come."""
@@ -324,7 +324,7 @@ class ConnectionPool:
             is_read = read_rest(unread, deadline)
         finally:
             if not is_read:
-                _close(self._stack.give(connection, usable=False))
+                _close(self._connections.release(connection, usable=False))
         return is_read
 
     def _wait(self, request: Any) -> None:
@@ -337,25 +337,25 @@ class ConnectionPool:
             return
         _raise_pool_timeout(request, patience)
 
-    def give(self, connection: Connection | None, *, usable: bool) -> None:
+    def release(self, connection: Connection | None, *, usable: bool) -> None:
         """Release a connection: keep it for the next request, or close it."""
         try:
             if connection is not None:
-                _close(self._stack.give(connection, usable=usable))
+                _close(self._connections.release(connection, usable=usable))
         finally:
             self._slots.put(None)
 
     def release_unclosed(self, connection: Connection) -> None:
         """Release the connection of a response that was dropped."""
-        self.give(connection, usable=False)
+        self.release(connection, usable=False)
 
     def close_idle(self) -> None:
         """Close the connections that are not in use."""
-        _close(self._stack.expire())
+        _close(self._connections.expire())
 
     def close(self) -> None:
         """Close every connection."""
-        _close(self._stack.clear())
+        _close(self._connections.close_all())
 
 
 class AsyncConnectionPool:
@@ -363,7 +363,7 @@ class AsyncConnectionPool:
 
     def __init__(self, build: ClientFactory, config: PoolConfig) -> None:
         self.config = config
-        self._stack = IdleConnections(build, config)
+        self._connections = IdleConnections(build, config)
         self._slots = asyncio.Semaphore(config.max_connections)
         self._loop = weakref.ref(asyncio.get_running_loop())
         self._tasks: set[asyncio.Task[None]] = set()
@@ -388,19 +388,19 @@ class AsyncConnectionPool:
             else:
                 response = await connection.client.send(request, stream=stream, **asked)
         except BaseException:
-            await self.give(connection, usable=False)
+            await self.release(connection, usable=False)
             raise
         if stream:
             network_stream = response.extensions.get("network_stream")
             wrap_body(response, AsyncPoolByteStream, self, connection, network_stream)
         else:
-            await self.give(connection, usable=True)
+            await self.release(connection, usable=True)
         return response
 
     async def _acquire(self, url: Any) -> Connection:
         deadline = None
         while True:
-            connection, evicted = self._stack.take(url)
+            connection, evicted = self._connections.acquire(url)
             await _aclose(evicted)
             if connection.is_new:
                 return connection
@@ -410,7 +410,7 @@ class AsyncConnectionPool:
                     continue
             if not has_leftovers(connection.client):
                 return connection
-            await _aclose(self._stack.give(connection, usable=False))
+            await _aclose(self._connections.release(connection, usable=False))
 
     async def _is_read(self, connection: Connection, deadline: float) -> bool:
         unread, connection.unread = connection.unread, None
@@ -419,7 +419,7 @@ class AsyncConnectionPool:
             is_read = await aread_rest(unread, deadline)
         finally:
             if not is_read:
-                await _aclose(self._stack.give(connection, usable=False))
+                await _aclose(self._connections.release(connection, usable=False))
         return is_read
 
     async def _wait(self, request: Any) -> None:
@@ -433,11 +433,11 @@ class AsyncConnectionPool:
                 return
         _raise_pool_timeout(request, patience)
 
-    async def give(self, connection: Connection | None, *, usable: bool) -> None:
+    async def release(self, connection: Connection | None, *, usable: bool) -> None:
         """Release a connection: keep it for the next request, or close it."""
         try:
             if connection is not None:
-                await _aclose(self._stack.give(connection, usable=usable))
+                await _aclose(self._connections.release(connection, usable=usable))
         finally:
             self._slots.release()
 
@@ -449,13 +449,13 @@ class AsyncConnectionPool:
                 loop.call_soon_threadsafe(self._release_later, connection)
 
     def _release_later(self, connection: Connection) -> None:
-        task = asyncio.ensure_future(self.give(connection, usable=False))
+        task = asyncio.ensure_future(self.release(connection, usable=False))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def aclose(self) -> None:
         """Close every connection."""
-        await _aclose(self._stack.clear())
+        await _aclose(self._connections.close_all())
 
 
 def transport_of(client: Any, request: Any) -> Any:

@@ -488,7 +488,7 @@ def _make_guarded_class(bases: tuple[Any, ...]) -> type[Any]:
                 chunk = valid_bytes = b""  # a traceback may show what a frame holds
                 self._chunks = None
                 self._close_response()
-                self._let_go()
+                self._drop_request()
                 if not self._guard.done:
                     self._note_log_id(error)
                     raise
@@ -517,7 +517,7 @@ def _make_guarded_class(bases: tuple[Any, ...]) -> type[Any]:
                 chunk = valid_bytes = b""  # a traceback may show what a frame holds
                 self._chunks = None
                 await self._aclose_response()
-                self._let_go()
+                self._drop_request()
                 if not self._guard.done:
                     self._note_log_id(error)
                     raise
@@ -550,7 +550,7 @@ def _make_guarded_class(bases: tuple[Any, ...]) -> type[Any]:
             response = self._response.alive()
             await (self.aclose() if response is None else response.aclose())
 
-        def _let_go(self) -> None:
+        def _drop_request(self) -> None:
             """Let go of the closed stream, which has the request: an error keeps the response."""
             self._inner = http_library(self._response.get()).ByteStream(b"")
 
@@ -580,7 +580,7 @@ class PoolByteStream:
         self._network_stream = network_stream
         # Weak: who drops the iterator ends it, and with it the use of the connection.
         self._chunks: Any = None
-        self._read = False
+        self._exhausted = False
 
     def _take(self) -> tuple[Any, Any]:
         """Return pool and connection once; `None` for both if another thread was quicker."""
@@ -592,7 +592,7 @@ class PoolByteStream:
     def _take_unread(self) -> tuple[Any, Any]:
         """Return them with the rest of the response, `None` for both if there is no rest."""
         chunks = None if self._chunks is None else self._chunks()
-        if chunks is None or self._read or is_being_read(chunks):
+        if chunks is None or self._exhausted or is_being_read(chunks):
             return None, None
         pool, connection = self._take()
         if pool is not None:
@@ -618,7 +618,7 @@ class SyncPoolByteStream(PoolByteStream, httpx.SyncByteStream):
         except BaseException:
             self.close()
             raise
-        self._read = True
+        self._exhausted = True
 
     def close(self) -> None:
         pool, connection = self._take()
@@ -627,15 +627,15 @@ class SyncPoolByteStream(PoolByteStream, httpx.SyncByteStream):
         usable = False
         try:
             self._inner.close()
-            usable = self._read
+            usable = self._exhausted
         finally:
-            pool.give(connection, usable=usable)
+            pool.release(connection, usable=usable)
 
     def close_unread(self) -> bool:
         """Give the connection back with a rest to read; return whether there is one."""
         pool, connection = self._take_unread()
         if pool is not None:
-            pool.give(connection, usable=True)
+            pool.release(connection, usable=True)
         return pool is not None
 
 
@@ -651,7 +651,7 @@ class AsyncPoolByteStream(PoolByteStream, httpx.AsyncByteStream):
             if self._chunks is not None:  # else they are kept for the next call
                 await chunks.aclose()
             raise
-        self._read = True
+        self._exhausted = True
 
     async def aclose(self) -> None:
         pool, connection = self._take()
@@ -660,13 +660,13 @@ class AsyncPoolByteStream(PoolByteStream, httpx.AsyncByteStream):
         usable = False
         try:
             await self._inner.aclose()
-            usable = self._read
+            usable = self._exhausted
         finally:
-            await pool.give(connection, usable=usable)
+            await pool.release(connection, usable=usable)
 
     async def aclose_unread(self) -> bool:
         """Give the connection back with a rest to read; return whether there is one."""
         pool, connection = self._take_unread()
         if pool is not None:
-            await pool.give(connection, usable=True)
+            await pool.release(connection, usable=True)
         return pool is not None

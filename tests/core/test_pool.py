@@ -374,7 +374,7 @@ async def test_a_task_that_is_cancelled_while_it_closes_what_has_expired_leaves_
     pool = pool_of(way, client)
     task = ask(way, client)
     async with asyncio.timeout(SOON):
-        while len(pool._stack.open) > 1:  # noqa: ASYNC110 - it is the moment that counts
+        while len(pool._connections.open) > 1:  # noqa: ASYNC110 - it is the moment that counts
             await asyncio.sleep(0)
     task.cancel()
     await results([task])
@@ -410,7 +410,7 @@ async def test_a_pool_of_one_connection_serves_two_hosts_in_turn(server, other, 
 async def test_threads_that_call_another_host_at_once_stay_within_the_limit(server, other):
     client = client_for(server, max_connections=2)
     assert await ask(SYNC, client, server_url=other.origin)
-    _pool, both = pool_of(SYNC, client)._stack, threading.Barrier(2)
+    _pool, both = pool_of(SYNC, client)._connections, threading.Barrier(2)
     original = _pool._build
 
     def build(*arguments):

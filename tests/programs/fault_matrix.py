@@ -180,7 +180,7 @@ def _held(pool: Any) -> int:
 
     One that waits for its next call with the rest of a stream to read is in use by none.
     """
-    stack = getattr(pool, "_stack", None)
+    stack = getattr(pool, "_connections", None)
     clients = [pool] if stack is None else [one.client for one in stack.open if one.unread is None]
     transports = [t for c in clients for t in (c._transport, *filter(None, c._mounts.values()))]
     connections = [c for transport in transports for c in transport._pool.connections]
