@@ -9,8 +9,8 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import get_args
 
+import operations
 import pytest
-import test_operations
 
 import mistral_cf_adapter
 from mistral_cf_adapter import GatewayCall, GatewayConfigError, GatewayOptions, GatewaySettings
@@ -325,7 +325,7 @@ def test_the_counted_methods_are_those_of_the_operations_test():
         tuple(map(int, release.split("."))): int(count)
         for release, count in zip(releases, counts, strict=True)
     }
-    assert shown == test_operations.COUNTED
+    assert shown == operations.COUNTED
 
 
 def test_the_framework_table_has_the_columns_that_its_runner_prints():

@@ -287,7 +287,7 @@ def test_what_mistral_answers_directly_is_not_taken_for_the_gateways(
     elsewhere, make_settings, plain_mode, monkeypatch
 ):
     monkeypatch.setattr(_flow, "MISTRAL_URL", elsewhere.origin)
-    monkeypatch.setattr(_flow, "_down_until", {})
+    monkeypatch.setattr(_flow, "_open_until", {})
     elsewhere.replies.append(Reply(503, b"<html>busy</html>", {"content-type": "text/html"}))
     with refusing() as nobody:
         client = make_client(make_settings(fallback="direct", base_url=f"{nobody}/v1/acc/gw"))
@@ -310,7 +310,7 @@ def test_what_was_sent_to_a_gateway_that_is_down_goes_nowhere_else(
     gateway, elsewhere, make_settings, plain_mode, monkeypatch
 ):
     monkeypatch.setattr(_flow, "MISTRAL_URL", elsewhere.origin)
-    monkeypatch.setattr(_flow, "_down_until", {})
+    monkeypatch.setattr(_flow, "_open_until", {})
     page = Reply(502, b"<html>cloudflare</html>", {"content-type": "text/html"})
     gateway.replies.append(page)
     client = make_client(make_settings(fallback="direct"))

@@ -43,7 +43,7 @@ def test_a_call_elsewhere_is_captured_logged_and_warned_of_once(
     )
     (one,) = [one for one in told if "past AI Gateway" in str(one.message)]
     assert one.category is UserWarning
-    assert one.filename.endswith(("calling.py", "test_bypass.py"))
+    assert one.filename.endswith(("call_modes.py", "test_bypass.py"))
     said = [record.getMessage() for record in caplog.records if "past AI" in record.message]
     assert len(said) == 3
     assert elsewhere.origin in said[0]
@@ -64,7 +64,7 @@ def test_a_call_through_the_gateway_says_so_and_warns_of_nothing(client, mode):
 
 def test_a_direct_fallback_says_so(elsewhere, make_settings, monkeypatch):
     monkeypatch.setattr(_flow, "MISTRAL_URL", elsewhere.origin)
-    monkeypatch.setattr(_flow, "_down_until", {})
+    monkeypatch.setattr(_flow, "_open_until", {})
     client = make_client(make_settings(base_url="http://127.0.0.1:9/v1/a/g", fallback="direct"))
     with warnings.catch_warnings(record=True) as told, capture() as calls:
         warnings.simplefilter("always")

@@ -17,22 +17,17 @@ from fault_matrix import KEY, TOKEN
 from fault_matrix import _held as held
 from fault_scripts import (
     CHUNKED,
-    DONE,
     EVENTS,
-    HTML,
+    FAULTS,
     JSON,
-    PAGE,
     PATH,
     SSE,
     chunked,
     completion,
-    either,
-    envelope,
     good,
     head,
     http,
     says,
-    streams,
 )
 from fault_server import FaultServer, Wire
 
@@ -45,22 +40,6 @@ needs_descriptors = pytest.mark.skipif(
 )
 CALLS = int(os.environ.get("CONNECTION_CALLS", "200"))
 """10,000 in the long run by hand."""
-CUT = head(200, JSON, "Content-Length: 900") + completion()[:40]
-FAULTS = {
-    "refusal": says(http(401, envelope(2009), JSON)),
-    "edge": says(http(530, PAGE, HTML)),
-    "no body": says(http(204)),
-    "Mistral's error": says(http(422, b'{"detail":[]}', JSON)),
-    "not JSON": says(http(200, b"{oops", JSON)),
-    "cut": either(says(CUT, then=Wire.close), streams(EVENTS[0], then=Wire.close, end=b"")),
-    "reset": either(says(CUT, then=Wire.reset), streams(EVENTS[0], then=Wire.reset, end=b"")),
-    "no [DONE]": either(good, streams(*EVENTS[:2])),
-    "error in a stream": either(good, streams(EVENTS[0], b'data: {"error":"x"}\n\n', DONE)),
-    "not zipped": says(http(200, completion(), JSON, "Content-Encoding: gzip")),
-    "redirect to nowhere": says(http(307, b"", "Location: ftp://x")),
-    "not HTTP": says(b"\x16\x03\x01 no\r\n\r\n", then=Wire.close),
-    "JSON for a stream": says(http(200, completion(), JSON)),
-}
 ASK = {"model": "m", "messages": [{"role": "user", "content": "x"}]}
 
 

@@ -92,7 +92,7 @@ def test_what_lets_a_caller_in_at_the_gateways_host_stays_there(
     make_settings, elsewhere, monkeypatch
 ):
     monkeypatch.setattr(_flow, "MISTRAL_URL", elsewhere.origin)
-    monkeypatch.setattr(_flow, "_down_until", {})
+    monkeypatch.setattr(_flow, "_open_until", {})
     settings = make_settings(fallback="direct", base_url="http://127.0.0.1:9/v1/a/g")
     access = {"CF-Access-Client-Secret": "access", "Cookie": "CF_Authorization=x", "x-mine": "1"}
     SYNC.chat(make_client(settings), http_headers=access)
@@ -108,7 +108,7 @@ def test_a_redirect_elsewhere_does_not_take_it_along(gateway, client, elsewhere)
 
 
 def test_one_clients_broken_connections_are_not_anothers(gateway, make_settings, monkeypatch):
-    monkeypatch.setattr(_flow, "_down_until", {})
+    monkeypatch.setattr(_flow, "_open_until", {})
     settings = make_settings(fallback="direct")
 
     def broken(request):
@@ -158,7 +158,7 @@ def test_half_a_character_passes_compat_as_it_passes_elsewhere(
     gateway, make_settings, elsewhere, monkeypatch, direct
 ):
     monkeypatch.setattr(_flow, "MISTRAL_URL", elsewhere.origin)
-    monkeypatch.setattr(_flow, "_down_until", {})
+    monkeypatch.setattr(_flow, "_open_until", {})
     there = {"base_url": "http://127.0.0.1:9/v1/a/g", "fallback": "direct"} if direct else {}
     with gateway_options(endpoint="compat"):
         SYNC.chat(make_client(make_settings(**there)), "half a \ud83d")

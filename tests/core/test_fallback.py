@@ -152,7 +152,7 @@ def test_the_cool_down_holds_for_all_clients_of_one_gateway(build, gateway, mist
 
 def way_of(client):
     shell = client.sdk_configuration.client
-    return shell.route.origin, shell._via
+    return shell.route.origin, shell._pool_key
 
 
 def test_after_the_cool_down_the_gateway_is_tried_again(build, gateway, mistral):

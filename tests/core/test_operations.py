@@ -10,13 +10,10 @@ import importlib.metadata
 from dataclasses import replace
 
 import pytest
-from operations import TRACEPARENT, RecordingServer, mistral_class, visit_all
+from operations import COUNTED, TRACEPARENT, RecordingServer, mistral_class, visit_all
 
 from mistral_cf_adapter import GatewaySettings, make_client
 
-# Generated methods, sync and async, of releases that were counted. A later release has at least
-# as many as the one before it in this table.
-COUNTED = {(1, 9, 11): 136, (1, 12, 4): 150, (2, 10, 1): 506, (3, 7, 0): 604}
 GATEWAY = "/v1/acc/gw"
 PREFIX = f"{GATEWAY}/mistral"
 TOKEN = ("cf-aig-authorization", "Bearer cf-token")

@@ -15,11 +15,10 @@ from fault_scripts import (
     CHUNKED,
     DONE,
     EVENTS,
+    FAULTS,
     JSON,
-    PAGE,
     SSE,
     chunked,
-    completion,
     either,
     envelope,
     good,
@@ -28,29 +27,18 @@ from fault_scripts import (
     says,
     streams,
 )
-from fault_server import FaultServer, Wire
+from fault_server import FaultServer
 from http_records import KEY, TOKEN
 
 from mistral_cf_adapter import GatewaySettings, _pool, _sdk, make_client, patch
 from mistral_cf_adapter._attach import _get_state
 
 ASK = {"model": "m", "messages": [{"role": "user", "content": "x"}]}
-CUT = head(200, JSON, "Content-Length: 900") + completion()[:40]
 RESPONSES = {
+    **FAULTS,
     "good": good,
-    "refusal": says(http(401, envelope(2009), JSON)),
     "retryable": says(http(429, envelope(2003), JSON)),
-    "edge": says(http(530, PAGE)),
-    "Mistral's error": says(http(422, b'{"detail":[]}', JSON)),
-    "not JSON": says(http(200, b"{oops", JSON)),
-    "cut": either(says(CUT, then=Wire.close), streams(EVENTS[0], then=Wire.close, end=b"")),
-    "reset": either(says(CUT, then=Wire.reset), streams(EVENTS[0], then=Wire.reset, end=b"")),
-    "no [DONE]": either(good, streams(*EVENTS[:2])),
-    "error in a stream": either(good, streams(EVENTS[0], b'data: {"error":"x"}\n\n', DONE)),
     "not UTF-8": either(good, streams(EVENTS[0], b"data: \xff\n\n", DONE)),
-    "not zipped": says(http(200, completion(), JSON, "Content-Encoding: gzip")),
-    "redirect to nowhere": says(http(307, b"", "Location: ftp://x")),
-    "JSON for a stream": says(http(200, completion(), JSON)),
 }
 
 

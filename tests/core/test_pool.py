@@ -35,6 +35,7 @@ from mistral_cf_adapter import (
     GatewaySettings,
     GatewayStreamError,
     _pool,
+    _streaming,
     make_client,
 )
 from mistral_cf_adapter._sdk import httpx
@@ -513,7 +514,7 @@ def test_a_body_that_two_threads_close_gives_its_connection_back_once():
             time.sleep(0.001)
 
     class Pool:
-        def give(self, connection, *, usable):
+        def release(self, connection, *, usable):
             given.append((connection, usable))
 
     def close(body):
@@ -521,7 +522,7 @@ def test_a_body_that_two_threads_close_gives_its_connection_back_once():
         body.close()
 
     for number in range(50):
-        lent = _pool._SyncPoolByteStream(Body(), Pool(), number, None)
+        lent = _streaming.SyncPoolByteStream(Body(), Pool(), number, None)
         with ThreadPoolExecutor(2) as threads:
             for closing in [threads.submit(close, lent) for _ in range(2)]:
                 closing.result()
@@ -617,8 +618,8 @@ class Unclosable:
 
 def test_a_body_that_cannot_be_closed_leaves_no_connection_to_the_next_call():
     given = []
-    pool = SimpleNamespace(give=lambda _connection, *, usable: given.append(usable))
-    body = _pool._SyncPoolByteStream(Unclosable(), pool, "connection", None)
+    pool = SimpleNamespace(release=lambda _connection, *, usable: given.append(usable))
+    body = _streaming.SyncPoolByteStream(Unclosable(), pool, "connection", None)
     assert list(body) == [b"x"]
     with pytest.raises(asyncio.CancelledError):
         body.close()
@@ -626,9 +627,9 @@ def test_a_body_that_cannot_be_closed_leaves_no_connection_to_the_next_call():
 
 
 async def test_an_async_body_that_cannot_be_closed_leaves_none_either():
-    pool = SimpleNamespace(give=AsyncMock())
-    body = _pool._AsyncPoolByteStream(Unclosable(), pool, "connection", None)
+    pool = SimpleNamespace(release=AsyncMock())
+    body = _streaming.AsyncPoolByteStream(Unclosable(), pool, "connection", None)
     assert [chunk async for chunk in body] == [b"x"]
     with pytest.raises(asyncio.CancelledError):
         await body.aclose()
-    pool.give.assert_awaited_once_with("connection", usable=False)
+    pool.release.assert_awaited_once_with("connection", usable=False)

@@ -87,7 +87,6 @@ def test_every_public_method_is_documented(name):
 MODULES = [
     "_options",
     "_settings",
-    "baseurl",
     "_capture",
     "_client",
     "_errors",

@@ -9,7 +9,7 @@ from mistral_cf_adapter._routing import get_route
 
 
 def test_a_client_that_gets_the_id_of_one_that_is_gone_has_no_outage(make_settings, monkeypatch):
-    monkeypatch.setattr(_flow, "_down_until", {})
+    monkeypatch.setattr(_flow, "_open_until", {})
     route = get_route(make_settings(fallback="direct"))
     for _ in range(20):
         client = _sdk.httpx.Client(transport=_sdk.httpx.BaseTransport())
@@ -25,7 +25,7 @@ def test_a_client_that_gets_the_id_of_one_that_is_gone_has_no_outage(make_settin
 
 
 def test_what_is_remembered_is_bounded_and_expires(make_settings, monkeypatch):
-    monkeypatch.setattr(_flow, "_down_until", {})
+    monkeypatch.setattr(_flow, "_open_until", {})
     route = get_route(make_settings(fallback="direct"))
     for number in range(3000):
         _flow.record_outcome(route, number, down=True)

@@ -34,11 +34,10 @@ from fault_matrix import KEY, TOKEN
 _TESTS = Path(__file__).resolve().parents[1]
 sys.path += [str(_TESTS / "support"), str(_TESTS)]
 
-from fault_scripts import EVENTS, JSON, PATH, drips, either, envelope, http, says, streams
+from fault_scripts import EVENTS, FAULTS, JSON, PATH, drips, either, envelope, http, says, streams
 from fault_server import FaultServer, Wire
 from soak_hostile import REDIRECTS, SURPLUS, is_first_hop, leaked, packets, proxy, redirect
 from soak_load import AGAIN, HANGS, LOAD, Ledger, Worker
-from test_connections import FAULTS
 
 from mistral_cf_adapter import GatewaySettings, _pool, make_client
 

@@ -293,3 +293,22 @@ def drips(wire: Wire, request: Request) -> None:
 
 def refuses(status: int) -> Play:
     return lambda wire, _: wire.send(http(status, b"no", log_id=False)) or wire.close()
+
+
+CUT = head(200, JSON, "Content-Length: 900") + completion()[:40]
+FAULTS = {
+    "refusal": says(http(401, envelope(2009), JSON)),
+    "edge": says(http(530, PAGE, HTML)),
+    "no body": says(http(204)),
+    "Mistral's error": says(http(422, b'{"detail":[]}', JSON)),
+    "not JSON": says(http(200, b"{oops", JSON)),
+    "cut": either(says(CUT, then=Wire.close), streams(EVENTS[0], then=Wire.close, end=b"")),
+    "reset": either(says(CUT, then=Wire.reset), streams(EVENTS[0], then=Wire.reset, end=b"")),
+    "no [DONE]": either(good, streams(*EVENTS[:2])),
+    "error in a stream": either(good, streams(EVENTS[0], b'data: {"error":"x"}\n\n', DONE)),
+    "not zipped": says(http(200, completion(), JSON, "Content-Encoding: gzip")),
+    "redirect to nowhere": says(http(307, b"", "Location: ftp://x")),
+    "not HTTP": says(b"\x16\x03\x01 no\r\n\r\n", then=Wire.close),
+    "JSON for a stream": says(http(200, completion(), JSON)),
+}
+"""Ways in which a response fails, each with what plays it."""
