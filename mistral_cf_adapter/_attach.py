@@ -17,7 +17,8 @@ from typing import Any, NoReturn, Self, cast
 from urllib.parse import urlsplit
 from weakref import WeakValueDictionary, ref
 
-from . import _capture
+from ._capture import isolate_spans, logger, restore_spans
+from ._capture import record as record_call
 from ._http_client import AsyncGatewayClient, GatewayClient
 from ._locks import fork_safe_lock
 from ._options import GatewayConfigError
@@ -173,11 +174,11 @@ class _ClientState:
             if configuration.server_url == self.applied_url:  # else its owner has set another
                 configuration.server_url = self.server_url
             configuration.__dict__.pop(_STATE, None)
-            _capture.restore_spans(configuration)
+            restore_spans(configuration)
             return
         _configurations[id(configuration)] = configuration
         configuration.__dict__[_STATE] = self
-        _capture.isolate_spans(configuration)
+        isolate_spans(configuration)
         configuration.__class__ = _gateway_class(self.original_class)
         self.applied_url = self.current.route.provider_url
         configuration.server_url = _RoutedURL(self.applied_url, configuration)
@@ -422,10 +423,10 @@ def _url_for_unrouted(caller_module: str, configuration: Any, state: _ClientStat
         msg = f"{caller_module} connects to Mistral directly, not through AI Gateway"
         with contextlib.suppress(UserWarning):  # an error by a filter: it connects all the same
             warnings.warn(msg, stacklevel=4)
-    _capture.logger.info("%s goes past AI Gateway", caller_module)
+    logger.info("%s goes past AI Gateway", caller_module)
     # What becomes of the connection is not seen.
     facts = {"method": "GET", "path": caller_module, "attempt": 1, "routed": "elsewhere"}
-    _capture.record(None, facts, perf_counter(), str, False, None)  # noqa: FBT003
+    record_call(None, facts, perf_counter(), str, False, None)  # noqa: FBT003
     return _mistral_server(configuration, state) or direct_url
 
 

@@ -8,12 +8,13 @@ Its decoder knows better: it waits for more. (Of zstd the library says so itself
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from . import _errors, _streaming
+from . import _streaming
+from ._errors import GatewayError, GatewayStreamError, Mask, build_error
 
 _PARTIAL_CONTENT = 206  # a part is what was asked for
 
 
-def watch(response: Any, mask: _errors.Mask = str) -> None:
+def watch(response: Any, mask: Mask = str) -> None:
     """Have the body of a response that is not read yet raise where it ends too early."""
     if hasattr(response, "_content") or not _is_success(response):
         return
@@ -21,7 +22,7 @@ def watch(response: Any, mask: _errors.Mask = str) -> None:
         _streaming.watch_with(response, _CodingGuard, mask)
 
 
-def check(response: Any, mask: _errors.Mask = str) -> None:
+def check(response: Any, mask: Mask = str) -> None:
     """Raise if a body that was read ended too early.
 
     Raises:
@@ -43,7 +44,7 @@ class _CodingGuard:
     valid_bytes = 0
     done = False
 
-    def __init__(self, response: _streaming.ResponseRef, mask: _errors.Mask) -> None:
+    def __init__(self, response: _streaming.ResponseRef, mask: Mask) -> None:
         self._response = response
         self._mask = mask
         self._has_begun = False
@@ -53,7 +54,7 @@ class _CodingGuard:
         if chunk:
             self._has_begun = True
 
-    def end(self) -> _errors.GatewayError | None:
+    def end(self) -> GatewayError | None:
         """Return an error if the decoder waits for more; who reads the raw bytes uses none."""
         response = self._response.alive()
         if response is None or not self._has_begun or not _is_cut(response):
@@ -61,10 +62,10 @@ class _CodingGuard:
         return _error(response, self._mask)
 
 
-def _error(response: Any, mask: _errors.Mask) -> _errors.GatewayError:
+def _error(response: Any, mask: Mask) -> GatewayError:
     coding = response.headers.get("content-encoding")
     message = f"the {coding} data of the response stops before its end"
-    return _errors.build_error(_errors.GatewayStreamError, message, response, mask=mask)
+    return build_error(GatewayStreamError, message, response, mask=mask)
 
 
 def _is_success(response: Any) -> bool:

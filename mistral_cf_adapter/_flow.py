@@ -12,12 +12,21 @@ from time import monotonic, perf_counter
 from typing import Any, Literal, NamedTuple
 from weakref import ref
 
-from . import _capture, _codings, _errors, _replays, _streaming
-from ._capture import logger
+from . import _codings, _replays, _streaming
+from ._capture import Place, logger, tell_of_bypass, warn_once
+from ._capture import record as record_call
+from ._errors import (
+    CREDENTIALS,
+    GatewayRedirectError,
+    GatewayUnavailableError,
+    Mask,
+    build_error,
+    drop_stream,
+    from_response,
+)
 from ._options import GatewayConfigError, current_scope
 from ._routing import (
     ATTEMPT,
-    CREDENTIALS,
     MISTRAL_HOST,
     ROUTED,
     Route,
@@ -102,7 +111,7 @@ def edge_failure(response: Any) -> str | None:
         return None
     if any(name.lower().startswith("cf-aig-") for name in response.headers):
         return None
-    if not isinstance(_errors.from_response(response), _errors.GatewayUnavailableError):
+    if not isinstance(from_response(response), GatewayUnavailableError):
         return None
     return f"HTTP {response.status_code}"
 
@@ -196,7 +205,7 @@ def request_flow(  # noqa: PLR0913
     *,
     max_redirects: int,
     pool_key: Hashable = None,
-    noticed: set[_capture.Place] | None = None,
+    noticed: set[Place] | None = None,
     keeps_cookies: bool = True,
 ) -> Flow:
     """Yield the actions of one call.
@@ -251,11 +260,11 @@ class _RequestFlow:
         request: Any,
         max_redirects: int,
         pool_key: Hashable,
-        noticed: set[_capture.Place] | None,
+        noticed: set[Place] | None,
         keeps_cookies: bool,  # noqa: FBT001
     ) -> None:
         self.route = route
-        self.noticed = set[_capture.Place]() if noticed is None else noticed
+        self.noticed = set[Place]() if noticed is None else noticed
         self.request = request
         self.max_redirects = max_redirects
         self.pool_key = pool_key
@@ -303,12 +312,12 @@ class _RequestFlow:
             return response
         return raise_for_gateway_error(response, mask)
 
-    def _recorder(self, mask: _errors.Mask) -> Callable[[Any], None]:
+    def _recorder(self, mask: Mask) -> Callable[[Any], None]:
         """Return what records the call that begins now, given its response, or `None`."""
         otel = self.route.otel
-        return partial(_capture.record, self.request, self.fields, perf_counter(), mask, otel)
+        return partial(record_call, self.request, self.fields, perf_counter(), mask, otel)
 
-    def _note_outcome(self, mask: _errors.Mask, error: Exception | None = None) -> None:
+    def _note_outcome(self, mask: Mask, error: Exception | None = None) -> None:
         """Remember what came of a body that cannot be sent again."""
         if not hasattr(self.request, "_content"):
             response = self.response if error is None else None
@@ -318,7 +327,7 @@ class _RequestFlow:
     def _send_unrouted(self) -> Flow:
         """Send a request for another host, without the gateway's headers."""
         origin = get_origin(self.request.url)
-        _capture.tell_of_bypass(self.noticed, origin, self.request.method, self.path)
+        tell_of_bypass(self.noticed, origin, self.request.method, self.path)
         self.fields["routed"] = "elsewhere"
         mask = mask_for(self.route, self.request)
         record = self._recorder(mask)
@@ -345,7 +354,7 @@ class _RequestFlow:
         if outage is None:
             return
         warn(outage, self.request.method, self.path)
-        _capture.warn_once(self.noticed, "direct", "AI Gateway is down: a request goes to Mistral")
+        warn_once(self.noticed, "direct", "AI Gateway is down: a request goes to Mistral")
         self.direct, self.response = True, None
         self.fields |= {"direct": True, "routed": "direct"}
         try:
@@ -408,13 +417,13 @@ class _RequestFlow:
                 message = (
                     f"HTTP {response.status_code} redirects to an address that cannot be followed"
                 )
-                raise _errors.build_error(_errors.GatewayRedirectError, message, response)
+                raise build_error(GatewayRedirectError, message, response)
             if _replays.is_spent(next_request):
                 yield Action("close", response)
                 message = f"HTTP {response.status_code} redirects a request, and {_replays.ADVICE}"
-                raise _errors.build_error(_errors.GatewayRedirectError, message, response)
+                raise build_error(GatewayRedirectError, message, response)
             yield from self._read()
-            _errors.drop_stream(response)
+            drop_stream(response)
             history.append(response)
             outgoing = next_request
         msg = "Exceeded maximum allowed redirects."
@@ -438,7 +447,7 @@ class _RequestFlow:
             yield Action("close", self.response)  # what cannot be decoded would keep its connection
             raise
 
-    def _wrap_stream(self, mask: _errors.Mask) -> Any:
+    def _wrap_stream(self, mask: Mask) -> Any:
         """Guard a streamed response, or make a stream of a JSON response."""
         response = self.response
         if response.status_code != 200 or not self.streamed or self.path not in _DONE_PATHS:

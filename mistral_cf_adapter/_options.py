@@ -347,12 +347,12 @@ def _signature_of(
     return decorate
 
 
-class _OptionsScope:
+class OptionsScope:
     """The options of the enclosing `gateway_options()` blocks, merged."""
 
     __slots__ = ("headers", "options", "parent")
 
-    def __init__(self, options: Mapping[str, Any], parent: "_OptionsScope | None") -> None:
+    def __init__(self, options: Mapping[str, Any], parent: "OptionsScope | None") -> None:
         self.options: Mapping[str, Any] = (
             options if parent is None else merge_options(parent.options, options)
         )
@@ -360,7 +360,7 @@ class _OptionsScope:
         self.headers: tuple[object, Mapping[str, Any], Mapping[str, str]] | None = None
 
 
-_current: ContextVar[_OptionsScope | None] = ContextVar("mistral_cf_adapter._options", default=None)
+_current: ContextVar[OptionsScope | None] = ContextVar("mistral_cf_adapter._options", default=None)
 current_scope = _current.get
 
 
@@ -373,7 +373,7 @@ class OptionsBlock:
         self._options = options
 
     def __enter__(self) -> Self:
-        _current.set(_OptionsScope(self._options, _current.get()))
+        _current.set(OptionsScope(self._options, _current.get()))
         return self
 
     def __exit__(

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Iterator
 from functools import cache
 from typing import Any
 
-from . import _errors
+from ._errors import Mask, from_response
 from ._sdk import SDKError, http_library
 
 _ITERATORS = frozenset({"IteratorByteStream", "AsyncIteratorByteStream"})  # of httpx and httpx2
@@ -52,7 +52,7 @@ def note_outcome(
     request: Any,
     response: Any,
     error: Exception | None,
-    mask: _errors.Mask,
+    mask: Mask,
     *,
     is_gateways: bool = True,
 ) -> None:
@@ -126,7 +126,7 @@ class _Once:
         self.is_spent = False
         self.response: Any = None
         self.failure = ""
-        self.mask: _errors.Mask = str
+        self.mask: Mask = str
         self.is_gateways = True
 
     def error(self, request: Any) -> Exception:
@@ -141,7 +141,7 @@ class _Once:
             return failed
         error: Exception | None = None
         if self.is_gateways:
-            error = _errors.from_response(response, self.mask)
+            error = from_response(response, self.mask)
         if error is None:
             error = SDKError("API error occurred", response, self.mask(response.text))
         error.add_note(what)

@@ -9,8 +9,10 @@ from time import time
 from typing import Any, NoReturn, cast
 from weakref import ref
 
-from . import _capture, _errors, _paths
-from ._options import PREFIX, GatewayConfigError, _OptionsScope, merge_options, to_headers
+from . import _paths
+from ._capture import get_trace_ids
+from ._errors import CREDENTIALS, Mask, from_response
+from ._options import PREFIX, GatewayConfigError, OptionsScope, merge_options, to_headers
 from ._options import merge_metadata_header as metadata_below
 from ._sdk import httpx
 from ._secrets import Secret, clean
@@ -20,7 +22,6 @@ from ._settings import GatewaySettings, Key, key_reader
 AUTHORIZATION = "cf-aig-authorization"
 METADATA = "cf-aig-metadata"
 BYOK_ALIAS = "cf-aig-byok-alias"
-CREDENTIALS = _errors.CREDENTIALS
 MISTRAL_HOST = "api.mistral.ai"
 
 _CHAT = "/v1/chat/completions"
@@ -163,7 +164,7 @@ def get_route(settings: GatewaySettings, provider: str | None = None) -> Route:
     return routes[provider]
 
 
-def prepare_request(route: Route, request: Any, layer: _OptionsScope | None) -> Any:
+def prepare_request(route: Route, request: Any, layer: OptionsScope | None) -> Any:
     """Return a copy of the request with the gateway's headers and the right credentials.
 
     Raises:
@@ -226,7 +227,7 @@ def strip_cloudflare_headers(headers: Any) -> Any:
 
 
 def _effective_options(
-    route: Route, layer: _OptionsScope | None
+    route: Route, layer: OptionsScope | None
 ) -> tuple[Mapping[str, Any], Mapping[str, str]]:
     """Return the options in force and their headers, remembered for the next call."""
     if layer is None:
@@ -288,7 +289,7 @@ def _trace_headers(
         return {}
     brought = given.get("traceparent")
     if brought is None:
-        ids = _capture.get_trace_ids(request)
+        ids = get_trace_ids(request)
     else:
         match = _TRACEPARENT.fullmatch(brought[0]) if len(brought) == 1 else None
         ids = None if match is None else (match[1], match[2])
@@ -401,12 +402,12 @@ def _retry_after_seconds(value: str, unit: float) -> float:
         return -1
 
 
-def mask_for(route: Route, request: Any) -> _errors.Mask:
+def mask_for(route: Route, request: Any) -> Mask:
     """Return what masks in a text the secrets of a route, and those that a request carries."""
     return mask_for_headers(route, request.headers)
 
 
-def mask_for_headers(route: Route, headers: Mapping[str, str]) -> _errors.Mask:
+def mask_for_headers(route: Route, headers: Mapping[str, str]) -> Mask:
     """Return the same for a request that is not built yet."""
 
     def mask(text: str) -> str:
@@ -420,7 +421,7 @@ def mask_for_headers(route: Route, headers: Mapping[str, str]) -> _errors.Mask:
     return mask
 
 
-def raise_for_gateway_error(response: Any, mask: _errors.Mask = str) -> Any:
+def raise_for_gateway_error(response: Any, mask: Mask = str) -> Any:
     """Return the response, or raise the gateway's error.
 
     An error that may pass is raised only when the SDK has done its retries: the SDK decides
@@ -428,7 +429,7 @@ def raise_for_gateway_error(response: Any, mask: _errors.Mask = str) -> Any:
     """
     if response.status_code < 400:
         return response
-    error = _errors.from_response(response, mask)
+    error = from_response(response, mask)
     if error is not None and error.retryable:
         response.iter_text = response.aiter_text = _raising(ref(response), response.headers, mask)
     _drop_long_retry_after(response)
@@ -440,13 +441,11 @@ def raise_for_gateway_error(response: Any, mask: _errors.Mask = str) -> Any:
         del error  # an error and a frame that holds it would form a cycle
 
 
-def _raising(
-    response: Callable[[], Any], headers: Any, mask: _errors.Mask
-) -> Callable[..., NoReturn]:
+def _raising(response: Callable[[], Any], headers: Any, mask: Mask) -> Callable[..., NoReturn]:
     """Return what raises a response's error; it does not hold the error, which has the response."""
 
     def raise_now(*_: object) -> NoReturn:
-        raise _with_headers(_errors.from_response(response(), mask), headers)
+        raise _with_headers(from_response(response(), mask), headers)
 
     return raise_now
 

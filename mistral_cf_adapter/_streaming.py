@@ -24,7 +24,7 @@ from types import coroutine
 from typing import Any, NamedTuple, Self, cast
 from weakref import ref
 
-from . import _errors
+from ._errors import GatewayError, GatewayStreamError, Mask, build_error
 from ._sdk import http_library, httpx, library_of_class
 
 _BOUND = frozenset({"BoundSyncStream", "BoundAsyncStream"})  # of httpx and of httpx2
@@ -269,7 +269,7 @@ def can_watch(response: Any) -> bool:
     return _content_encoding(response) in _READABLE
 
 
-def guard_stream(response: Any, mask: _errors.Mask = str) -> None:
+def guard_stream(response: Any, mask: Mask = str) -> None:
     """Have the response's stream raise where it breaks off or carries an error.
 
     What arrived before stays with the caller. A reader that stops early sees no error.
@@ -277,12 +277,12 @@ def guard_stream(response: Any, mask: _errors.Mask = str) -> None:
     watch_with(response, StreamGuard, mask)
 
 
-def watch_with(response: Any, guard_class: Callable[..., Any], mask: _errors.Mask) -> None:
+def watch_with(response: Any, guard_class: Callable[..., Any], mask: Mask) -> None:
     """Put a guard on a response's stream: `StreamGuard`, or another with the same methods."""
     wrap_body(response, _guard, response, guard_class, mask)
 
 
-def _guard(stream: Any, response: Any, guard_class: Callable[..., Any], mask: _errors.Mask) -> Any:
+def _guard(stream: Any, response: Any, guard_class: Callable[..., Any], mask: Mask) -> Any:
     reference = ResponseRef(response)
     stream_class, response_class = cast("Any", type(stream)), cast("Any", type(response))
     make = _guarded_class(stream_class, response_class)
@@ -318,7 +318,7 @@ def _content_encoding(response: Any) -> str:
 class StreamGuard:
     """Reads along, line by line, for the end mark and for an error in place of an event."""
 
-    def __init__(self, response: ResponseRef, mask: _errors.Mask) -> None:
+    def __init__(self, response: ResponseRef, mask: Mask) -> None:
         self._response = response
         self._mask = mask
         self.undecodable = False
@@ -333,7 +333,7 @@ class StreamGuard:
             zlib.decompressobj(47) if _content_encoding(response) in _COMPRESSED else None
         )
 
-    def read(self, chunk: bytes) -> _errors.GatewayError | None:
+    def read(self, chunk: bytes) -> GatewayError | None:
         """Look at a chunk; return an error if it ends a line that is one, and no event.
 
         What is found is not raised: frames of a traceback would show what arrived.
@@ -355,7 +355,7 @@ class StreamGuard:
             self._line.append(remaining)
         return None
 
-    def end(self) -> _errors.GatewayError | None:
+    def end(self) -> GatewayError | None:
         """Look at the end of the stream; return an error if it ended without its mark."""
         error = self._check_line(b"".join(self._line))
         if error is None and not self.done:
@@ -369,7 +369,7 @@ class StreamGuard:
             self.undecodable = True  # the reader's own decoder finds the same, and says so
             return b""
 
-    def _check_line(self, line: bytes) -> _errors.GatewayError | None:
+    def _check_line(self, line: bytes) -> GatewayError | None:
         if self.done:
             return None
         if not line.isascii() and not _is_utf8(line):
@@ -386,7 +386,7 @@ class StreamGuard:
             return self._check_payload(line)
         return None
 
-    def _check_payload(self, payload: bytes) -> _errors.GatewayError | None:
+    def _check_payload(self, payload: bytes) -> GatewayError | None:
         try:
             found = json.loads(payload)
         except ValueError:
@@ -399,9 +399,9 @@ class StreamGuard:
             return self._error(f"the stream carries an error: {message}")
         return None
 
-    def _error(self, message: str) -> _errors.GatewayError:
+    def _error(self, message: str) -> GatewayError:
         response = self._response.get()
-        return _errors.build_error(_errors.GatewayStreamError, message, response, mask=self._mask)
+        return build_error(GatewayStreamError, message, response, mask=self._mask)
 
 
 def _is_utf8(line: bytes) -> bool:
@@ -450,9 +450,7 @@ def _make_guarded_class(bases: tuple[Any, ...]) -> type[Any]:
     class GuardedStream(*bases):  # type: ignore[misc]
         """A response's stream with a guard on it."""
 
-        def __init__(
-            self, stream: Any, response: ResponseRef, mask: _errors.Mask, guard: Any
-        ) -> None:
+        def __init__(self, stream: Any, response: ResponseRef, mask: Mask, guard: Any) -> None:
             self._inner = stream
             self._response = response
             self._mask = mask
@@ -460,7 +458,7 @@ def _make_guarded_class(bases: tuple[Any, ...]) -> type[Any]:
             # Weak: who drops the iterator ends it, and with it the use of the connection.
             self._chunks: Any = None
 
-        def _read(self, chunk: bytes) -> tuple[bytes, _errors.GatewayError | None]:
+        def _read(self, chunk: bytes) -> tuple[bytes, GatewayError | None]:
             error = self._guard.read(chunk)
             return (chunk, None) if error is None else (chunk[: self._guard.valid_bytes], error)
 
@@ -557,7 +555,7 @@ def _make_guarded_class(bases: tuple[Any, ...]) -> type[Any]:
         def _note_log_id(self, error: Exception) -> None:
             """Have an error of the HTTP library's tell the log id; those of ours do already."""
             log_id = self._response.headers.get("cf-aig-log-id")
-            if log_id and not isinstance(error, _errors.GatewayError):
+            if log_id and not isinstance(error, GatewayError):
                 error.add_note(f"cf-aig-log-id: {self._mask(log_id)}")
 
         def _take_unread(self) -> Any:

@@ -11,7 +11,12 @@ from typing import TypeVar
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from mistral_cf_adapter import _errors
+from mistral_cf_adapter._errors import (
+    GatewayError,
+    GatewayNotFoundError,
+    GatewayStoredKeyError,
+    GatewayUnauthorizedError,
+)
 from mistral_cf_adapter._options import GatewayConfigError
 from mistral_cf_adapter._sdk import SDKError
 from mistral_cf_adapter._secrets import mask_url
@@ -43,7 +48,7 @@ def diagnose(error: BaseException, settings: GatewaySettings) -> Problem:
     """Return the problem that an exception of the call stands for."""
     if isinstance(error, GatewayConfigError):
         return missing_key(settings) or configuration(error)
-    if isinstance(error, _errors.GatewayError):
+    if isinstance(error, GatewayError):
         return _of_gateway(error, settings)
     status = getattr(error, "status_code", None)
     if isinstance(error, SDKError) or isinstance(status, int):
@@ -69,12 +74,12 @@ def _correction(text: str) -> str:
     return f"{verb} {named[0]}, then run the doctor again."
 
 
-def _of_gateway(error: _errors.GatewayError, settings: GatewaySettings) -> Problem:
-    if isinstance(error, _errors.GatewayNotFoundError):
+def _of_gateway(error: GatewayError, settings: GatewaySettings) -> Problem:
+    if isinstance(error, GatewayNotFoundError):
         return _not_found(error, settings)
-    if isinstance(error, _errors.GatewayUnauthorizedError):
+    if isinstance(error, GatewayUnauthorizedError):
         return _unauthorized(settings)
-    if isinstance(error, _errors.GatewayStoredKeyError):
+    if isinstance(error, GatewayStoredKeyError):
         return _no_stored_key(error, settings)
     kind = type(error).__name__.removeprefix("Gateway").removesuffix("Error")
     return Problem(
@@ -88,7 +93,7 @@ def _snake(name: str) -> str:
     return "".join(f"_{c.lower()}" if c.isupper() else c for c in name).lstrip("_")
 
 
-def _not_found(error: _errors.GatewayError, settings: GatewaySettings) -> Problem:
+def _not_found(error: GatewayError, settings: GatewaySettings) -> Problem:
     if settings.base_url is not None:
         return Problem(
             "gateway_not_found",
@@ -133,7 +138,7 @@ def variable_of(name: str) -> str:
     return next((variable for variable in names if os.environ.get(variable)), names[0])
 
 
-def _no_stored_key(error: _errors.GatewayError, settings: GatewaySettings) -> Problem:
+def _no_stored_key(error: GatewayError, settings: GatewaySettings) -> Problem:
     alias = settings.byok_alias or "default"
     return Problem(
         "stored_key_missing",
