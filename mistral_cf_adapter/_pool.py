@@ -50,7 +50,7 @@ class PoolConfig(NamedTuple):
     max_connections: int = 1000
     keepalive_expiry: float = 60.0
     certificates: Hashable = None
-    """The state of the certificate files when the client was built: see `certificates.py`."""
+    """The state of the certificate files when the client was built: see `_certificates.py`."""
 
     def limits(self, connections: int) -> Any:
         """Return the same for an HTTP client of so many connections."""
@@ -273,7 +273,7 @@ class ConnectionPool:
             self._slots.put(None)
 
     def send(
-        self, request: Any, *, stream: bool = False, as_transport: bool = False, **asked: Any
+        self, request: Any, *, stream: bool = False, as_transport: bool = False, **send_kwargs: Any
     ) -> Any:
         """Send on a connection that is free, or a new one.
 
@@ -289,7 +289,7 @@ class ConnectionPool:
             if as_transport:
                 response = transport_of(connection.client, request).handle_request(request)
             else:
-                response = connection.client.send(request, stream=stream, **asked)
+                response = connection.client.send(request, stream=stream, **send_kwargs)
         except BaseException:
             self.release(connection, usable=False)
             raise
@@ -331,11 +331,11 @@ class ConnectionPool:
         with suppress(Empty):
             self._slots.get_nowait()
             return
-        patience = _get_pool_timeout(request)
+        timeout = _get_pool_timeout(request)
         with suppress(Empty):
-            self._slots.get(timeout=patience)
+            self._slots.get(timeout=timeout)
             return
-        _raise_pool_timeout(request, patience)
+        _raise_pool_timeout(request, timeout)
 
     def release(self, connection: Connection | None, *, usable: bool) -> None:
         """Release a connection: keep it for the next request, or close it."""
@@ -369,7 +369,7 @@ class AsyncConnectionPool:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def send(
-        self, request: Any, *, stream: bool = False, as_transport: bool = False, **asked: Any
+        self, request: Any, *, stream: bool = False, as_transport: bool = False, **send_kwargs: Any
     ) -> Any:
         """Send on a connection that is free, or a new one.
 
@@ -386,7 +386,7 @@ class AsyncConnectionPool:
                 transport = transport_of(connection.client, request)
                 response = await transport.handle_async_request(request)
             else:
-                response = await connection.client.send(request, stream=stream, **asked)
+                response = await connection.client.send(request, stream=stream, **send_kwargs)
         except BaseException:
             await self.release(connection, usable=False)
             raise
@@ -426,12 +426,12 @@ class AsyncConnectionPool:
         if not self._slots.locked():
             await self._slots.acquire()
             return
-        patience = _get_pool_timeout(request)
+        timeout = _get_pool_timeout(request)
         with suppress(TimeoutError):
-            async with asyncio.timeout(patience):
+            async with asyncio.timeout(timeout):
                 await self._slots.acquire()
                 return
-        _raise_pool_timeout(request, patience)
+        _raise_pool_timeout(request, timeout)
 
     async def release(self, connection: Connection | None, *, usable: bool) -> None:
         """Release a connection: keep it for the next request, or close it."""
@@ -468,8 +468,8 @@ def _get_pool_timeout(request: Any) -> float | None:
     return timeout.get("pool")
 
 
-def _raise_pool_timeout(request: Any, patience: float | None) -> NoReturn:
-    msg = f"no connection became free within {patience} s: raise max_connections of the settings"
+def _raise_pool_timeout(request: Any, timeout: float | None) -> NoReturn:
+    msg = f"no connection became free within {timeout} s: raise max_connections of the settings"
     raise httpx.PoolTimeout(msg, request=request)
 
 
@@ -690,7 +690,7 @@ class _PlainAsyncClients:
         self._remote, _ = build(limits, ("https", b"", None))
         self._loopback, _ = build(limits, ("http", b"localhost", None))
 
-    async def send(self, request: Any, *, as_transport: bool = False, **asked: Any) -> Any:
+    async def send(self, request: Any, *, as_transport: bool = False, **send_kwargs: Any) -> Any:
         url = request.url
         client = (
             self._loopback
@@ -699,7 +699,7 @@ class _PlainAsyncClients:
         )
         if as_transport:
             return await transport_of(client, request).handle_async_request(request)
-        return await client.send(request, **asked)
+        return await client.send(request, **send_kwargs)
 
     async def aclose(self) -> None:
         await self._remote.aclose()
@@ -727,7 +727,7 @@ def _pools_of_loop() -> dict[_Key, Any]:
 
 
 def _forget_closed_loops() -> None:
-    """Let go of loops that ended without closing their async generators."""
+    """Forget loops that ended without closing their async generators."""
     for loop in [loop for loop in _process_pools.by_loop if loop.is_closed()]:
         for pool in _process_pools.by_loop.pop(loop).values():
             _process_pools.shutdown_generators.pop(id(pool), None)
