@@ -161,7 +161,7 @@ class _ClientState:
         return str(self.original_class.get_server_details(before)[0])  # type: ignore[attr-defined]
 
     def choose(self) -> None:
-        """Choose the attachment that is in force, `None` if there is none."""
+        """Set `current` to the newest attachment, or to `None`."""
         # Not in apply(): this may raise, and the repr of a configuration can show a key.
         self.current = self.attachments[-1].effective() if self.attachments else None
 

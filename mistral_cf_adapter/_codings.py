@@ -1,7 +1,7 @@
 """Whether a compressed body has arrived whole.
 
 The length of a response can be right and its compressed data be cut all the same, where a proxy or
-the provider broke off. The HTTP library then hands on what it could decode, as if that were all.
+the provider broke off. The HTTP library then returns what it could decode, as if that were all.
 Its decoder knows better: it waits for more. (Of zstd the library says so itself.)
 """
 
@@ -15,7 +15,7 @@ _PARTIAL_CONTENT = 206  # a part is what was asked for
 
 
 def watch(response: Any, mask: Mask = str) -> None:
-    """Have the body of a response that is not read yet raise where it ends too early."""
+    """Make the body of a response that is not read yet raise if it ends too early."""
     if hasattr(response, "_content") or not _is_success(response):
         return
     if response.headers.get("content-encoding"):

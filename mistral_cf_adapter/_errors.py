@@ -280,7 +280,7 @@ def _drop_credentials(response: Any) -> None:
 
 
 def drop_stream(response: Any) -> None:
-    """Have a response that is read let go of its stream, which has the request that was sent."""
+    """Drop the stream of a response that is read: it refers to the request that was sent."""
     if hasattr(response, "_content"):
         with suppress(RuntimeError):  # httpx2 asks the stream
             response.elapsed = response.elapsed

@@ -149,7 +149,7 @@ def pool_key(client: Any) -> Hashable:
         key = ref(client)
         hash(key)
     except TypeError:
-        return object()  # for one stand-in's time
+        return object()  # no weak reference to it: remembered for this GatewayClient alone
     return key
 
 
@@ -216,8 +216,8 @@ def request_flow(  # noqa: PLR0913
         max_redirects: How many redirects to follow.
         pool_key: Which connections are used: the circuit breaker is kept per gateway and pool.
         noticed: The places of the client that were warned of for going past the gateway.
-        keeps_cookies: The HTTP client sends cookies that it was told. Where it must not, as it
-            is shared, the hops of this call do.
+        keeps_cookies: The HTTP client stores cookies. A shared one must not; then only the
+            redirects of this call send the cookies that were set on the way.
 
     Returns:
         The response for the SDK, whose request is the SDK's own, without the gateway's token.
@@ -493,7 +493,7 @@ def _next_attempt(request: Any) -> int:
 
 
 def send_cookies(jar: Any, response: Any) -> Any:
-    """Have the next hop send the cookies that the hops before it were told; return these."""
+    """Send the cookies that earlier redirects set with the next one; return their jar."""
     if jar is None:
         if "set-cookie" not in response.headers:
             return None

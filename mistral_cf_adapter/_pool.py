@@ -734,7 +734,7 @@ def _forget_closed_loops() -> None:
 
 
 def _close_on_loop_shutdown(pools: dict[_Key, Any], key: _Key) -> None:
-    """Have the loop close the pool before it ends.
+    """Make the loop close the pool before it ends.
 
     A loop closes every async generator it has seen started (`shutdown_asyncgens`, which
     `asyncio.run` and the runners of test plugins and servers call), and that is the only

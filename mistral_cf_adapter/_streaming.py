@@ -270,7 +270,7 @@ def can_watch(response: Any) -> bool:
 
 
 def guard_stream(response: Any, mask: Mask = str) -> None:
-    """Have the response's stream raise where it breaks off or carries an error.
+    """Make the response's stream raise where it breaks off or carries an error.
 
     What arrived before stays with the caller. A reader that stops early sees no error.
     """
