@@ -119,7 +119,7 @@ class Attachment:
         self.direct_url = MISTRAL_URL if settings.unsupported == "direct" else None
 
     def add(self, configuration: Any) -> None:
-        """Have `detach()` take the route off this configuration too."""
+        """Remember a configuration, so that `detach()` restores it too."""
         alive = [known for known in self._configurations if known() is not None]
         self._configurations = [*alive, ref(configuration)]
 
@@ -228,7 +228,7 @@ def _set_override(change: Override | None) -> None:
 
 
 def attach(sdk: Any, settings: GatewaySettings, route: Route) -> Attachment:
-    """Have every operation of an SDK object, existing sub-SDKs included, take a route.
+    """Send every operation of an SDK object, existing sub-SDKs included, by a route.
 
     Raises:
         GatewayConfigError: this SDK is not one the adapter knows.

@@ -271,7 +271,7 @@ def _build(verdict: _ParsedError, response: Any, mask: Mask) -> GatewayError:
 
 
 def _drop_credentials(response: Any) -> None:
-    """Have a response keep no credentials of its requests: an error keeps the response."""
+    """Remove the credentials from the requests of a response, which an error keeps."""
     for each in (response, *getattr(response, "history", ())):
         request = getattr(each, "_request", None)
         if request is not None:

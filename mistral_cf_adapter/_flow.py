@@ -76,7 +76,7 @@ def direct_request(route: Route, request: Any, outgoing: Any) -> Any:
 
 
 def _from_compat(direct: Any, body: dict[str, Any]) -> Any:
-    """Take the provider off the model's name; `None` for a dynamic route or another's model."""
+    """Remove the provider from the model's name; `None` for a dynamic route or another's model."""
     provider, _, model = str(body["model"]).partition("/")
     if provider != "mistral":
         return None

@@ -246,7 +246,7 @@ def is_readable(sock: Any) -> bool:
 
 
 def _warn(unknown: Exception) -> None:
-    """Say once why connections are closed after each response."""
+    """Log once why connections are closed after each response."""
     reason = str(unknown)
     if reason in _warned:
         return

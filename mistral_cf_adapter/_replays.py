@@ -28,7 +28,7 @@ def can_replay(request: Any) -> bool:
 
 
 def guard(request: Any) -> None:
-    """Have a body that cannot be read twice be sent once.
+    """Make sure that a body that cannot be read twice is sent once.
 
     Raises:
         SDKError: it was sent, and this is what the response to it said.

@@ -111,7 +111,7 @@ def _read_to_end(chunks: Iterator[bytes], deadline: float) -> bool:
 
 @contextmanager
 def _reading_until(network_stream: Any, deadline: float) -> Generator[None, None, None]:
-    """Have each read of a connection end by a deadline; one in the past takes what is here.
+    """Make each read of a connection end by a deadline; after it, read only what has arrived.
 
     The library passes the request's timeout, which may be none, and reads as often as it needs
     to. A socket that looks readable does not help: of a TLS record a part may have arrived.
@@ -549,11 +549,11 @@ def _make_guarded_class(bases: tuple[Any, ...]) -> type[Any]:
             await (self.aclose() if response is None else response.aclose())
 
         def _drop_request(self) -> None:
-            """Let go of the closed stream, which has the request: an error keeps the response."""
+            """Drop the closed stream, which refers to the request: an error keeps the response."""
             self._inner = http_library(self._response.get()).ByteStream(b"")
 
         def _note_log_id(self, error: Exception) -> None:
-            """Have an error of the HTTP library's tell the log id; those of ours do already."""
+            """Add the log id to an error of the HTTP library; those of ours have it already."""
             log_id = self._response.headers.get("cf-aig-log-id")
             if log_id and not isinstance(error, GatewayError):
                 error.add_note(f"cf-aig-log-id: {self._mask(log_id)}")
