@@ -42,22 +42,18 @@ ONCE = {
     "test_settings_files.py",
 }
 
-# Programs, which are slow to run: one release of each major version of the SDK is enough.
-ONCE_A_MAJOR = {"test_fork_locks.py", "test_forks.py", "test_leaving.py", "test_soak.py"}
-
-# What HTTP decides, or the HTTP library, and not the SDK's own code. The oldest release comes with
-# httpx and the newest with httpx2, and both are tried with these; so is every major version.
-OF_HTTP = {
+# Programs, which are slow to run, and what HTTP decides, not the SDK's own code nor a speed-up of
+# it: tried once with each major version of the SDK, and so with httpx and with httpx2.
+ONCE_A_MAJOR = {
     "test_blocking_calls.py",
-    "test_bodies_sent_once.py",
     "test_certificates.py",
     "test_connections.py",
-    "test_cut_codings.py",
-    "test_drains.py",
     "test_event_loops.py",
-    "test_faults.py",
     "test_fixture.py",
+    "test_fork_locks.py",
+    "test_forks.py",
     "test_http2_logs.py",
+    "test_leaving.py",
     "test_leftovers.py",
     "test_local_gateway.py",
     "test_local_gateway_faults.py",
@@ -75,6 +71,7 @@ OF_HTTP = {
     "test_secrets_in_walks.py",
     "test_secrets_masked.py",
     "test_secrets_shown.py",
+    "test_soak.py",
     "test_threads.py",
     "test_trace_headers.py",
 }
@@ -91,8 +88,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("once")
         if item.path.name in ONCE_A_MAJOR:
             item.add_marker("once_a_major")
-        if item.path.name in OF_HTTP:
-            item.add_marker("of_http")
         if item.path.name in TOGETHER:
             item.add_marker(pytest.mark.xdist_group(item.path.name))
 
