@@ -59,7 +59,7 @@ def main():
     with LocalGateway() as gateway:
         print(f"No {' or '.join(YOUR_GATEWAY)}: here is a local gateway, {gateway.url}\n")
         tour(make_client(gateway.settings()))
-    return print("\nThe same code runs on your own gateway: set CLOUDFLARE_ACCOUNT_ID.")
+    return print("\nOn your own gateway: set CLOUDFLARE_ACCOUNT_ID, CF_AIG_TOKEN, MISTRAL_API_KEY.")
 
 
 if __name__ == "__main__":

@@ -154,7 +154,8 @@ def _of_provider(status: int, settings: GatewaySettings) -> Problem:
             f"Mistral, not the gateway, refused: the gateway has no stored key for "
             f"{settings.provider}, or the stored one is not valid.",
             "Store a valid Mistral key in the gateway (dashboard: AI > AI Gateway > your gateway > "
-            "Provider Keys), or send one: unset CF_AIG_BYOK and set MISTRAL_API_KEY.",
+            "Provider Keys), or send one: unset CF_AIG_BYOK and CF_AIG_BYOK_ALIAS, and set "
+            "MISTRAL_API_KEY.",
         )
     if status in (401, 403):
         return Problem(

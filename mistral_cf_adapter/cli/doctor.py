@@ -166,7 +166,9 @@ def _about_credentials(settings: GatewaySettings) -> list[str]:
     if settings.token is None:
         notes.append("No token is set: only a gateway without authentication lets such calls pass.")
     elif settings.stored_key and settings.mistral_api_key is not None:
-        notes.append("byok is on: the Mistral key that is set as well is not sent.")
+        notes.append(
+            "The gateway's stored key is used: the Mistral key that is set as well is not sent."
+        )
     return notes
 
 

@@ -230,21 +230,27 @@ class LocalGateway:
         self._state.dlp = value
 
     def settings(self, **overrides: Any) -> GatewaySettings:
-        """Return the adapter's settings for this gateway, with changes of your own."""
+        """Return the adapter's settings for this gateway, with changes of your own.
+
+        With `byok` or a `byok_alias` they have no Mistral key.
+        """
         from mistral_cf_adapter._settings import GatewaySettings
 
-        values: dict[str, Any] = {
-            "base_url": self.url,
-            "token": self.token,
-            "mistral_api_key": self.mistral_api_key,
-        }
+        values: dict[str, Any] = {"base_url": self.url, "token": self.token}
+        if not (overrides.get("byok") or overrides.get("byok_alias")):
+            values["mistral_api_key"] = self.mistral_api_key
         return GatewaySettings(**{**values, **overrides})
 
     def adopted(self, settings: GatewaySettings) -> GatewaySettings:
-        """Return an application's own settings with this gateway in place of theirs."""
-        here: dict[str, Any] = {"base_url": self.url, "token": self.token, "fallback": "none"}
-        if not settings.stored_key:
-            here["mistral_api_key"] = self.mistral_api_key
+        """Return an application's own settings with this gateway in place of theirs.
+
+        Settings that are for this gateway already keep their token and key, wrong ones too.
+        """
+        here: dict[str, Any] = {"fallback": "none"}
+        if settings.root_url != self.url:
+            here |= {"base_url": self.url, "token": self.token}
+            if not settings.stored_key:
+                here["mistral_api_key"] = self.mistral_api_key
         return settings.model_copy(update=here)
 
     def env(self) -> dict[str, str]:

@@ -6,7 +6,15 @@ import pytest
 from call_modes import SYNC
 from http_records import KEY, TEXT, TOKEN
 
-from mistral_cf_adapter import GatewaySettings, _attach, _sdk, make_client, patch
+from mistral_cf_adapter import (
+    GatewaySettings,
+    GatewayUnauthorizedError,
+    _attach,
+    _sdk,
+    make_client,
+    patch,
+)
+from mistral_cf_adapter.testing import LocalGateway
 
 REAL = {"account_id": "real", "token": TOKEN, "mistral_api_key": KEY}
 
@@ -50,6 +58,28 @@ def test_a_fallback_is_off_in_tests(cf_gateway):
     client = make_client(GatewaySettings(**REAL, fallback="direct"))
     with cf_gateway.fault("refuse"), pytest.raises(_sdk.httpx.ConnectError):
         SYNC.chat(client)
+
+
+def test_a_wrong_token_for_the_tests_gateway_is_refused(cf_gateway, monkeypatch):
+    with pytest.raises(GatewayUnauthorizedError):
+        SYNC.chat(make_client(cf_gateway.settings(token="wrong-token-0123456789")))
+    monkeypatch.setenv("CF_AIG_TOKEN", "wrong-token-0123456789")
+    with pytest.raises(GatewayUnauthorizedError):
+        SYNC.chat(make_client())
+
+
+def test_a_fallback_of_its_own_settings_is_off_too(cf_gateway):
+    client = make_client(cf_gateway.settings(fallback="direct"))
+    with cf_gateway.fault("refuse"), pytest.raises(_sdk.httpx.ConnectError):
+        SYNC.chat(client)
+
+
+@pytest.mark.parametrize("stored", [{"byok": True}, {"byok_alias": "default"}])
+def test_settings_for_a_stored_key_bring_none(stored):
+    with LocalGateway(stored_keys={"default": "stored-key"}) as local:
+        SYNC.chat(make_client(local.settings(**stored)))
+        assert "authorization" not in sent(local)
+        assert local.upstream_requests[-1].headers["authorization"] == "Bearer stored-key"
 
 
 def test_afterwards_a_client_is_where_it_was(gateway, make_settings):
