@@ -280,8 +280,8 @@ def _drop_credentials(response: Any) -> None:
 
 
 def drop_stream(response: Any) -> None:
-    """Drop the stream of a response that is read: it refers to the request that was sent."""
-    if hasattr(response, "_content"):
+    """Drop the stream of a response that is read or closed: it refers to what was sent."""
+    if hasattr(response, "_content") or response.is_closed:
         with suppress(RuntimeError):  # httpx2 asks the stream
             response.elapsed = response.elapsed
         response.stream = http_library(response).ByteStream(b"")

@@ -41,6 +41,7 @@ from ._routing import (
     secrets_area,
     strip_cloudflare_headers,
     strip_gateway_headers,
+    uses_stored_key,
 )
 from ._sdk import MISTRAL_URL, http_library
 
@@ -207,6 +208,7 @@ def request_flow(  # noqa: PLR0913
     pool_key: Hashable = None,
     noticed: set[Place] | None = None,
     keeps_cookies: bool = True,
+    authenticates: bool = False,
 ) -> Flow:
     """Yield the actions of one call.
 
@@ -218,6 +220,7 @@ def request_flow(  # noqa: PLR0913
         noticed: The places of the client that were warned of for going past the gateway.
         keeps_cookies: The HTTP client stores cookies. A shared one must not; then only the
             redirects of this call send the cookies that were set on the way.
+        authenticates: The HTTP client may add a Mistral key of its own, by `auth` or by a hook.
 
     Returns:
         The response for the SDK, whose request is the SDK's own, without the gateway's token.
@@ -230,7 +233,7 @@ def request_flow(  # noqa: PLR0913
         return (yield Action("send", request))
     return (
         yield from _RequestFlow(
-            route, request, max_redirects, pool_key, noticed, keeps_cookies
+            route, request, max_redirects, pool_key, noticed, keeps_cookies, authenticates
         ).run()
     )
 
@@ -239,6 +242,7 @@ class _RequestFlow:
     """One request of the SDK, and its response so far."""
 
     __slots__ = (
+        "authenticates",
         "cross_origin",
         "direct",
         "fields",
@@ -262,6 +266,7 @@ class _RequestFlow:
         pool_key: Hashable,
         noticed: set[Place] | None,
         keeps_cookies: bool,  # noqa: FBT001
+        authenticates: bool,  # noqa: FBT001
     ) -> None:
         self.route = route
         self.noticed = set[Place]() if noticed is None else noticed
@@ -269,6 +274,7 @@ class _RequestFlow:
         self.max_redirects = max_redirects
         self.pool_key = pool_key
         self.keeps_cookies = keeps_cookies
+        self.authenticates = authenticates
         self.path = request.url.path.removeprefix(route.provider_path)
         self.streamed = request.headers.get("accept") == _streaming.EVENT_STREAM
         """The SDK asked for an event stream."""
@@ -293,7 +299,8 @@ class _RequestFlow:
             if problem is not None:
                 raise GatewayConfigError(problem)
             return (yield from self._send_unrouted())
-        outgoing = prepare_request(self.route, self.request, current_scope())
+        needs_key = not self.authenticates
+        outgoing = prepare_request(self.route, self.request, current_scope(), needs_key=needs_key)
         mask = mask_for(self.route, outgoing)
         record = self._recorder(mask)
         try:
@@ -308,9 +315,10 @@ class _RequestFlow:
         record(self.response)
         if "content-encoding" in self.response.headers:
             _codings.check(self.response, mask)
-        if self.direct or response.status_code < 400:
+        if response.status_code < 400:
             return response
-        return raise_for_gateway_error(response, mask)
+        drop_stream(response)  # an error of the SDK's keeps the response
+        return response if self.direct else raise_for_gateway_error(response, mask)
 
     def _recorder(self, mask: Mask) -> Callable[[Any], None]:
         """Return what records the call that begins now, given its response, or `None`."""
@@ -401,9 +409,12 @@ class _RequestFlow:
         for _ in range(self.max_redirects + 1):
             moved = outgoing.url is not first and self._leaves(first, outgoing.url)
             self.cross_origin = self.direct or moved
-            drop_auth = self.cross_origin or not _has_credentials(outgoing)
+            drop_auth = self.cross_origin or self._must_drop_auth(outgoing)
             response = self.response = yield Action("send", outgoing, drop_auth)
             self.sent = True
+            if response.history:
+                yield Action("close", response)
+                raise self._unasked_redirect(response)
             if response.next_request is not None and not self.keeps_cookies:
                 jar = send_cookies(jar, response)
             next_request = build_redirect_request(self.route, outgoing, response)
@@ -429,10 +440,27 @@ class _RequestFlow:
         msg = "Exceeded maximum allowed redirects."
         raise http_library(self.request).TooManyRedirects(msg, request=self.request)
 
+    def _unasked_redirect(self, response: Any) -> Exception:
+        """Return the error for a client that followed a redirect although it must not."""
+        host = response.url.host
+        response.request, response.history = self.request, []
+        message = (
+            f"the HTTP client followed a redirect to {host} by itself, although its send() was "
+            "given follow_redirects=False: the gateway's token may have been sent there. Let "
+            "send() pass follow_redirects on, and replace the token"
+        )
+        return build_error(GatewayRedirectError, message, response)
+
     def _leaves(self, first: Any, url: Any) -> bool:
         """Return whether a redirect leads to where the first address's secrets must not go."""
         area = secrets_area(self.route, first)
         return get_origin(url) != get_origin(self.request.url) or not is_within(url, area)
+
+    def _must_drop_auth(self, outgoing: Any) -> bool:
+        """Return whether the HTTP client must not add credentials: a stored key is to be used."""
+        if _has_credentials(outgoing):
+            return False
+        return not self.authenticates or uses_stored_key(self.route, outgoing)
 
     def _must_read(self) -> bool:
         """Return whether the body must be read before the SDK gets the response."""
@@ -468,6 +496,10 @@ class _RequestFlow:
 
     def _sanitize_error(self, error: Exception) -> None:
         """Make an HTTP error name the SDK's request, which never carries the token."""
+        response: Any = getattr(error, "response", None)  # as a response hook raises for a status
+        if getattr(response, "_request", None) is not None:
+            response.request = self.request
+            drop_stream(response)
         if getattr(error, "_request", None) is not None:
             error.request = self.request  # type: ignore[attr-defined]
             scheme, host, port = get_origin(self.request.url)

@@ -163,6 +163,9 @@ class AsyncPooledClient(PooledClientBase):
 _SHARED = PooledClient, AsyncPooledClient
 
 
+_NOT_ASCII = "a header is not ASCII: look at api_key (or MISTRAL_API_KEY) and http_headers"
+
+
 class _BaseGatewayClient:
     """What the sync and the async client share.
 
@@ -204,9 +207,10 @@ class _BaseGatewayClient:
                 # Its URL leads to another gateway of the same host, as the call gave it.
                 if isinstance(url, str) and not url.startswith(self.route.provider_url):
                     request.extensions[ELSEWHERE] = True
-            except UnicodeEncodeError:
-                msg = "a header is not ASCII: look at api_key (or MISTRAL_API_KEY) and http_headers"
-                problem = GatewayConfigError(msg)
+            except UnicodeEncodeError as error:
+                problem = error.with_traceback(None)
+                if error.encoding == "ascii":
+                    problem = GatewayConfigError(_NOT_ASCII)
             except Exception as error:  # noqa: BLE001 - raised again below
                 problem = error.with_traceback(None)
             else:
@@ -245,7 +249,16 @@ class _BaseGatewayClient:
             pool_key=self._pool_key,
             noticed=self._noticed,
             keeps_cookies=not self._is_shared or self.inner.keeps_cookies,
+            authenticates=self._authenticates(),
         )
+
+    def _authenticates(self) -> bool:
+        """Return whether the inner client may add a key of its own, as the user's may."""
+        inner = self.inner
+        if self._is_shared and not inner.keeps_cookies:  # one that nobody has changed
+            return False
+        hooks: Any = getattr(inner, "event_hooks", None) or {}
+        return getattr(inner, "auth", None) is not None or bool(hooks.get("request"))
 
     def _count_redirects(self, follow: object) -> int:
         """Return how many redirects to follow, hop by hop, as the client says at this moment."""

@@ -11,7 +11,7 @@ import functools
 import inspect
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextvars import ContextVar
 from datetime import date, time
 from decimal import Decimal, InvalidOperation
@@ -350,12 +350,14 @@ def _signature_of(
 class OptionsScope:
     """The options of the enclosing `gateway_options()` blocks, merged."""
 
-    __slots__ = ("headers", "options", "parent")
+    __slots__ = ("block", "headers", "options", "parent")
 
-    def __init__(self, options: Mapping[str, Any], parent: "OptionsScope | None") -> None:
+    def __init__(self, block: "OptionsBlock", parent: "OptionsScope | None") -> None:
+        own = block.options
         self.options: Mapping[str, Any] = (
-            options if parent is None else merge_options(parent.options, options)
+            own if parent is None else merge_options(parent.options, own)
         )
+        self.block = block
         self.parent = parent
         self.headers: tuple[object, Mapping[str, Any], Mapping[str, str]] | None = None
 
@@ -364,16 +366,27 @@ _current: ContextVar[OptionsScope | None] = ContextVar("mistral_cf_adapter._opti
 current_scope = _current.get
 
 
+def _without(block: "OptionsBlock", scope: OptionsScope | None) -> OptionsScope | None:
+    """Return a scope without the innermost one of a block among it and its parents.
+
+    That is the scope itself as a rule; a generator may end its block inside of another's.
+    """
+    if scope is None or scope.block is block:
+        return scope and scope.parent
+    parent = _without(block, scope.parent)
+    return scope if parent is scope.parent else OptionsScope(scope.block, parent)
+
+
 class OptionsBlock:
     """What `gateway_options()` returns: a context manager and a decorator."""
 
-    __slots__ = ("_options",)
+    __slots__ = ("options",)
 
     def __init__(self, options: Mapping[str, Any]) -> None:
-        self._options = options
+        self.options = options
 
     def __enter__(self) -> Self:
-        _current.set(OptionsScope(self._options, _current.get()))
+        _current.set(OptionsScope(self, _current.get()))
         return self
 
     def __exit__(
@@ -382,8 +395,7 @@ class OptionsBlock:
         exc: BaseException | None,
         tb: TracebackType | None,
     ) -> None:
-        layer = _current.get()
-        _current.set(layer and layer.parent)
+        _current.set(_without(self, _current.get()))
 
     def __call__(self, function: _F) -> _F:
         """Run every call of the function, sync or async, inside the block."""
@@ -395,21 +407,25 @@ class OptionsBlock:
 
         @functools.wraps(function)
         def wrapper(*args: Any, **kwargs: Any) -> Any:
-            with self:
-                return function(*args, **kwargs)
+            with OptionsBlock(self.options):
+                result = function(*args, **kwargs)
+            return self._await(result) if inspect.iscoroutine(result) else result
 
         return cast("_F", wrapper)
+
+    async def _await(self, coroutine: Coroutine[Any, Any, _R]) -> _R:
+        with OptionsBlock(self.options):
+            return await coroutine
 
     def _around_async(self, function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function)
         async def wrapper(*args: Any, **kwargs: Any) -> Any:
-            with self:
-                return await function(*args, **kwargs)
+            return await self._await(function(*args, **kwargs))
 
         return wrapper
 
     def __repr__(self) -> str:
-        return f"gateway_options({', '.join(self._options)})"
+        return f"gateway_options({', '.join(self.options)})"
 
 
 @_signature_of(GatewayOptions)

@@ -50,10 +50,12 @@ class Patch:
         self._attachments: WeakSet[Attachment] = WeakSet()
         self._speedups = speedups.install() if settings.speedups else None
         self._warned: set[str] = set()
+        self._is_undone = False
 
     def undo(self) -> None:
         """Restore what was there before; do nothing when called again."""
         with _lock:
+            self._is_undone = True
             if self in _active_patches:
                 _active_patches.remove(self)
             for attachment in list(self._attachments):
@@ -97,6 +99,9 @@ class Patch:
         return None
 
     def __enter__(self) -> Self:
+        if self._is_undone:
+            msg = "this patch is undone, and clients go to Mistral: call patch() again"
+            raise GatewayConfigError(msg)
         return self
 
     def __exit__(

@@ -516,7 +516,8 @@ class _ProcessPools:
     """All pools of this process."""
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
+        # Reentrant: a finalizer or a signal handler may call while certificates are loaded.
+        self.lock = threading.RLock()
         self.ssl: dict[tuple[_Environment, Hashable], Any] = {}
         self.sync: dict[_Key, ConnectionPool] = {}
         self.by_loop: WeakKeyDictionary[Any, dict[_Key, Any]] = WeakKeyDictionary()

@@ -34,7 +34,11 @@ _TRACEPARENT = re.compile(
 _PREFIX = PREFIX.encode()
 _SEGMENT = rb"[^./?%\\][^/?%\\]*"  # without what a dot segment could be spelt with
 _OPERATION = rb"/v[0-9]+/(?=.)(%b(?:/%b)*(?:\?.*)?\Z)?" % (_SEGMENT, _SEGMENT)
-_RELEVANT = frozenset({b"authorization", b"x-api-key", b"traceparent"})
+_ACCESS = ("cf-access-client-id", "cf-access-client-secret", "cf-access-token")
+_SECRET_HEADERS = (*CREDENTIALS, AUTHORIZATION, *_ACCESS)
+_RELEVANT = frozenset(
+    {b"authorization", b"x-api-key", b"traceparent", *(name.encode() for name in _ACCESS)}
+)
 NOT_PICKLED = "A client of the gateway holds secrets and does not pickle: build it in the worker"
 ROUTED = "mistral_cf_adapter.routed"
 ATTEMPT = "mistral_cf_adapter.attempt"
@@ -164,8 +168,16 @@ def get_route(settings: GatewaySettings, provider: str | None = None) -> Route:
     return routes[provider]
 
 
-def prepare_request(route: Route, request: Any, layer: OptionsScope | None) -> Any:
+def prepare_request(
+    route: Route, request: Any, layer: OptionsScope | None, *, needs_key: bool = True
+) -> Any:
     """Return a copy of the request with the gateway's headers and the right credentials.
+
+    Args:
+        route: Where the request goes and what it carries.
+        request: The SDK's own request.
+        layer: The options in force.
+        needs_key: The HTTP client adds no key of its own.
 
     Raises:
         GatewayConfigError: there is no key to send, or merged metadata has over 5 entries.
@@ -173,7 +185,9 @@ def prepare_request(route: Route, request: Any, layer: OptionsScope | None) -> A
     options, defaults = _effective_options(route, layer)
     metadata = _merge_metadata(request, options)
     compat = _compat_content(route, request) if options.get("endpoint") == "compat" else None
-    headers, problem = _outgoing_headers(route, request, options, defaults, metadata)
+    headers, problem = _outgoing_headers(
+        route, request, options, defaults, metadata, needs_key=needs_key
+    )
     if problem is not None:
         del headers  # a traceback may show what a frame holds
         raise GatewayConfigError(problem)
@@ -184,12 +198,14 @@ def prepare_request(route: Route, request: Any, layer: OptionsScope | None) -> A
     )
 
 
-def _outgoing_headers(
+def _outgoing_headers(  # noqa: PLR0913
     route: Route,
     request: Any,
     options: Mapping[str, Any],
     defaults: Mapping[str, str],
     metadata: Mapping[str, str],
+    *,
+    needs_key: bool,
 ) -> tuple[Any, str | None]:
     """Return the request's headers with the gateway's and the right key, and what is wrong."""
     headers = request.headers.copy()
@@ -199,7 +215,8 @@ def _outgoing_headers(
     trace = _trace_headers(request, given, stated) if route.otel else {}
     _update(headers, {**trace, **stated})
     alias = own.get(BYOK_ALIAS, options.get("byok_alias"))
-    problem = _authorize(route, headers, given, stored_key=route.stored_key or bool(alias))
+    stored_key = route.stored_key or bool(alias)
+    problem = _authorize(route, headers, given, stored_key=stored_key, needs_key=needs_key)
     if AUTHORIZATION not in own and (authorization := route.gateway_authorization()):
         headers[AUTHORIZATION] = authorization
     return headers, problem or _credential_problem(_relevant_headers(headers))
@@ -297,7 +314,12 @@ def _trace_headers(
 
 
 def _authorize(
-    route: Route, headers: Any, given: Mapping[str, list[str]], *, stored_key: bool
+    route: Route,
+    headers: Any,
+    given: Mapping[str, list[str]],
+    *,
+    stored_key: bool,
+    needs_key: bool,
 ) -> str | None:
     """Set or remove the key in the headers; return a problem if there is no key."""
     brought = [name for name in CREDENTIALS if name in given]
@@ -311,6 +333,8 @@ def _authorize(
     if brought:
         return None
     key, problem = route.read_key()
+    if key is None and problem is None and not needs_key:
+        return None
     if key is None:
         return problem or (
             "There is no Mistral key to send: set MISTRAL_API_KEY, pass api_key=..., or, if the "
@@ -322,12 +346,21 @@ def _authorize(
 
 def _credential_problem(given: Mapping[str, list[str]]) -> str | None:
     """Return what is wrong with a secret that the HTTP library would refuse, quoting it."""
-    for name in (*CREDENTIALS, AUTHORIZATION):
+    for name in _SECRET_HEADERS:
         for value in given.get(name, ()):
-            if not value.lower().removeprefix("bearer").strip() or not value.isprintable():
+            text = value.lower().removeprefix("bearer").strip()
+            if not text or not value.isprintable() or value != value.strip():
                 argument = "api_key" if name == "authorization" else name
-                return f"{argument} is empty, or has a line break or a control character in it"
+                return (
+                    f"{argument} is empty, begins or ends with a space, or has a line break or a "
+                    "control character in it"
+                )
     return None
+
+
+def uses_stored_key(route: Route, outgoing: Any) -> bool:
+    """Return whether a request to the gateway is to be sent with a key that is stored there."""
+    return route.stored_key or BYOK_ALIAS in outgoing.headers
 
 
 def clone_request(request: Any, headers: Any, url: Any = None) -> Any:

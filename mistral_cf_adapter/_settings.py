@@ -279,11 +279,19 @@ class GatewaySettings(GatewayOptions, BaseSettings):
         # raised here, where there is no plain secret, and outside of any `except`.
         problem = _prepare(values, type(self)) or self._load(values) or self._contradiction(values)
         if problem is not None:
+            values.clear()
             try:
                 raise problem
             finally:
                 del problem  # an error and a frame that holds it would form a cycle
         vars(self)["_key_follows_environment"] = _follows_environment(self, values)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in type(self).model_fields:
+            del value  # pydantic's own error shows it
+            msg = f"settings do not change: use settings.model_copy(update={{{name!r}: ...}})"
+            raise GatewayConfigError(msg)
+        super().__setattr__(name, value)
 
     def _load(self, values: dict[str, Any]) -> Exception | None:
         """Read and check all values; return what is wrong."""

@@ -511,3 +511,67 @@ def test_every_known_request_header_is_an_option_or_left_out_for_a_reason(record
     wanted = KNOWN - {*NOT_OFFERED}
     record_property("options", f"options covered: {len(offered & wanted)}/{len(wanted)}")
     assert offered == wanted
+
+
+def test_a_block_that_ends_inside_of_another_takes_its_own_options_away(client, gateway):
+    def generator():
+        with gateway_options(cache_ttl=60):
+            yield
+
+    inner = generator()
+    next(inner)
+    with gateway_options(collect_log_payload=False):
+        inner.close()
+        client.models.list()
+        assert gateway.last.gateway["cf-aig-collect-log-payload"] == "false"
+        assert "cf-aig-cache-ttl" not in gateway.last.gateway
+    client.models.list()
+    assert "cf-aig-collect-log-payload" not in gateway.last.gateway
+
+
+async def test_a_block_that_ends_in_another_task_leaves_that_tasks_options(client, gateway):
+    async def generator():
+        with gateway_options(cache_ttl=60):
+            yield
+
+    async def other_task():
+        with gateway_options(collect_log_payload=False):
+            await inner.aclose()
+            await client.models.list_async()
+
+    inner = generator()
+    await anext(inner)
+    await asyncio.create_task(other_task())
+    assert gateway.last.gateway["cf-aig-collect-log-payload"] == "false"
+    assert "cf-aig-cache-ttl" not in gateway.last.gateway
+
+
+def test_one_block_can_be_entered_inside_of_itself(client, gateway):
+    block = gateway_options(cache_ttl=60)
+    with block:
+        with block:
+            pass
+        client.models.list()
+        assert gateway.last.gateway["cf-aig-cache-ttl"] == "60"
+    client.models.list()
+    assert "cf-aig-cache-ttl" not in gateway.last.gateway
+
+
+class Callable:
+    def __init__(self, client):
+        self.client = client
+
+    async def __call__(self):
+        return await self.client.models.list_async()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [Callable, lambda client: lambda *_: client.models.list_async()],
+    ids=["object", "lambda"],
+)
+async def test_a_decorator_holds_for_what_is_awaited_later(client, gateway, make):
+    await gateway_options(cache_ttl=60)(make(client))()
+    assert gateway.last.gateway["cf-aig-cache-ttl"] == "60"
+    await client.models.list_async()
+    assert "cf-aig-cache-ttl" not in gateway.last.gateway

@@ -674,3 +674,10 @@ def test_the_repr_of_a_handle_shows_no_secret(settings, build):
         client = build()
         assert TOKEN not in repr(handle)
         assert KEY not in f"{handle!r} {client.sdk_configuration!r}"
+
+
+def test_a_patch_that_is_undone_cannot_be_entered(settings):
+    patched = patch(settings=settings)
+    patched.undo()
+    with pytest.raises(GatewayConfigError, match=r"call patch\(\) again"), patched:
+        pass

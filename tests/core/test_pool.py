@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import gc
 import select
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -633,3 +635,38 @@ async def test_an_async_body_that_cannot_be_closed_leaves_none_either():
     with pytest.raises(asyncio.CancelledError):
         await body.aclose()
     pool.release.assert_awaited_once_with("connection", usable=False)
+
+
+IN_A_FINALIZER = """
+import gc, ssl
+from mistral_cf_adapter import GatewaySettings, make_client
+
+client = make_client(GatewaySettings(base_url={origin!r}, token="t", mistral_api_key="k"))
+call = lambda: client.chat.complete(model="m", messages=[{{"role": "user", "content": "x"}}])
+
+client.chat  # whose module the SDK loads now
+class Cleanup:
+    def __del__(self):
+        call()
+
+load = ssl.SSLContext.load_verify_locations
+def collect_and_load(*args, **kwargs):
+    gc.collect()
+    return load(*args, **kwargs)
+ssl.SSLContext.load_verify_locations = collect_and_load
+
+garbage = Cleanup()
+garbage.itself = garbage
+del garbage
+call()
+print("ended")
+"""
+
+
+def test_a_finalizer_may_call_while_the_pool_is_built(server):
+    program = IN_A_FINALIZER.format(origin=server.origin)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert (done.stdout, done.stderr) == ("ended\n", "")
+    assert len(server.requests) == 2

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from mistral_cf_adapter import GatewayConfigError, GatewayError, GatewaySettings, _routing
 from mistral_cf_adapter._flow import request_flow
-from mistral_cf_adapter._options import OptionsScope
+from mistral_cf_adapter._options import OptionsBlock, OptionsScope
 from mistral_cf_adapter._routing import (
     Route,
     get_route,
@@ -84,7 +84,7 @@ def test_a_request_past_the_gateway_is_a_copy_without_its_headers(library):
 
 
 def test_nearer_options_win_and_are_remembered_for_the_next_call():
-    layer = OptionsScope({"cache_ttl": 70}, None)
+    layer = OptionsScope(OptionsBlock({"cache_ttl": 70}), None)
     one, other = route(cache_ttl=60), route(cache_ttl=60, collect_log=True)
     request = httpx.Request("GET", URL)
     for _ in range(2):

@@ -11,10 +11,12 @@ from unittest import mock
 
 import pytest
 from hypothesis import given
+from object_walks import PACKAGE, locals_of
 from secret_searches import PAIRS, a_few, drawn, forms_of, shown_in
 
 import mistral_cf_adapter
 from mistral_cf_adapter import (
+    GatewayConfigError,
     GatewayOptions,
     GatewaySettings,
     _errors,
@@ -25,6 +27,8 @@ from mistral_cf_adapter import (
 from mistral_cf_adapter._sdk import Mistral, httpx
 from mistral_cf_adapter.cli import main
 from mistral_cf_adapter.cli.tools import TOOLS
+
+SECRET = "cfut_9f86d081884c7d659a2feaa0c55ad015a3bf4f1b"
 
 # ---------------------------------------------------------------- in what can be printed
 
@@ -122,3 +126,26 @@ def test_no_command_prints_a_secret(command, pair):
         assert main(command) == 0
     assert out.getvalue()
     assert not shown_in(out.getvalue(), token, key)
+
+
+def test_a_setting_that_is_set_later_is_not_shown():
+    settings = GatewaySettings(account_id="acc", token="t" * 20)
+    with pytest.raises(GatewayConfigError, match="model_copy") as caught:
+        settings.token = SECRET
+    assert SECRET not in str(caught.value)
+    assert not shown_in("\n".join(locals_of(caught.value, PACKAGE)), {SECRET})
+
+
+@pytest.mark.parametrize("name", ["account_id", "base_url"])
+def test_a_secret_in_the_wrong_setting_is_in_no_frame(name):
+    value = {"account_id": f"{SECRET}/x", "base_url": f"https://u:{SECRET}@x.example/v1"}[name]
+    with pytest.raises(GatewayConfigError) as caught:
+        GatewaySettings(**{"account_id": "acc", name: value})
+    assert SECRET not in "\n".join(locals_of(caught.value, PACKAGE))
+
+
+@pytest.mark.parametrize("header", ["authorization", "cf-aig-authorization", "cf-access-token"])
+def test_a_secret_that_ends_with_a_space_is_not_quoted(client, header):
+    with pytest.raises(GatewayConfigError, match="ends with a space") as caught:
+        client.models.list(http_headers={header: f"Bearer {SECRET} "})
+    assert SECRET not in str(caught.value)

@@ -1,0 +1,143 @@
+"""HTTP clients of the user's own, with hooks, `auth` and a will of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+import pytest
+from http_records import KEY, TEXT, TOKEN, Reply
+from object_walks import texts_in
+
+from mistral_cf_adapter import GatewayRedirectError, GatewaySettings, make_client
+from mistral_cf_adapter._sdk import httpx
+
+OWN_KEY = "their-own-key-0123456789"
+CHAT = "/v1/chat/completions"
+HTTP = httpx.Client, httpx.AsyncClient
+
+
+@pytest.fixture
+def keyless(gateway):
+    return GatewaySettings(base_url=gateway.base_url, token=TOKEN)
+
+
+@contextlib.asynccontextmanager
+async def asking(settings, mode, ssl_context, hooks=None, classes=HTTP, **options):
+    """Yield what makes a call with an HTTP client that has hooks and other options."""
+    hooks = hooks or {}
+    if mode.is_async:
+        hooks = {name: [awaited(hook) for hook in each] for name, each in hooks.items()}
+    options |= {"verify": ssl_context, "event_hooks": hooks, "follow_redirects": True}
+    if not mode.is_async:
+        with classes[0](**options) as http:
+            client = make_client(settings, client=http)
+            yield lambda: asyncio.to_thread(mode.chat, client)
+        return
+    async with classes[1](**options) as http:
+        client = make_client(settings, async_client=http)
+        yield lambda: mode.achat(client)
+
+
+def awaited(hook):
+    async def run(what):
+        if isinstance(what, httpx.Response):
+            await what.aread()
+        hook(what)
+
+    return run
+
+
+def raise_for_status(response):
+    if not response.is_closed:
+        response.read()
+    response.raise_for_status()
+
+
+async def test_the_error_of_a_response_hook_has_no_token(gateway, settings, mode, ssl_context):
+    gateway.replies.append(Reply(404, {"detail": "no"}))
+    hooks = {"response": [raise_for_status]}
+    async with asking(settings, mode, ssl_context, hooks) as ask:
+        with pytest.raises(httpx.HTTPStatusError) as caught:
+            await ask()
+        assert gateway.last.gateway["cf-aig-authorization"] == f"Bearer {TOKEN}"
+        assert TOKEN not in "\n".join(texts_in(caught.value))
+
+
+@pytest.mark.parametrize("status", [400, 401, 404, 422, 500])
+def test_an_error_of_mistrals_does_not_lead_to_the_token(gateway, settings, mode, status):
+    gateway.replies.append(Reply(status, {"detail": []}))
+    with pytest.raises(Exception) as caught:
+        mode.chat(make_client(settings))
+    assert TOKEN not in "\n".join(texts_in(caught.value))
+
+
+class Rotating(httpx.Auth):
+    def auth_flow(self, request):
+        request.headers["Authorization"] = f"Bearer {OWN_KEY}"
+        yield request
+
+
+def authorize(request):
+    request.headers["Authorization"] = f"Bearer {OWN_KEY}"
+
+
+OF_THE_CLIENT = [
+    pytest.param({"auth": Rotating()}, id="auth"),
+    pytest.param({"hooks": {"request": [authorize]}}, id="a hook"),
+]
+
+
+def authorization(request):
+    return [value for name, value in request.headers if name.lower() == "authorization"]
+
+
+@pytest.mark.parametrize("options", OF_THE_CLIENT)
+async def test_a_client_may_bring_the_key_by_itself(gateway, keyless, mode, ssl_context, options):
+    async with asking(keyless, mode, ssl_context, **options) as ask:
+        assert await ask() == TEXT
+    assert authorization(gateway.last) == [f"Bearer {OWN_KEY}"]
+
+
+async def test_with_a_stored_key_its_auth_stays_unused(gateway, mode, ssl_context):
+    settings = GatewaySettings(base_url=gateway.base_url, token=TOKEN, byok=True)
+    async with asking(settings, mode, ssl_context, auth=Rotating()) as ask:
+        assert await ask() == TEXT
+    assert authorization(gateway.last) == []
+
+
+async def test_its_auth_is_for_the_gateway_alone(gateway, elsewhere, keyless, mode, ssl_context):
+    gateway.replies.append(Reply.redirect(f"{elsewhere.origin}{CHAT}"))
+    async with asking(keyless, mode, ssl_context, auth=Rotating()) as ask:
+        await ask()
+    assert authorization(elsewhere.last) == []
+
+
+class Disobedient(httpx.Client):
+    def send(self, request, **asked):
+        return super().send(request, **{**asked, "follow_redirects": True})
+
+
+class AsyncDisobedient(httpx.AsyncClient):
+    async def send(self, request, **asked):
+        return await super().send(request, **{**asked, "follow_redirects": True})
+
+
+async def test_a_client_that_follows_redirects_by_itself_is_told_of(
+    gateway, elsewhere, settings, mode, ssl_context
+):
+    gateway.replies.append(Reply.redirect(f"{elsewhere.origin}/taken"))
+    classes = Disobedient, AsyncDisobedient
+    async with asking(settings, mode, ssl_context, classes=classes) as ask:
+        with pytest.raises(GatewayRedirectError, match="by itself") as caught:
+            await ask()
+        assert TOKEN not in "\n".join(texts_in(caught.value))
+        assert KEY not in "\n".join(texts_in(caught.value))
+
+
+def test_a_name_that_is_no_text_is_not_called_a_header(settings):
+    client = make_client(settings)
+    with pytest.raises(UnicodeEncodeError, match="surrogates"):
+        client.files.list(search="\udcff")
+    with pytest.raises(UnicodeEncodeError, match="surrogates"):
+        asyncio.run(client.files.list_async(search="\udcff"))
