@@ -242,23 +242,21 @@ class _BaseGatewayClient:
         hops = self._count_redirects(kwargs.pop("follow_redirects", None))
         if self._takes_follow_redirects:
             kwargs["follow_redirects"] = False
+        is_users_own = not self._is_shared or self.inner.keeps_cookies
         return request_flow(
             self.route,
             request,
             max_redirects=hops,
             pool_key=self._pool_key,
             noticed=self._noticed,
-            keeps_cookies=not self._is_shared or self.inner.keeps_cookies,
-            authenticates=self._authenticates(),
+            keeps_cookies=is_users_own,
+            authenticates=is_users_own and self._authenticates(),
         )
 
     def _authenticates(self) -> bool:
-        """Return whether the inner client may add a key of its own, as the user's may."""
-        inner = self.inner
-        if self._is_shared and not inner.keeps_cookies:  # one that nobody has changed
-            return False
-        hooks: Any = getattr(inner, "event_hooks", None) or {}
-        return getattr(inner, "auth", None) is not None or bool(hooks.get("request"))
+        """Return whether the user's own HTTP client may add a key: by `auth` or by a hook."""
+        hooks: Any = getattr(self.inner, "event_hooks", None) or {}
+        return getattr(self.inner, "auth", None) is not None or bool(hooks.get("request"))
 
     def _count_redirects(self, follow: object) -> int:
         """Return how many redirects to follow, hop by hop, as the client says at this moment."""
