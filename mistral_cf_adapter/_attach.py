@@ -24,7 +24,7 @@ from ._locks import fork_safe_lock
 from ._options import GatewayConfigError
 from ._routing import NOT_PICKLED, Route, get_route
 from ._sdk import MISTRAL_URL, Security, unsupported_sdk
-from ._settings import GatewaySettings, Key, key_follows_environment, key_reader
+from ._settings import GatewaySettings, Key, key_follows_environment, make_key_reader
 
 _STATE = "_mistral_cf_adapter"
 _WRAPPERS = GatewayClient, AsyncGatewayClient
@@ -56,7 +56,7 @@ class KeyForSDK:
         self._is_used = not settings.stored_key and (
             self._follows_environment or settings.mistral_api_key is not None
         )
-        self._read = key_reader(settings)
+        self._read = make_key_reader(settings)
         self._make = _security_maker(self._read, is_fixed=not self._follows_environment)
 
     def __call__(self) -> Any:
@@ -425,8 +425,8 @@ def _url_for_unrouted(caller_module: str, configuration: Any, state: _ClientStat
             warnings.warn(msg, stacklevel=4)
     logger.info("%s goes past AI Gateway", caller_module)
     # What becomes of the connection is not seen.
-    facts = {"method": "GET", "path": caller_module, "attempt": 1, "routed": "elsewhere"}
-    record_call(None, facts, perf_counter(), str, False, None)  # noqa: FBT003
+    fields = {"method": "GET", "path": caller_module, "attempt": 1, "routed": "elsewhere"}
+    record_call(None, fields, perf_counter(), str, False, None)  # noqa: FBT003
     return _mistral_server(configuration, state) or direct_url
 
 

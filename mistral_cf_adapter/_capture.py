@@ -1,4 +1,4 @@
-"""`GatewayCall`, one per exchange: `capture()`, the log line, the span."""
+"""`GatewayCall`, one per HTTP request: `capture()`, the log line, the span."""
 
 import contextlib
 import json
@@ -16,6 +16,242 @@ from typing import Any, Literal, cast
 
 from ._public import set_public_module
 
+logger = logging.getLogger("mistral_cf_adapter")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayCall:
+    """One HTTP request of the SDK: where it went, and what the gateway's headers say of it.
+
+    A header that the gateway did not send is `None`. The headers are documented at
+    https://developers.cloudflare.com/ai-gateway/ ; none of them holds a secret.
+    `elapsed` is in seconds, to the response's headers, or to its end if it is not streamed.
+
+    Example:
+        >>> known = {"method": "GET", "path": "/v1/models", "attempt": 1, "status_code": 200}
+        >>> call = GatewayCall(**known, elapsed=0.25)
+        >>> call.log_id is None
+        True
+    """
+
+    method: str
+    """HTTP method."""
+    path: str
+    """Path below the provider, as `/v1/chat/completions`."""
+    attempt: int
+    """1 for the first try of an SDK call, then one more for each retry of the SDK."""
+    elapsed: float
+    """Seconds until the response's headers arrived (until its end, if it is not streamed)."""
+    status_code: int | None
+    """HTTP status, `None` when no response arrived."""
+    log_id: str | None = None
+    """`cf-aig-log-id`: finds the log in the dashboard, takes feedback."""
+    request_id: str | None = None
+    """`cf-aig-request-id`."""
+    event_id: str | None = None
+    """`cf-aig-event-id`: your own, echoed."""
+    cache_status: str | None = None
+    """`cf-aig-cache-status`: `HIT` or `MISS`."""
+    step: int | None = None
+    """`cf-aig-step`: 0 for the primary target, then the index of the fallback."""
+    model: str | None = None
+    """`cf-aig-model`: what served a dynamic route."""
+    provider: str | None = None
+    """`cf-aig-provider`: who served a dynamic route."""
+    dlp: Mapping[str, Any] | None = None
+    """`cf-aig-dlp`: findings and action of data loss prevention."""
+    buffered: bool = False
+    """The gateway sent one JSON response to a streamed request (guardrails, response DLP)."""
+    direct: bool = False
+    """The gateway was down, and the request went to Mistral directly (`fallback="direct"`)."""
+    routed: Literal["gateway", "direct", "elsewhere"] = "gateway"
+    """`gateway`: through it. `direct`: to Mistral as a fallback. `elsewhere`: past the gateway by
+    your own wish (`server_url=`, or a connection that the SDK opens itself): `path` is the whole
+    path then, and no header is read."""
+
+
+_FIELDS = {
+    f"cf-aig-{name.replace('_', '-')}".encode(): name
+    for name in (
+        *("log_id", "request_id", "event_id", "cache_status"),
+        *("step", "model", "provider", "dlp"),
+    )
+}
+
+_sinks: ContextVar[tuple[list[GatewayCall], ...]] = ContextVar(
+    "mistral_cf_adapter._capture", default=()
+)
+
+
+@contextmanager
+def capture() -> Generator[list[GatewayCall], None, None]:
+    """Collect a `GatewayCall` for every request in the block, in the order of their responses.
+
+    Of a streamed response its headers count.
+
+    Works for sync, async, streamed and retried calls; blocks nest, and each sees the calls of
+    the blocks within. Tasks and threads started inside (with a copy of the context) report
+    to the same list.
+
+    Example:
+        >>> from mistral_cf_adapter.testing import LocalGateway  # needs no account
+        >>> with LocalGateway() as gateway, capture() as calls:
+        ...     models = make_client(gateway.settings()).models.list()
+        >>> [(call.path, call.status_code) for call in calls]
+        [('/v1/models', 200)]
+        >>> calls[-1].log_id == gateway.logs[-1].id
+        True
+    """
+    calls: list[GatewayCall] = []
+    _sinks.set((*_sinks.get(), calls))
+    try:
+        yield calls
+    finally:
+        # No reset(token): a block may end in another context than it began in.
+        _sinks.set(tuple(sink for sink in _sinks.get() if sink is not calls))
+
+
+def record(  # noqa: PLR0913, PLR0917
+    request: Any,
+    fields: Mapping[str, Any],
+    started: float,
+    mask: Callable[[str], str],
+    otel: bool,  # noqa: FBT001
+    response: Any,
+) -> None:
+    """Give a call to all that listen: capture() blocks, the logger, a span.
+
+    Args:
+        request: The SDK's own request, `None` for a connection of the SDK's own.
+        fields: Fields of `GatewayCall` that are not in the response.
+        started: When it began, by `time.perf_counter()`.
+        mask: Masks in a text the secrets that the request carried.
+        otel: Write on a span.
+        response: What arrived, `None` if nothing did.
+    """
+    elapsed = perf_counter() - started
+    sinks = _sinks.get()
+    write = get_writer(request) if otel else None
+    wants_fields = write is not None or logger.isEnabledFor(logging.DEBUG)
+    if not sinks and not wants_fields:
+        return
+    status_code = None if response is None else response.status_code
+    header_fields: dict[str, Any] = {}
+    if response is not None and fields.get("routed") != "elsewhere":
+        header_fields = _from_headers(response.headers, mask)
+    call = GatewayCall(**fields, **header_fields, elapsed=elapsed, status_code=status_code)
+    for sink in sinks:
+        sink.append(call)
+    if not wants_fields:
+        return
+    logged = _log_fields(call)
+    if write is not None:
+        write({f"cf.aig.{name}": value for name, value in logged.items()})
+    logger.debug("%s", " ".join(f"{name}={value}" for name, value in logged.items()))
+
+
+def _from_headers(headers: Any, mask: Callable[[str], str]) -> dict[str, Any]:
+    """Return the gateway's response headers as fields, in one pass over the raw headers."""
+    found: dict[str, Any] = {}
+    for name, value in headers.raw:
+        field = _FIELDS.get(name.lower())
+        if field is not None:
+            found[field] = value.decode(headers.encoding)
+    texts = "\n".join(found.values())
+    if mask(texts) != texts:
+        found = {field: mask(text) for field, text in found.items()}
+    if "step" in found:
+        found["step"] = _parse_int(found["step"])
+    if "dlp" in found:
+        found["dlp"] = _parse_object(found["dlp"])
+    return found
+
+
+def _parse_int(value: str | None) -> int | None:
+    return int(value) if value is not None and value.isdecimal() and len(value) < 10 else None
+
+
+def _parse_object(value: str | None) -> Mapping[str, Any] | None:
+    if value is None:
+        return None
+    try:
+        parsed = json.loads(value)
+    except (ValueError, RecursionError):
+        return None
+    return cast("dict[str, Any]", parsed) if isinstance(parsed, dict) else None
+
+
+def _log_fields(call: GatewayCall) -> dict[str, str | int | float | bool]:
+    """Return the fields to log: those that are set and not nested."""
+    values = {field.name: getattr(call, field.name) for field in fields(call)}
+    values["elapsed"] = round(call.elapsed, 4)
+    return {
+        name: value
+        for name, value in values.items()
+        if value is not None
+        and value is not False
+        and name != "dlp"
+        and (name, value) != ("routed", "gateway")
+    }
+
+
+# ---------------------------------------------------------------- warnings of a bypass
+
+
+_NOT_THE_USERS = frozenset(
+    {"mistral_cf_adapter", "mistralai", "httpx", "httpx2", "asyncio", "concurrent", "contextlib"}
+)
+_MAX_PLACES = 1000
+
+Place = tuple[str, str, int]
+"""Where a request went, and the file and line that made it."""
+
+
+def warn_bypass(known: set[Place], origin: tuple[str, str, int], method: str, path: str) -> None:
+    """Log that a request goes past the gateway, and warn if this place was not warned of yet.
+
+    Args:
+        known: The places of this client that were warned of.
+        origin: Scheme, host and port to which the request goes.
+        method: The request's method.
+        path: The request's path.
+    """
+    scheme, host, port = origin
+    address = f"{scheme}://{host}:{port}"
+    logger.info("%s %s goes past AI Gateway, to %s", method, path, address)
+    warn_once(known, address, f"a request goes past AI Gateway, to {address}")
+
+
+def warn_once(known: set[Place], address: str, message: str) -> None:
+    """Warn at the user's line, once for each line and address.
+
+    A filter that makes errors of warnings does not stop the request: without the adapter it would
+    be sent.
+    """
+    frame = _user_frame(sys._getframe(1))  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    place = address, frame.f_code.co_filename, frame.f_lineno
+    if place in known or len(known) >= _MAX_PLACES:
+        return
+    known.add(place)
+    registry: dict[Any, Any] = frame.f_globals.setdefault("__warningregistry__", {})
+    with contextlib.suppress(UserWarning):
+        warnings.warn_explicit(message, UserWarning, *place[1:], registry=registry)
+
+
+def _user_frame(frame: FrameType) -> FrameType:
+    """Return the innermost frame that is neither ours nor of the libraries in between."""
+    current: FrameType | None = frame
+    while current is not None:
+        name: str = current.f_globals.get("__name__", "")
+        if name.partition(".")[0] not in _NOT_THE_USERS:
+            return current
+        frame, current = current, current.f_back
+    return frame
+
+
+# ---------------------------------------------------------------- spans
+
+
 _SPAN = "_tracing_span"  # the SDK's own key in a request's extensions
 _EVENT = "cf.aig.call"
 _INSTRUMENTOR = ".instrumentation.mistral"  # openinference's and openllmetry's
@@ -24,7 +260,7 @@ _Write = Callable[[Mapping[str, Any]], None]
 
 
 def get_writer(request: Any) -> _Write | None:
-    """Return what writes the facts of a call, `None` if no span is recorded.
+    """Return a function that writes the fields of a call to a span, `None` if none is recorded.
 
     They are attributes of the SDK's own span. Any other span may be around more than one call:
     there they are an event. A span that an instrumentor of the SDK made is left as it made it.
@@ -100,17 +336,17 @@ def _per_call(hook_class: type[Any]) -> type[Any]:
     """Return the hook's class with a `request_span` that is the one of the call at hand."""
     if hook_class not in _subclasses:
         body = {
-            "request_span": property(lambda _: _span.get(), lambda _, span: _keep(span)),
+            "request_span": property(lambda _: _span.get(), lambda _, span: _set_span(span)),
             "before_request": _before_request(hook_class),
             "after_success": _with_span_of_request(hook_class.after_success),
             "after_error": _with_span_of_request(hook_class.after_error),
         }
-        subclass = type(f"Apart{hook_class.__name__}", (hook_class,), body)
+        subclass = type(f"PerCall{hook_class.__name__}", (hook_class,), body)
         _subclasses[hook_class], _originals[subclass] = subclass, hook_class
     return _subclasses[hook_class]
 
 
-def _keep(span: Any) -> None:
+def _set_span(span: Any) -> None:
     _span.set(span)
 
 
@@ -133,234 +369,6 @@ def _with_span_of_request(original: Any) -> Callable[..., Any]:
         return original(self, context, response, *rest)
 
     return after
-
-
-_NOT_THE_USERS = frozenset(
-    {"mistral_cf_adapter", "mistralai", "httpx", "httpx2", "asyncio", "concurrent", "contextlib"}
-)
-_MAX_PLACES = 1000
-
-Place = tuple[str, str, int]
-"""Where a request went, and the file and line that made it."""
-
-
-def tell_of_bypass(known: set[Place], origin: tuple[str, str, int], method: str, path: str) -> None:
-    """Log that a request goes past the gateway, and warn if this place was not warned of yet.
-
-    Args:
-        known: The places of this client that were warned of.
-        origin: Scheme, host and port to which the request goes.
-        method: The request's method.
-        path: The request's path.
-    """
-    scheme, host, port = origin
-    address = f"{scheme}://{host}:{port}"
-    logger.info("%s %s goes past AI Gateway, to %s", method, path, address)
-    warn_once(known, address, f"a request goes past AI Gateway, to {address}")
-
-
-def warn_once(known: set[Place], address: str, message: str) -> None:
-    """Warn at the user's line, once for each line and address.
-
-    A filter that makes errors of warnings does not stop the request: without the adapter it would
-    be sent.
-    """
-    frame = _user_frame(sys._getframe(1))  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
-    place = address, frame.f_code.co_filename, frame.f_lineno
-    if place in known or len(known) >= _MAX_PLACES:
-        return
-    known.add(place)
-    registry: dict[Any, Any] = frame.f_globals.setdefault("__warningregistry__", {})
-    with contextlib.suppress(UserWarning):
-        warnings.warn_explicit(message, UserWarning, *place[1:], registry=registry)
-
-
-def _user_frame(frame: FrameType) -> FrameType:
-    """Return the innermost frame that is neither ours nor of the libraries in between."""
-    current: FrameType | None = frame
-    while current is not None:
-        name: str = current.f_globals.get("__name__", "")
-        if name.partition(".")[0] not in _NOT_THE_USERS:
-            return current
-        frame, current = current, current.f_back
-    return frame
-
-
-logger = logging.getLogger("mistral_cf_adapter")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GatewayCall:
-    """One exchange with the gateway, as its response headers describe it.
-
-    A header that the gateway did not send is `None`. The headers are documented at
-    https://developers.cloudflare.com/ai-gateway/ ; none of them holds a secret.
-    `elapsed` is in seconds, to the response's headers, or to its end if it is not streamed.
-
-    Example:
-        >>> facts = {"method": "GET", "path": "/v1/models", "attempt": 1, "status_code": 200}
-        >>> call = GatewayCall(**facts, elapsed=0.25)
-        >>> call.log_id is None
-        True
-    """
-
-    method: str
-    """HTTP method."""
-    path: str
-    """Path below the provider, as `/v1/chat/completions`."""
-    attempt: int
-    """1 for the first try of an SDK call, then one more for each retry of the SDK."""
-    elapsed: float
-    """Seconds until the response's headers arrived (until its end, if it is not streamed)."""
-    status_code: int | None
-    """HTTP status, `None` when no response arrived."""
-    log_id: str | None = None
-    """`cf-aig-log-id`: finds the log in the dashboard, takes feedback."""
-    request_id: str | None = None
-    """`cf-aig-request-id`."""
-    event_id: str | None = None
-    """`cf-aig-event-id`: your own, echoed."""
-    cache_status: str | None = None
-    """`cf-aig-cache-status`: `HIT` or `MISS`."""
-    step: int | None = None
-    """`cf-aig-step`: 0 for the primary target, then the index of the fallback."""
-    model: str | None = None
-    """`cf-aig-model`: what served a dynamic route."""
-    provider: str | None = None
-    """`cf-aig-provider`: who served a dynamic route."""
-    dlp: Mapping[str, Any] | None = None
-    """`cf-aig-dlp`: findings and action of data loss prevention."""
-    buffered: bool = False
-    """The gateway sent one JSON response to a streamed request (guardrails, response DLP)."""
-    direct: bool = False
-    """The gateway was down, and the request went to Mistral directly (`fallback="direct"`)."""
-    routed: Literal["gateway", "direct", "elsewhere"] = "gateway"
-    """`gateway`: through it. `direct`: to Mistral as a fallback. `elsewhere`: past the gateway by
-    your own wish (`server_url=`, or a connection that the SDK opens itself): `path` is the whole
-    path then, and no header is read."""
-
-
-_FIELDS = {
-    f"cf-aig-{name.replace('_', '-')}".encode(): name
-    for name in (
-        *("log_id", "request_id", "event_id", "cache_status"),
-        *("step", "model", "provider", "dlp"),
-    )
-}
-
-_sinks: ContextVar[tuple[list[GatewayCall], ...]] = ContextVar(
-    "mistral_cf_adapter._capture", default=()
-)
-
-
-@contextmanager
-def capture() -> Generator[list[GatewayCall], None, None]:
-    """Collect a `GatewayCall` for every exchange in the block, in the order they ended.
-
-    Works for sync, async, streamed and retried calls; blocks nest, and each sees the calls of
-    the blocks within. Tasks and threads started inside (with a copy of the context) report
-    to the same list.
-
-    Example:
-        >>> from mistral_cf_adapter.testing import LocalGateway  # needs no account
-        >>> with LocalGateway() as gateway, capture() as calls:
-        ...     models = make_client(gateway.settings()).models.list()
-        >>> [(call.path, call.status_code) for call in calls]
-        [('/v1/models', 200)]
-        >>> calls[-1].log_id == gateway.logs[-1].id
-        True
-    """
-    calls: list[GatewayCall] = []
-    _sinks.set((*_sinks.get(), calls))
-    try:
-        yield calls
-    finally:
-        # No reset(token): a block may end in another context than it began in.
-        _sinks.set(tuple(sink for sink in _sinks.get() if sink is not calls))
-
-
-def record(  # noqa: PLR0913, PLR0917
-    request: Any,
-    fields: Mapping[str, Any],
-    started: float,
-    mask: Callable[[str], str],
-    otel: bool,  # noqa: FBT001
-    response: Any,
-) -> None:
-    """Give a call to all that listen: capture() blocks, the logger, a span.
-
-    Args:
-        request: The SDK's own request, `None` for a connection of the SDK's own.
-        fields: Fields of `GatewayCall` that are not in the response.
-        started: When it began, by `time.perf_counter()`.
-        mask: Masks in a text the secrets that the request carried.
-        otel: Write on a span.
-        response: What arrived, `None` if nothing did.
-    """
-    elapsed = perf_counter() - started
-    sinks = _sinks.get()
-    write = get_writer(request) if otel else None
-    wants_log = write is not None or logger.isEnabledFor(logging.DEBUG)
-    if not sinks and not wants_log:
-        return
-    status_code = None if response is None else response.status_code
-    told_by_gateway: dict[str, Any] = {}
-    if response is not None and fields.get("routed") != "elsewhere":
-        told_by_gateway = _from_headers(response.headers, mask)
-    call = GatewayCall(**fields, **told_by_gateway, elapsed=elapsed, status_code=status_code)
-    for sink in sinks:
-        sink.append(call)
-    if not wants_log:
-        return
-    logged = _log_fields(call)
-    if write is not None:
-        write({f"cf.aig.{name}": value for name, value in logged.items()})
-    logger.debug("%s", " ".join(f"{name}={value}" for name, value in logged.items()))
-
-
-def _from_headers(headers: Any, mask: Callable[[str], str]) -> dict[str, Any]:
-    """Return the gateway's response headers as fields, in one pass over the raw headers."""
-    found: dict[str, Any] = {}
-    for name, value in headers.raw:
-        field = _FIELDS.get(name.lower())
-        if field is not None:
-            found[field] = value.decode(headers.encoding)
-    texts = "\n".join(found.values())
-    if mask(texts) != texts:
-        found = {field: mask(text) for field, text in found.items()}
-    if "step" in found:
-        found["step"] = _parse_int(found["step"])
-    if "dlp" in found:
-        found["dlp"] = _parse_object(found["dlp"])
-    return found
-
-
-def _parse_int(value: str | None) -> int | None:
-    return int(value) if value is not None and value.isdecimal() and len(value) < 10 else None
-
-
-def _parse_object(value: str | None) -> Mapping[str, Any] | None:
-    if value is None:
-        return None
-    try:
-        parsed = json.loads(value)
-    except (ValueError, RecursionError):
-        return None
-    return cast("dict[str, Any]", parsed) if isinstance(parsed, dict) else None
-
-
-def _log_fields(call: GatewayCall) -> dict[str, str | int | float | bool]:
-    """Return the fields to log: those that are set and not nested."""
-    values = {field.name: getattr(call, field.name) for field in fields(call)}
-    values["elapsed"] = round(call.elapsed, 4)
-    return {
-        name: value
-        for name, value in values.items()
-        if value is not None
-        and value is not False
-        and name != "dlp"
-        and (name, value) != ("routed", "gateway")
-    }
 
 
 set_public_module(GatewayCall, capture)

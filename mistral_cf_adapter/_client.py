@@ -74,10 +74,11 @@ def make_client(
         >>> response.choices[0].message.content
         'Bonjour!'
     """
-    # A traceback may show what a frame holds: texts are hidden until the SDK gets them, as one
-    # under a wrong name may be a secret too.
-    keywords = _hide_texts(mistral_kwargs)
+    # Strings are wrapped until the SDK gets them: a traceback may show what a frame holds, and a
+    # misspelt keyword may hold a key.
+    keywords = _wrap_strings(mistral_kwargs)
     check_sdk()
+    # Only the class of a wrong argument is kept: it may be a secret.
     settings_class = type(settings)
     settings = settings if isinstance(settings, GatewaySettings) else None
     _check_arguments(settings_class, keywords)
@@ -86,7 +87,7 @@ def make_client(
     route = get_route(settings)
     brought = [name for name in ("client", "async_client") if keywords.get(name) is not None]
     set_default_clients(settings, keywords)
-    sdk = Mistral(**_with_texts(keywords, server_url=route.provider_url))
+    sdk = Mistral(**_unwrap_strings(keywords, server_url=route.provider_url))
     attach(sdk, settings, route)
     for name in brought:
         getattr(sdk.sdk_configuration, name)  # raises now if the user's client cannot work
@@ -105,7 +106,7 @@ def set_default_clients(settings: GatewaySettings, keywords: dict[str, Any]) -> 
         keywords["async_client"] = AsyncPooledClient(config)
 
 
-def _hide_texts(keywords: MistralKeywords) -> dict[str, Any]:
+def _wrap_strings(keywords: MistralKeywords) -> dict[str, Any]:
     """Move keywords into a dict that shows no text."""
     given = cast("dict[str, Any]", keywords)
     hidden = {
@@ -115,7 +116,7 @@ def _hide_texts(keywords: MistralKeywords) -> dict[str, Any]:
     return hidden
 
 
-def _with_texts(hidden: dict[str, Any], **more: Any) -> dict[str, Any]:
+def _unwrap_strings(hidden: dict[str, Any], **more: Any) -> dict[str, Any]:
     return {
         name: value.get_secret_value() if isinstance(value, Secret) else value
         for name, value in (hidden | more).items()

@@ -1,7 +1,7 @@
 """The gateway's error responses as exceptions.
 
     mistralai SDKError
-      GatewayError                       any error response of the gateway; base of:
+      GatewayError                       base of all below
         GatewayNotFoundError             2001         no such gateway
         GatewayRateLimitedError          2003         the gateway's request limit
         GatewayProviderError             2005         no response from the provider
@@ -21,7 +21,8 @@
     ValueError
       GatewayConfigError                 a setting or an option cannot work; nothing was sent
 
-Mistral's own error responses are never turned into these: the SDK raises them as always.
+Mistral's own JSON errors are never turned into these: the SDK raises them as always. A 403, 502,
+503 or 504 that is not JSON, and 520 to 530, count as Cloudflare's.
 Codes and bodies: https://developers.cloudflare.com/ai-gateway/reference/troubleshooting/ and
 public reports; the documentation has no full table of them.
 """
@@ -45,14 +46,14 @@ _EDGE_CODE = re.compile(r"^\s*error code: (\d{3,5})")
 
 
 class GatewayError(SDKError):
-    """AI Gateway itself responded with an error.
+    """Base of all errors of a call: the gateway's error responses, and responses cut off.
 
     Has the SDK's own attributes (`message`, `status_code`, `body`, `headers`, `raw_response`)
     and:
 
     Attributes:
         code: the gateway's number for the error, `None` where it gave none.
-        log_id: `cf-aig-log-id` of the exchange, to find it in the dashboard.
+        log_id: `cf-aig-log-id` of the call, to find it in the dashboard.
         retryable: whether the same request may succeed later.
         advice: what to do about it; `message` ends with it.
 
@@ -84,17 +85,17 @@ class GatewayError(SDKError):
     def __reduce__(self) -> tuple[Any, ...]:
         response = copy(self.raw_response)
         # The request has the Mistral key in its headers; what raises for the SDK cannot pickle.
-        response.request = _in_outline(response.request)
+        response.request = _strip_request(response.request)
         response.history = [copy(each) for each in response.history]
         for each in response.history:
-            each.request = _in_outline(each.request)
+            each.request = _strip_request(each.request)
         for name in ("iter_text", "aiter_text"):
             vars(response).pop(name, None)
         state = {**vars(self), "raw_response": response}
         return type(self), (self.message, response, self.body), state
 
 
-def _in_outline(request: Any) -> Any:
+def _strip_request(request: Any) -> Any:
     return type(request)(request.method, request.url)
 
 
@@ -246,8 +247,8 @@ Mask = Callable[[str], str]
 
 def from_response(response: Any, mask: Mask = str) -> GatewayError | None:
     """Return the gateway's error for a response that was read, or None."""
-    verdict = _parse_error(response)
-    return None if verdict is None else _build(verdict, response, mask)
+    parsed = _parse_error(response)
+    return None if parsed is None else _build(parsed, response, mask)
 
 
 def build_error(
@@ -258,14 +259,14 @@ def build_error(
     return cls(f"AI Gateway: {mask(message)}. {cls.advice}", response, body)
 
 
-def _build(verdict: _ParsedError, response: Any, mask: Mask) -> GatewayError:
-    code = "" if verdict.code is None else f"{verdict.code}, "
-    said = mask(verdict.message).rstrip(".")
-    text = f"AI Gateway: {said} ({code}HTTP {response.status_code}). {verdict.cls.advice}"
+def _build(parsed: _ParsedError, response: Any, mask: Mask) -> GatewayError:
+    code = "" if parsed.code is None else f"{parsed.code}, "
+    said = mask(parsed.message).rstrip(".")
+    text = f"AI Gateway: {said} ({code}HTTP {response.status_code}). {parsed.cls.advice}"
     _drop_credentials(response)
-    error = verdict.cls(text, response)
-    object.__setattr__(error, "code", verdict.code)
-    if verdict.cls in (GatewayError, GatewayUnavailableError):
+    error = parsed.cls(text, response)
+    object.__setattr__(error, "code", parsed.code)
+    if parsed.cls in (GatewayError, GatewayUnavailableError):
         object.__setattr__(error, "retryable", response.status_code in (429, *range(500, 600)))
     return error
 
@@ -282,7 +283,8 @@ def _drop_credentials(response: Any) -> None:
 def drop_stream(response: Any) -> None:
     """Drop the stream of a response that is read or closed: it refers to what was sent."""
     if hasattr(response, "_content") or response.is_closed:
-        with suppress(RuntimeError):  # httpx2 asks the stream
+        with suppress(RuntimeError):  # not known: the body was not read
+            # Stored now, as httpx2 reads it from the stream that is dropped here.
             response.elapsed = response.elapsed
         response.stream = http_library(response).ByteStream(b"")
 

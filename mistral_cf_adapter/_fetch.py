@@ -125,11 +125,11 @@ class FetchTransport(httpx.BaseTransport):
                 "`client.chat.complete(...)`, and so on for every operation"
             )
             raise GatewayConfigError(msg)
-        exchange = _Exchange(request)
-        promise = exchange.start(request, b"".join(request.stream))
-        with exchange.limited():
+        fetch = _Fetch(request)
+        promise = fetch.start(request, b"".join(request.stream))
+        with fetch.limited():
             fetched = ffi.run_sync(promise)
-        return _to_response(fetched, _Body(fetched.body, exchange))
+        return _to_response(fetched, _Body(fetched.body, fetch))
 
 
 class AsyncFetchTransport(httpx.AsyncBaseTransport):
@@ -137,14 +137,14 @@ class AsyncFetchTransport(httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: Any) -> Any:
         """Send a request."""
-        exchange = _Exchange(request)
-        promise = exchange.start(request, b"".join([part async for part in request.stream]))
-        with exchange.limited():
+        fetch = _Fetch(request)
+        promise = fetch.start(request, b"".join([part async for part in request.stream]))
+        with fetch.limited():
             fetched = await promise
-        return _to_response(fetched, _AsyncBody(fetched.body, exchange))
+        return _to_response(fetched, _AsyncBody(fetched.body, fetch))
 
 
-class _Exchange:
+class _Fetch:
     """One `fetch()`: its time limit, and how to end it."""
 
     def __init__(self, request: Any) -> None:
@@ -184,37 +184,37 @@ class _Exchange:
 
 
 class _Body(httpx.SyncByteStream):
-    def __init__(self, body: Any, exchange: _Exchange) -> None:
+    def __init__(self, body: Any, fetch: _Fetch) -> None:
         self._reader = body.getReader() if body else None
-        self._exchange = exchange
+        self._fetch = fetch
 
     def __iter__(self) -> Generator[bytes, None, None]:
         while self._reader is not None:
-            with self._exchange.limited():
+            with self._fetch.limited():
                 part = ffi.run_sync(self._reader.read())
             if part.done:
                 return
             yield part.value.to_bytes()
 
     def close(self) -> None:
-        self._exchange.end()
+        self._fetch.end()
 
 
 class _AsyncBody(httpx.AsyncByteStream):
-    def __init__(self, body: Any, exchange: _Exchange) -> None:
+    def __init__(self, body: Any, fetch: _Fetch) -> None:
         self._reader = body.getReader() if body else None
-        self._exchange = exchange
+        self._fetch = fetch
 
     async def __aiter__(self) -> AsyncGenerator[bytes, None]:
         while self._reader is not None:
-            with self._exchange.limited():
+            with self._fetch.limited():
                 part = await self._reader.read()
             if part.done:
                 return
             yield part.value.to_bytes()
 
     async def aclose(self) -> None:
-        self._exchange.end()
+        self._fetch.end()
 
 
 def _to_init(request: Any, body: bytes, signal: Any) -> Any:

@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 from weakref import ref
 
 from . import _codings, _replays, _streaming
-from ._capture import Place, logger, tell_of_bypass, warn_once
+from ._capture import Place, logger, warn_bypass, warn_once
 from ._capture import record as record_call
 from ._errors import (
     CREDENTIALS,
@@ -24,20 +24,20 @@ from ._errors import (
     drop_stream,
     from_response,
 )
-from ._options import GatewayConfigError, current_scope
+from ._options import GatewayConfigError, get_current_scope
 from ._routing import (
     ATTEMPT,
     MISTRAL_HOST,
     ROUTED,
     Route,
-    as_shown,
     clone_request,
+    find_address_problem,
     get_origin,
     is_within,
-    mask_for,
+    make_mask,
     prepare_request,
-    problem_with_address,
     raise_for_gateway_error,
+    restore_sdk_headers,
     secrets_area,
     strip_cloudflare_headers,
     strip_gateway_headers,
@@ -46,141 +46,15 @@ from ._routing import (
 from ._sdk import MISTRAL_URL, http_library
 
 CONNECT_TIMEOUT = 5.0  # seconds
+_PROBE_TIME = CONNECT_TIMEOUT
 
-_UNREACHABLE = frozenset({"ConnectError", "ConnectTimeout"})  # of httpx and of httpx2
-_EDGE = frozenset({502, 503, 504, *range(520, 531)})
+_CONNECT_ERRORS = frozenset({"ConnectError", "ConnectTimeout"})  # of httpx and of httpx2
+_EDGE_STATUSES = frozenset({502, 503, 504, *range(520, 531)})
 
 _MAX_REMEMBERED = 1024
 
+# The circuit breaker: until when it is open for a gateway's origin and a pool.
 _open_until: dict[tuple[Hashable, Hashable], float] = {}
-
-
-def direct_request(route: Route, request: Any, outgoing: Any) -> Any:
-    """Return the same request for Mistral itself, `None` where it must not go there.
-
-    It goes there with the key that the gateway would have got, so never in place of a stored
-    key, and never for a model of another provider.
-    """
-    if not route.fallback or not request.url.path.startswith(f"{route.provider_path}/"):
-        return None
-    keys = {name: outgoing.headers[name] for name in CREDENTIALS if name in outgoing.headers}
-    if not keys:
-        return None
-    # Taken before anything is sent: the HTTP client's own auth writes into the headers it sends.
-    headers = strip_cloudflare_headers(request.headers)
-    headers.update(keys)
-    path = bytes(request.url.raw_path).removeprefix(route.provider_raw_path).decode("ascii")
-    direct = clone_request(request, headers, type(request.url)(f"{MISTRAL_URL}{path}"))
-    if outgoing.url.path == request.url.path:
-        return direct
-    return _from_compat(direct, json.loads(outgoing.content))
-
-
-def _from_compat(direct: Any, body: dict[str, Any]) -> Any:
-    """Remove the provider from the model's name; `None` for a dynamic route or another's model."""
-    provider, _, model = str(body["model"]).partition("/")
-    if provider != "mistral":
-        return None
-    headers = direct.headers.copy()
-    headers.pop("content-length", None)
-    return type(direct)(
-        direct.method,
-        direct.url,
-        headers=headers,
-        content=json.dumps({**body, "model": model}).encode(),
-        extensions=direct.extensions,
-    )
-
-
-def limit_connect_timeout(outgoing: Any) -> Any:
-    """Limit a request's connect timeout to 5 seconds."""
-    timeout: dict[str, float | None] = outgoing.extensions.get("timeout") or {}
-    connect = min(timeout.get("connect") or CONNECT_TIMEOUT, CONNECT_TIMEOUT)
-    outgoing.extensions["timeout"] = {**timeout, "connect": connect}
-    return outgoing
-
-
-def connect_failure(error: Exception) -> str | None:
-    """Return the name of an error that says that no connection could be made."""
-    names = (cls.__name__ for cls in type(error).__mro__)
-    return next((name for name in names if name in _UNREACHABLE), None)
-
-
-def edge_failure(response: Any) -> str | None:
-    """Return the status of an error response of Cloudflare's edge, or None."""
-    if response.status_code not in _EDGE:
-        return None
-    if any(name.lower().startswith("cf-aig-") for name in response.headers):
-        return None
-    if not isinstance(from_response(response), GatewayUnavailableError):
-        return None
-    return f"HTTP {response.status_code}"
-
-
-def is_open(route: Route, pool_key: Hashable) -> bool:
-    """Return whether the circuit for this gateway and pool is open.
-
-    After the cool-down one request probes the gateway; others still go to Mistral.
-    """
-    until = _open_until.get((route.origin, pool_key))
-    if until is None or not route.cooldown:
-        return False
-    now = monotonic()
-    if now < until:
-        return True
-    _open_until[route.origin, pool_key] = now + CONNECT_TIMEOUT
-    return False
-
-
-def record_outcome(route: Route, pool_key: Hashable, *, down: bool) -> None:
-    """Open or close the circuit for this gateway and pool."""
-    if down:
-        _forget_expired()
-        _open_until[route.origin, pool_key] = monotonic() + route.cooldown
-    else:
-        _open_until.pop((route.origin, pool_key), None)
-
-
-def pool_key(client: Any) -> Hashable:
-    """Return what an outage is remembered by for a client of the user's own: never an `id()`.
-
-    Another client may get the `id()` of one that is gone.
-    """
-    try:
-        key = ref(client)
-        hash(key)
-    except TypeError:
-        return object()  # no weak reference to it: remembered for this GatewayClient alone
-    return key
-
-
-def _forget_expired() -> None:
-    """Drop outages that are over, those of clients that are gone, and the oldest of too many."""
-    now = monotonic()
-    for key, until in list(_open_until.items()):
-        is_gone = isinstance(key[1], ref) and key[1]() is None
-        if until < now or is_gone:
-            _open_until.pop(key, None)
-    for key in list(_open_until)[: max(0, len(_open_until) - _MAX_REMEMBERED + 1)]:
-        _open_until.pop(key, None)
-
-
-def warn(outage: str, method: str, path: str) -> None:
-    """Log that a request goes to Mistral directly."""
-    message = "AI Gateway is down (%s): %s %s goes to Mistral directly"
-    logger.warning(message, outage, method, path)
-
-
-def warn_of_stream(outage: str, method: str, path: str) -> None:
-    """Log that a request cannot be sent again to Mistral directly."""
-    message = (
-        "AI Gateway is down (%s), and %s %s cannot go to Mistral directly: its body is a stream "
-        "that can be sent only once"
-    )
-    logger.warning(message, outage, method, path)
-
-
-_AUTHORITY = re.compile(r"\s*(?:[A-Za-z][A-Za-z0-9+.-]*:)?//([^/?#]*)")
 
 
 # Streams of these operations end with `data: [DONE]`; the others have no such mark.
@@ -193,8 +67,8 @@ class Action(NamedTuple):
     kind: Literal["send", "read", "close"]
     target: Any
     drop_auth: bool = False
-    """Send without the HTTP client's own `auth`: the origin differs from the first request's, or
-    the gateway uses a stored key."""
+    """Send without the HTTP client's own `auth`: the target is outside of `secrets_area()` of the
+    first request, or is Mistral itself, or the gateway is to use a stored key."""
 
 
 Flow = Generator[Action, Any, Any]
@@ -217,7 +91,7 @@ def request_flow(  # noqa: PLR0913
         request: The SDK's own request.
         max_redirects: How many redirects to follow.
         pool_key: Which connections are used: the circuit breaker is kept per gateway and pool.
-        noticed: The places of the client that were warned of for going past the gateway.
+        noticed: Places that were warned of already because a request goes past the gateway.
         keeps_cookies: The HTTP client stores cookies. A shared one must not; then only the
             redirects of this call send the cookies that were set on the way.
         authenticates: The HTTP client may add a Mistral key of its own, by `auth` or by a hook.
@@ -229,6 +103,7 @@ def request_flow(  # noqa: PLR0913
         GatewayConfigError: the request cannot work; nothing was sent.
         GatewayError: the gateway responded with an error.
     """
+    # One GatewayClient around another: a patch of a client that already has one.
     if ROUTED in request.extensions:
         return (yield Action("send", request))
     return (
@@ -246,6 +121,7 @@ class _RequestFlow:
         "cross_origin",
         "direct",
         "fields",
+        "has_response",
         "keeps_cookies",
         "max_redirects",
         "noticed",
@@ -254,8 +130,7 @@ class _RequestFlow:
         "request",
         "response",
         "route",
-        "sent",
-        "streamed",
+        "wants_stream",
     )
 
     def __init__(  # noqa: PLR0913, PLR0917
@@ -276,10 +151,10 @@ class _RequestFlow:
         self.keeps_cookies = keeps_cookies
         self.authenticates = authenticates
         self.path = request.url.path.removeprefix(route.provider_path)
-        self.streamed = request.headers.get("accept") == _streaming.EVENT_STREAM
+        self.wants_stream = request.headers.get("accept") == _streaming.EVENT_STREAM
         """The SDK asked for an event stream."""
         self.response: Any = None
-        self.sent = False
+        self.has_response = False
         """The request was sent and a response arrived, so its body is consumed."""
         self.cross_origin = False
         self.direct = False
@@ -289,20 +164,23 @@ class _RequestFlow:
             "attempt": _next_attempt(request),
             "routed": "gateway",
         }
-        """Fields of `GatewayCall` that the response does not tell."""
+        """Fields of `GatewayCall` that are not in the response."""
 
     def run(self) -> Flow:
+        """Send the request; return the SDK's response, or raise."""
         if not hasattr(self.request, "_content"):  # few bodies are not read: uploads
             _replays.guard(self.request)
         if not self.route.leads_to_provider(self.request.url):
-            problem = problem_with_address(self.route, self.request)
+            problem = find_address_problem(self.route, self.request)
             if problem is not None:
                 raise GatewayConfigError(problem)
             return (yield from self._send_unrouted())
         needs_key = not self.authenticates
-        outgoing = prepare_request(self.route, self.request, current_scope(), needs_key=needs_key)
-        mask = mask_for(self.route, outgoing)
-        record = self._recorder(mask)
+        outgoing = prepare_request(
+            self.route, self.request, get_current_scope(), needs_key=needs_key
+        )
+        mask = make_mask(self.route, outgoing)
+        record = self._make_recorder(mask)
         try:
             yield from self._send_handling_fallback(outgoing)
         except Exception as error:
@@ -317,11 +195,11 @@ class _RequestFlow:
             _codings.check(self.response, mask)
         if response.status_code < 400:
             return response
-        drop_stream(response)  # an error of the SDK's keeps the response
+        drop_stream(response)  # the SDK's error keeps the response, and so what was sent
         return response if self.direct else raise_for_gateway_error(response, mask)
 
-    def _recorder(self, mask: Mask) -> Callable[[Any], None]:
-        """Return what records the call that begins now, given its response, or `None`."""
+    def _make_recorder(self, mask: Mask) -> Callable[[Any], None]:
+        """Return a function that records the call that begins now, given its response or `None`."""
         otel = self.route.otel
         return partial(record_call, self.request, self.fields, perf_counter(), mask, otel)
 
@@ -335,10 +213,10 @@ class _RequestFlow:
     def _send_unrouted(self) -> Flow:
         """Send a request for another host, without the gateway's headers."""
         origin = get_origin(self.request.url)
-        tell_of_bypass(self.noticed, origin, self.request.method, self.path)
+        warn_bypass(self.noticed, origin, self.request.method, self.path)
         self.fields["routed"] = "elsewhere"
-        mask = mask_for(self.route, self.request)
-        record = self._recorder(mask)
+        mask = make_mask(self.route, self.request)
+        record = self._make_recorder(mask)
         try:
             yield from self._send_handling_redirects(strip_gateway_headers(self.request))
         except Exception as error:
@@ -352,7 +230,7 @@ class _RequestFlow:
 
     def _send_handling_fallback(self, outgoing: Any) -> Flow:
         """Send to the gateway or, if it is down and fallback is on, to Mistral directly."""
-        direct = direct_request(self.route, self.request, outgoing)
+        direct = build_direct_request(self.route, self.request, outgoing)
         if direct is None:
             yield from self._send_and_read_errors(outgoing)
             return
@@ -361,7 +239,7 @@ class _RequestFlow:
             outage = yield from self._try_gateway(outgoing)
         if outage is None:
             return
-        warn(outage, self.request.method, self.path)
+        log_fallback(outage, self.request.method, self.path)
         warn_once(self.noticed, "direct", "AI Gateway is down: a request goes to Mistral")
         self.direct, self.response = True, None
         self.fields |= {"direct": True, "routed": "direct"}
@@ -376,11 +254,11 @@ class _RequestFlow:
         try:
             yield from self._send_and_read_errors(limit_connect_timeout(outgoing))
         except Exception as error:
-            outage = self._record_outage(connect_failure(error))
+            outage = self._record_outage(get_connect_failure(error))
             if outage is None:
                 raise
         else:
-            outage = self._record_outage(edge_failure(self.response))
+            outage = self._record_outage(get_edge_failure(self.response))
         return outage
 
     def _record_outage(self, outage: str | None) -> str | None:
@@ -388,9 +266,9 @@ class _RequestFlow:
         if self.cross_origin:
             outage = None
         record_outcome(self.route, self.pool_key, down=outage is not None)
-        if outage is None or not self.sent or _replays.can_replay(self.request):
+        if outage is None or not self.has_response or _replays.can_replay(self.request):
             return outage
-        warn_of_stream(outage, self.request.method, self.path)
+        log_no_replay(outage, self.request.method, self.path)
         return None
 
     def _send_and_read_errors(self, outgoing: Any) -> Flow:
@@ -411,14 +289,16 @@ class _RequestFlow:
             self.cross_origin = self.direct or moved
             drop_auth = self.cross_origin or self._must_drop_auth(outgoing)
             response = self.response = yield Action("send", outgoing, drop_auth)
-            self.sent = True
+            self.has_response = True
             if response.history:
                 yield Action("close", response)
-                raise self._unasked_redirect(response)
+                raise self._build_redirect_error(response)
             if response.next_request is not None and not self.keeps_cookies:
-                jar = send_cookies(jar, response)
+                jar = add_redirect_cookies(jar, response)
             next_request = build_redirect_request(self.route, outgoing, response)
-            response.request = as_shown(self.request, outgoing) if history else self.request
+            response.request = (
+                restore_sdk_headers(self.request, outgoing) if history else self.request
+            )
             response.next_request = None
             response.history = list(history)
             if self.max_redirects == 0 or not response.has_redirect_location:
@@ -440,7 +320,7 @@ class _RequestFlow:
         msg = "Exceeded maximum allowed redirects."
         raise http_library(self.request).TooManyRedirects(msg, request=self.request)
 
-    def _unasked_redirect(self, response: Any) -> Exception:
+    def _build_redirect_error(self, response: Any) -> Exception:
         """Return the error for a client that followed a redirect although it must not."""
         host = response.url.host
         response.request, response.history = self.request, []
@@ -466,19 +346,19 @@ class _RequestFlow:
         """Return whether the body must be read before the SDK gets the response."""
         if self.response.status_code >= 400:
             return True
-        return self.streamed and not _is_event_stream(self.response)
+        return self.wants_stream and not _is_event_stream(self.response)
 
     def _read(self) -> Flow:
         try:
             yield Action("read", self.response)
         except Exception:
-            yield Action("close", self.response)  # what cannot be decoded would keep its connection
+            yield Action("close", self.response)  # else its connection would not be released
             raise
 
     def _wrap_stream(self, mask: Mask) -> Any:
         """Guard a streamed response, or make a stream of a JSON response."""
         response = self.response
-        if response.status_code != 200 or not self.streamed or self.path not in _DONE_PATHS:
+        if response.status_code != 200 or not self.wants_stream or self.path not in _DONE_PATHS:
             if "content-encoding" in response.headers:
                 _codings.watch(response, mask)
             return response
@@ -524,8 +404,8 @@ def _next_attempt(request: Any) -> int:
     return attempt
 
 
-def send_cookies(jar: Any, response: Any) -> Any:
-    """Send the cookies that earlier redirects set with the next one; return their jar."""
+def add_redirect_cookies(jar: Any, response: Any) -> Any:
+    """Add the cookies that earlier redirects set to the next request; return their jar."""
     if jar is None:
         if "set-cookie" not in response.headers:
             return None
@@ -560,6 +440,9 @@ def build_redirect_request(route: Route, sent: Any, response: Any) -> Any:
     return next_request
 
 
+_AUTHORITY = re.compile(r"\s*(?:[A-Za-z][A-Za-z0-9+.-]*:)?//([^/?#]*)")
+
+
 def _is_ambiguous(location: str) -> bool:
     """Return whether a backslash hides the host of a redirect: readers differ on which it is."""
     match = _AUTHORITY.match(location)
@@ -576,3 +459,132 @@ def _reroute(route: Route, sent: Any, next_request: Any) -> Any:
     if "authorization" in sent.headers:
         headers["Authorization"] = sent.headers["authorization"]
     return clone_request(next_request, headers, url)
+
+
+# ---------------------------------------------------------------- fallback, circuit breaker
+
+
+def build_direct_request(route: Route, request: Any, outgoing: Any) -> Any:
+    """Return the same request for Mistral itself, `None` where it must not go there.
+
+    It goes there with the key that the gateway would have got, so never in place of a stored
+    key, and never for a model of another provider.
+    """
+    if not route.fallback or not request.url.path.startswith(f"{route.provider_path}/"):
+        return None
+    keys = {name: outgoing.headers[name] for name in CREDENTIALS if name in outgoing.headers}
+    if not keys:
+        return None
+    # Taken before anything is sent: the HTTP client's own auth writes into the headers it sends.
+    headers = strip_cloudflare_headers(request.headers)
+    headers.update(keys)
+    path = bytes(request.url.raw_path).removeprefix(route.provider_raw_path).decode("ascii")
+    direct = clone_request(request, headers, type(request.url)(f"{MISTRAL_URL}{path}"))
+    if outgoing.url.path == request.url.path:
+        return direct
+    return _convert_from_compat(direct, json.loads(outgoing.content))
+
+
+def _convert_from_compat(direct: Any, body: dict[str, Any]) -> Any:
+    """Remove the provider from the model's name; `None` for a dynamic route or another's model."""
+    provider, _, model = str(body["model"]).partition("/")
+    if provider != "mistral":
+        return None
+    headers = direct.headers.copy()
+    headers.pop("content-length", None)
+    return type(direct)(
+        direct.method,
+        direct.url,
+        headers=headers,
+        content=json.dumps({**body, "model": model}).encode(),
+        extensions=direct.extensions,
+    )
+
+
+def limit_connect_timeout(outgoing: Any) -> Any:
+    """Limit a request's connect timeout to 5 seconds."""
+    timeout: dict[str, float | None] = outgoing.extensions.get("timeout") or {}
+    connect = min(timeout.get("connect") or CONNECT_TIMEOUT, CONNECT_TIMEOUT)
+    outgoing.extensions["timeout"] = {**timeout, "connect": connect}
+    return outgoing
+
+
+def get_connect_failure(error: Exception) -> str | None:
+    """Return the name of an error that says that no connection could be made."""
+    names = (cls.__name__ for cls in type(error).__mro__)
+    return next((name for name in names if name in _CONNECT_ERRORS), None)
+
+
+def get_edge_failure(response: Any) -> str | None:
+    """Return the status of an error response of Cloudflare's edge, or None."""
+    if response.status_code not in _EDGE_STATUSES:
+        return None
+    if any(name.lower().startswith("cf-aig-") for name in response.headers):
+        return None
+    if not isinstance(from_response(response), GatewayUnavailableError):
+        return None
+    return f"HTTP {response.status_code}"
+
+
+def is_open(route: Route, pool_key: Hashable) -> bool:
+    """Return whether the circuit for this gateway and pool is open.
+
+    After the cool-down it lets one caller through to probe the gateway, and is open for the others
+    for a little longer.
+    """
+    until = _open_until.get((route.origin, pool_key))
+    if until is None or not route.cooldown:
+        return False
+    now = monotonic()
+    if now < until:
+        return True
+    _open_until[route.origin, pool_key] = now + _PROBE_TIME
+    return False
+
+
+def record_outcome(route: Route, pool_key: Hashable, *, down: bool) -> None:
+    """Open or close the circuit for this gateway and pool."""
+    if down:
+        _forget_expired()
+        _open_until[route.origin, pool_key] = monotonic() + route.cooldown
+    else:
+        _open_until.pop((route.origin, pool_key), None)
+
+
+def make_pool_key(client: Any) -> Hashable:
+    """Return a key for the circuit breaker of a user's own client: a weak reference to it.
+
+    An `id()` may be another client's later.
+    """
+    try:
+        key = ref(client)
+        hash(key)
+    except TypeError:
+        return object()  # no weak reference to it: remembered for this GatewayClient alone
+    return key
+
+
+def _forget_expired() -> None:
+    """Drop outages that are over, those of clients that are gone, and the oldest of too many."""
+    now = monotonic()
+    for key, until in list(_open_until.items()):
+        is_gone = isinstance(key[1], ref) and key[1]() is None
+        if until < now or is_gone:
+            _open_until.pop(key, None)
+    for key in list(_open_until)[: max(0, len(_open_until) - _MAX_REMEMBERED + 1)]:
+        _open_until.pop(key, None)
+
+
+def log_fallback(outage: str, method: str, path: str) -> None:
+    """Log that a request goes to Mistral directly."""
+    message = "AI Gateway is down (%s): %s %s goes to Mistral directly"
+    logger.warning(message, outage, method, path)
+
+
+def log_no_replay(outage: str, method: str, path: str) -> None:
+    """Log that a request cannot be sent again to Mistral directly."""
+    message = (
+        "AI Gateway is down (%s), and %s %s cannot go to Mistral directly: its body is a stream "
+        "that can be sent only once"
+    )
+    logger.warning(message, outage, method, path)

@@ -9,13 +9,13 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Self, cast
 
-from ._flow import Action, Flow, pool_key, request_flow
+from ._flow import Action, Flow, make_pool_key, request_flow
 from ._http2_logs import redact_http2_logs
 from ._locks import fork_safe_lock
 from ._options import GatewayConfigError
-from ._paths import Problem, problem_with_url
+from ._paths import Problem, find_url_problem
 from ._pool import PoolConfig
-from ._routing import ELSEWHERE, Route, mask_for_headers
+from ._routing import ELSEWHERE, Route, make_headers_mask
 from ._sdk import httpx, path_template
 
 if TYPE_CHECKING:
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from ._capture import Place
 
 
-if sys.platform == "emscripten":  # Pyodide: no sockets, so no pools
+# The same functions: Pyodide has no sockets, so that _fetch uses JavaScript's `fetch()`.
+if sys.platform == "emscripten":
     from . import _fetch as _pool
 else:
     from . import _pool
@@ -32,14 +33,14 @@ else:
 _lock = fork_safe_lock()
 
 
-def _setting(name: str, default: object) -> property:
-    """Return a property that asks the client behind only where there is one."""
+def _forwarded(name: str, default: object) -> property:
+    """Return a property of the client behind, with a default where there is none yet."""
 
     def get(self: Any) -> Any:
         return default if self._own is None else getattr(self._own, name)
 
     def put(self: Any, value: object) -> None:
-        setattr(self._real(), name, value)
+        setattr(self._get_own(), name, value)
 
     return property(get, put)
 
@@ -51,9 +52,9 @@ class PooledClientBase:
     _own: Any = None
     """The client behind it, once it was needed."""
 
-    follow_redirects = _setting("follow_redirects", default=True)
-    max_redirects = _setting("max_redirects", default=20)
-    auth = _setting("auth", default=None)
+    follow_redirects = _forwarded("follow_redirects", default=True)
+    max_redirects = _forwarded("max_redirects", default=20)
+    auth = _forwarded("auth", default=None)
 
     def __init__(self, config: PoolConfig) -> None:
         self.config = config
@@ -69,7 +70,7 @@ class PooledClientBase:
             return self._own.build_request(*args, **kwargs)
         return _pool.build_request(*args, **kwargs)
 
-    def _real(self) -> Any:
+    def _get_own(self) -> Any:
         """Return the client behind it, building it if need be."""
         with _lock:
             if self._own is None:
@@ -95,13 +96,13 @@ class PooledClientBase:
         if name.startswith("__") or not self._has(name):
             msg = f"{type(self).__name__!r} object has no attribute {name!r}"
             raise AttributeError(msg)
-        return getattr(self._real(), name)
+        return getattr(self._get_own(), name)
 
     def __setattr__(self, name: str, value: object) -> None:
         if hasattr(type(self), name) or name in self.__dict__ or not self._has(name):
             object.__setattr__(self, name, value)
         else:
-            setattr(self._real(), name, value)
+            setattr(self._get_own(), name, value)
 
 
 class PooledClient(PooledClientBase):
@@ -125,11 +126,11 @@ class PooledClient(PooledClientBase):
             self._own.close()
 
     def __enter__(self) -> Self:
-        self._real().__enter__()
+        self._get_own().__enter__()
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        self._real().__exit__(*exc_info)
+        self._get_own().__exit__(*exc_info)
 
 
 class AsyncPooledClient(PooledClientBase):
@@ -153,11 +154,11 @@ class AsyncPooledClient(PooledClientBase):
             await self._own.aclose()
 
     async def __aenter__(self) -> Self:
-        await self._real().__aenter__()
+        await self._get_own().__aenter__()
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
-        await self._real().__aexit__(*exc_info)
+        await self._get_own().__aexit__(*exc_info)
 
 
 _SHARED = PooledClient, AsyncPooledClient
@@ -182,29 +183,30 @@ class _BaseGatewayClient:
     _takes_follow_redirects: bool
 
     def __init__(self, inner: Any, route: Route) -> None:
+        # Not isinstance(): the class of a pooled client says httpx.Client.
         is_shared = type(inner) in _SHARED
         self.__dict__.update(
             inner=inner,
             route=route,
             configuration=lambda: None,
             _noticed=set(),
-            _pool_key=inner.config if is_shared else pool_key(inner),
+            _pool_key=inner.config if is_shared else make_pool_key(inner),
             _is_shared=is_shared,
             _takes_follow_redirects=is_shared or _takes_follow_redirects(inner),
         )
-        self._count_redirects(None)  # says now what cannot work about the user's client
+        self._count_redirects(None)  # raises if the user's client cannot work
         if not is_shared:  # which speaks HTTP/1.1
             redact_http2_logs()
 
     def build_request(self, *args: Any, **kwargs: Any) -> Any:
         url = kwargs.get("url", args[1] if len(args) > 1 else None)
         template = path_template(sys._getframe(1))  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
-        wrong = problem_with_url(self.route, url, template) if isinstance(url, str) else None
+        wrong = find_url_problem(self.route, url, template) if isinstance(url, str) else None
         problem = None if wrong is None else self._refusal(wrong, kwargs.get("headers"))
         if problem is None:
             try:
                 request = self.inner.build_request(*args, **kwargs)
-                # Its URL leads to another gateway of the same host, as the call gave it.
+                # The call itself gave another URL than the provider's, as by `server_url=`.
                 if isinstance(url, str) and not url.startswith(self.route.provider_url):
                     request.extensions[ELSEWHERE] = True
             except UnicodeEncodeError as error:
@@ -230,7 +232,7 @@ class _BaseGatewayClient:
     def _refusal(self, problem: Problem, headers: object) -> Exception:
         """Return the error for a URL that is not the one its operation means."""
         given = cast("dict[str, str]", headers if isinstance(headers, Mapping) else {})
-        return GatewayConfigError(problem.describe(mask_for_headers(self.route, given)))
+        return GatewayConfigError(problem.describe(make_headers_mask(self.route, given)))
 
     def _without_auth(self, action: Action, kwargs: dict[str, Any]) -> dict[str, Any]:
         """Disable the inner client's `auth` where its credentials must not go."""

@@ -1,9 +1,8 @@
-"""The gateway's request headers as options: one table, four places to set them.
+"""The gateway's request headers as options: one table.
 
-Every field of `GatewayOptions` that is not listed in `_NOT_HEADERS` is one request header,
-`cf-aig-` plus the name with dashes. Adding a header is one line there; it then is an option
-of `gateway_options()` and `gateway_headers()`, a setting, an environment variable and a
-command-line flag.
+Each field of `GatewayOptions` is one `cf-aig-*` header, except those in `_NOT_HEADERS`. To add a
+header, add a field. It is then a keyword of `gateway_options()` and `gateway_headers()`, a
+setting, an environment variable and a command-line flag.
 """
 
 import enum
@@ -57,7 +56,7 @@ def _header_text(value: str) -> str:
 
 
 def from_json(text: str, example: str) -> Any:
-    """Read a value of the environment that is an object."""
+    """Parse JSON with exact decimals; `example` is for the error message."""
     try:
         return json.loads(text, parse_float=Decimal)
     except ValueError:
@@ -350,7 +349,7 @@ def _signature_of(
 class OptionsScope:
     """The options of the enclosing `gateway_options()` blocks, merged."""
 
-    __slots__ = ("block", "headers", "options", "parent")
+    __slots__ = ("block", "cached_headers", "options", "parent")
 
     def __init__(self, block: "OptionsBlock", parent: "OptionsScope | None") -> None:
         own = block.options
@@ -359,21 +358,22 @@ class OptionsScope:
         )
         self.block = block
         self.parent = parent
-        self.headers: tuple[object, Mapping[str, Any], Mapping[str, str]] | None = None
+        # Set by _routing._effective_options(): the route, the options with its own, the headers.
+        self.cached_headers: tuple[object, Mapping[str, Any], Mapping[str, str]] | None = None
 
 
 _current: ContextVar[OptionsScope | None] = ContextVar("mistral_cf_adapter._options", default=None)
-current_scope = _current.get
+get_current_scope = _current.get
 
 
-def _without(block: "OptionsBlock", scope: OptionsScope | None) -> OptionsScope | None:
-    """Return a scope without the innermost one of a block among it and its parents.
+def _remove_block(block: "OptionsBlock", scope: OptionsScope | None) -> OptionsScope | None:
+    """Remove a block from a scope and its parents.
 
-    That is the scope itself as a rule; a generator may end its block inside of another's.
+    It is the innermost as a rule; a generator may leave its block while another one is open.
     """
     if scope is None or scope.block is block:
         return scope and scope.parent
-    parent = _without(block, scope.parent)
+    parent = _remove_block(block, scope.parent)
     return scope if parent is scope.parent else OptionsScope(scope.block, parent)
 
 
@@ -395,7 +395,7 @@ class OptionsBlock:
         exc: BaseException | None,
         tb: TracebackType | None,
     ) -> None:
-        _current.set(_without(self, _current.get()))
+        _current.set(_remove_block(self, _current.get()))
 
     def __call__(self, function: _F) -> _F:
         """Run every call of the function, sync or async, inside the block."""

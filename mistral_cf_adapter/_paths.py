@@ -50,7 +50,7 @@ class Problem(NamedTuple):
         return f"{self.place} {shown} cannot be part of a request's path: {self.reason}"
 
 
-def problem_with_url(route: "Route", url: str, template: str | None) -> Problem | None:
+def find_url_problem(route: "Route", url: str, template: str | None) -> Problem | None:
     """Return why a request for a URL is refused, `None` if it may be built.
 
     Args:
@@ -62,10 +62,10 @@ def problem_with_url(route: "Route", url: str, template: str | None) -> Problem 
         path = url[len(route.provider_url) :]
         if path.startswith("/"):
             return find_problem(path, template)
-    return _problem_with_other_url(route, url, template)
+    return _find_other_url_problem(route, url, template)
 
 
-def _problem_with_other_url(route: "Route", url: str, template: str | None) -> Problem | None:
+def _find_other_url_problem(route: "Route", url: str, template: str | None) -> Problem | None:
     """Judge a URL that does not begin as the provider's: another spelling of it, or elsewhere."""
     try:
         parsed = httpx.URL(url)

@@ -28,7 +28,7 @@ from ._certificates import read_certificate_state
 from ._sdk import httpx
 from ._settings import is_loopback
 from ._streaming import (
-    READ_TIMEOUT,
+    DRAIN_TIMEOUT,
     AsyncPoolByteStream,
     SyncPoolByteStream,
     aread_rest,
@@ -309,7 +309,7 @@ class ConnectionPool:
             if connection.is_new:
                 return connection
             if connection.unread is not None:
-                deadline = deadline or monotonic() + READ_TIMEOUT
+                deadline = deadline or monotonic() + DRAIN_TIMEOUT
                 if not self._is_read(connection, deadline):
                     continue
             if not has_leftovers(connection.client):
@@ -405,7 +405,7 @@ class AsyncConnectionPool:
             if connection.is_new:
                 return connection
             if connection.unread is not None:
-                deadline = deadline or monotonic() + READ_TIMEOUT
+                deadline = deadline or monotonic() + DRAIN_TIMEOUT
                 if not await self._is_read(connection, deadline):
                     continue
             if not has_leftovers(connection.client):
@@ -503,8 +503,8 @@ _HTTP_ENVIRONMENT = (
     *("SSL_CERT_FILE", "SSL_CERT_DIR"),
 )
 _ENCODED: tuple[Any, ...] = tuple(map(getattr(os.environ, "encodekey", str), _HTTP_ENVIRONMENT))
-_MOST_CONTEXTS = 8  # certificates are replaced once in a while, not all the time
-_MOST_LOADS = 3  # of a bundle that is replaced while it is loaded
+_MAX_CONTEXTS = 8  # certificates are replaced once in a while, not all the time
+_MAX_LOADS = 3  # of a bundle that is replaced while it is loaded
 
 _MAX_CACHED_URL = 1024  # characters of a URL worth remembering
 
@@ -550,12 +550,12 @@ def _load_certificates(config: PoolConfig, environment: _Environment) -> tuple[P
     if context is not None:
         return config, context
     state: Hashable = None
-    for _ in range(_MOST_LOADS):
+    for _ in range(_MAX_LOADS):
         state = read_certificate_state()
         context = contexts.get((environment, state)) or httpx.create_ssl_context()
         if state == read_certificate_state():  # else a file was replaced, or one for keys opened
             break
-    while len(contexts) >= _MOST_CONTEXTS:
+    while len(contexts) >= _MAX_CONTEXTS:
         contexts.pop(next(iter(contexts)), None)
     contexts[environment, state] = context
     return config._replace(certificates=state), context

@@ -12,12 +12,18 @@ from weakref import ref
 from . import _paths
 from ._capture import get_trace_ids
 from ._errors import CREDENTIALS, Mask, from_response
-from ._options import PREFIX, GatewayConfigError, OptionsScope, merge_options, to_headers
-from ._options import merge_metadata_header as metadata_below
+from ._options import (
+    PREFIX,
+    GatewayConfigError,
+    OptionsScope,
+    merge_metadata_header,
+    merge_options,
+    to_headers,
+)
 from ._sdk import httpx
 from ._secrets import Secret, clean
 from ._secrets import mask as mask_secrets
-from ._settings import GatewaySettings, Key, key_reader
+from ._settings import GatewaySettings, Key, make_key_reader
 
 AUTHORIZATION = "cf-aig-authorization"
 METADATA = "cf-aig-metadata"
@@ -40,6 +46,7 @@ _RELEVANT = frozenset(
     {b"authorization", b"x-api-key", b"traceparent", *(name.encode() for name in _ACCESS)}
 )
 NOT_PICKLED = "A client of the gateway holds secrets and does not pickle: build it in the worker"
+# Keys in `request.extensions`: prepared already, number of the attempt, URL chosen by the call.
 ROUTED = "mistral_cf_adapter.routed"
 ATTEMPT = "mistral_cf_adapter.attempt"
 ELSEWHERE = "mistral_cf_adapter.elsewhere"
@@ -55,8 +62,8 @@ class Route:
     provider_path: str
     provider_raw_path: bytes
     operations: re.Pattern[bytes]
-    """Matches the beginning of a raw path that leads to the provider's `/v1/`, `/v2/` ..., with
-    a group for one that has nothing to look at more closely."""
+    """Matches a raw path below the provider's `/v1/`, `/v2/` ... Its group is set if no segment
+    begins with a dot or has `%` or a backslash; else `_paths.is_below()` decides."""
     provider_url: str
     compat_url: str
     options: Mapping[str, Any]
@@ -72,7 +79,7 @@ class Route:
     """Returns the Mistral key as it is now, and what is wrong with it."""
 
     @classmethod
-    def of(cls, settings: GatewaySettings, provider: str | None = None) -> "Route":
+    def from_settings(cls, settings: GatewaySettings, provider: str | None = None) -> "Route":
         """Work out the route for the settings, or for another provider of the same gateway."""
         provider = provider or settings.provider
         provider_url = f"{settings.root_url}/{provider}"
@@ -93,8 +100,8 @@ class Route:
             cooldown=settings.fallback_cooldown,
             otel=settings.otel,
             headers=to_headers(settings.options),
-            gateway_authorization=_authorization_of(settings),
-            read_key=key_reader(settings),
+            gateway_authorization=_make_authorization_reader(settings),
+            read_key=make_key_reader(settings),
         )
 
     def __reduce__(self) -> NoReturn:
@@ -119,7 +126,7 @@ class Route:
         return self.is_same_origin(url) and bytes(url.raw_path).startswith(self.prefix)
 
 
-def _authorization_of(settings: GatewaySettings) -> Callable[[], str | None]:
+def _make_authorization_reader(settings: GatewaySettings) -> Callable[[], str | None]:
     token = settings.token
     value = None if token is None else f"Bearer {token.get_secret_value()}"
     return lambda: value
@@ -130,7 +137,7 @@ def get_origin(url: Any) -> tuple[str, str, int]:
     return url.scheme, url.raw_host.decode("ascii"), url.port or _PORTS.get(url.scheme, 0)
 
 
-def problem_with_address(route: Route, request: Any) -> str | None:
+def find_address_problem(route: Route, request: Any) -> str | None:
     """Return why a request, as it was built, must not be sent to the gateway's host."""
     url = request.url
     if route.leads_to_provider(url) or not route.is_same_origin(url):
@@ -139,14 +146,14 @@ def problem_with_address(route: Route, request: Any) -> str | None:
         return None
     path = bytes(url.raw_path).partition(b"?")[0].decode("ascii")
     problem = _paths.Problem("the path", path, _paths.not_the_provider(route))
-    return problem.describe(mask_for(route, request))
+    return problem.describe(make_mask(route, request))
 
 
 def secrets_area(route: Route, url: Any) -> bytes:
-    """Return the beginning of the paths to which the secrets for a URL may go on a redirect.
+    """Return the path prefix that a redirect must stay below to keep the secrets.
 
-    That is the provider's or the compat endpoint's own on this gateway; elsewhere, as with the
-    HTTP library, all of the origin: nothing.
+    That is the provider's or the compat endpoint's of this gateway. For another URL it is empty:
+    there, as with the HTTP library, the origin alone decides.
     """
     if not route.covers(url):
         return b""
@@ -164,26 +171,26 @@ def get_route(settings: GatewaySettings, provider: str | None = None) -> Route:
     """Return the route for the settings, worked out once for each settings object."""
     routes: dict[str | None, Route] = vars(settings).setdefault("_routes", {})
     if provider not in routes:
-        routes[provider] = Route.of(settings, provider)
+        routes[provider] = Route.from_settings(settings, provider)
     return routes[provider]
 
 
 def prepare_request(
-    route: Route, request: Any, layer: OptionsScope | None, *, needs_key: bool = True
+    route: Route, request: Any, scope: OptionsScope | None, *, needs_key: bool = True
 ) -> Any:
     """Return a copy of the request with the gateway's headers and the right credentials.
 
     Args:
         route: Where the request goes and what it carries.
         request: The SDK's own request.
-        layer: The options in force.
-        needs_key: The HTTP client adds no key of its own.
+        scope: The enclosing `gateway_options()` blocks, if any.
+        needs_key: A missing key is an error. False if the user's HTTP client may add one.
 
     Raises:
         GatewayConfigError: there is no key to send, or merged metadata has over 5 entries.
     """
-    options, defaults = _effective_options(route, layer)
-    metadata = _merge_metadata(request, options)
+    options, defaults = _effective_options(route, scope)
+    metadata = _merge_call_metadata(request, options)
     compat = _compat_content(route, request) if options.get("endpoint") == "compat" else None
     headers, problem = _outgoing_headers(
         route, request, options, defaults, metadata, needs_key=needs_key
@@ -244,15 +251,15 @@ def strip_cloudflare_headers(headers: Any) -> Any:
 
 
 def _effective_options(
-    route: Route, layer: OptionsScope | None
+    route: Route, scope: OptionsScope | None
 ) -> tuple[Mapping[str, Any], Mapping[str, str]]:
     """Return the options in force and their headers, remembered for the next call."""
-    if layer is None:
+    if scope is None:
         return route.options, route.headers
-    known = layer.headers
+    known = scope.cached_headers
     if known is None or known[0] is not route:
-        options = merge_options(route.options, layer.options)
-        known = layer.headers = (route, options, to_headers(options))
+        options = merge_options(route.options, scope.options)
+        known = scope.cached_headers = (route, options, to_headers(options))
     return known[1], known[2]
 
 
@@ -271,13 +278,13 @@ def _relevant_headers(headers: Any) -> dict[str, list[str]]:
     return given
 
 
-def _merge_metadata(request: Any, options: Mapping[str, Any]) -> dict[str, str]:
+def _merge_call_metadata(request: Any, options: Mapping[str, Any]) -> dict[str, str]:
     """Return the header where both the call and the options bring metadata, else nothing."""
     below = options.get("metadata")
     brought = request.headers.get_list(METADATA) if below else ()
     if not below or not brought or not brought[-1]:
         return {}
-    return {METADATA: metadata_below(brought[-1], below)}
+    return {METADATA: merge_metadata_header(brought[-1], below)}
 
 
 def _update(headers: Any, fields: Mapping[str, str]) -> None:
@@ -375,7 +382,7 @@ def clone_request(request: Any, headers: Any, url: Any = None) -> Any:
     return copy
 
 
-def as_shown(request: Any, sent: Any) -> Any:
+def restore_sdk_headers(request: Any, sent: Any) -> Any:
     """Return the request of a redirect's hop as the SDK may see it: without what is not its own."""
     headers = strip_cloudflare_headers(sent.headers)
     for name in CREDENTIALS:
@@ -435,12 +442,12 @@ def _retry_after_seconds(value: str, unit: float) -> float:
         return -1
 
 
-def mask_for(route: Route, request: Any) -> Mask:
+def make_mask(route: Route, request: Any) -> Mask:
     """Return what masks in a text the secrets of a route, and those that a request carries."""
-    return mask_for_headers(route, request.headers)
+    return make_headers_mask(route, request.headers)
 
 
-def mask_for_headers(route: Route, headers: Mapping[str, str]) -> Mask:
+def make_headers_mask(route: Route, headers: Mapping[str, str]) -> Mask:
     """Return the same for a request that is not built yet."""
 
     def mask(text: str) -> str:
@@ -464,7 +471,9 @@ def raise_for_gateway_error(response: Any, mask: Mask = str) -> Any:
         return response
     error = from_response(response, mask)
     if error is not None and error.retryable:
-        response.iter_text = response.aiter_text = _raising(ref(response), response.headers, mask)
+        response.iter_text = response.aiter_text = _make_raiser(
+            ref(response), response.headers, mask
+        )
     _drop_long_retry_after(response)
     if error is None or error.retryable:
         return response
@@ -474,7 +483,7 @@ def raise_for_gateway_error(response: Any, mask: Mask = str) -> Any:
         del error  # an error and a frame that holds it would form a cycle
 
 
-def _raising(response: Callable[[], Any], headers: Any, mask: Mask) -> Callable[..., NoReturn]:
+def _make_raiser(response: Callable[[], Any], headers: Any, mask: Mask) -> Callable[..., NoReturn]:
     """Return what raises a response's error; it does not hold the error, which has the response."""
 
     def raise_now(*_: object) -> NoReturn:

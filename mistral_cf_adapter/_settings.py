@@ -497,7 +497,7 @@ def _prepare(values: dict[str, Any], settings: type[GatewaySettings]) -> Excepti
     unknown = _unknown_name(by_field, settings)
     if unknown is not None:
         return unknown
-    if replaces_base_url(by_field):
+    if ignores_base_url(by_field):
         by_field["base_url"] = None
     values.update(by_field)
     if ENV_FILE in os.environ:
@@ -509,10 +509,10 @@ def _prepare(values: dict[str, Any], settings: type[GatewaySettings]) -> Excepti
     return None
 
 
-def replaces_base_url(values: Mapping[str, Any]) -> bool:
-    """Return whether a base URL is not read: a gateway is named by what wins over its source.
+def ignores_base_url(values: Mapping[str, Any]) -> bool:
+    """Return whether `base_url` is ignored: an account or gateway is given by a stronger source.
 
-    Keywords win over the environment, and the environment wins over a file.
+    Keywords are stronger than the environment, and the environment is stronger than a file.
     """
     if "base_url" in values:
         return False
@@ -587,16 +587,16 @@ Key = tuple[str | None, str | None]
 # The values are in closures: what walks over a client's attributes must not find them.
 
 
-def key_reader(settings: GatewaySettings) -> Callable[[], Key]:
+def make_key_reader(settings: GatewaySettings) -> Callable[[], Key]:
     """Return what reads the key of the settings: a fixed one, or the environment's of now."""
     if key_follows_environment(settings):
-        return _environment_reader()
+        return _make_environment_reader()
     secret = settings.mistral_api_key
     key = None if secret is None else secret.get_secret_value(), None
     return lambda: key
 
 
-def _environment_reader() -> Callable[[], Key]:
+def _make_environment_reader() -> Callable[[], Key]:
     known: tuple[str | None, Key] = None, (None, None)
 
     def read() -> Key:

@@ -39,7 +39,7 @@ def wrap_body(response: Any, wrap: Callable[..., Any], *arguments: Any) -> None:
         response.stream = wrap(stream, *arguments)
 
 
-READ_TIMEOUT = 0.05
+DRAIN_TIMEOUT = 0.05
 """Seconds that a call waits for the rest of earlier responses: a new connection takes as long."""
 
 
@@ -82,7 +82,7 @@ def read_received(chunks: Iterator[bytes], response: Any) -> None:
     network_stream = response.extensions.get("network_stream")
     if network_stream is not None and has_own_connection(response):
         with suppress(Exception), _reading_until(network_stream, 0.0):
-            _read_to_end(chunks, monotonic() + READ_TIMEOUT)
+            _read_to_end(chunks, monotonic() + DRAIN_TIMEOUT)
 
 
 async def aread_received(chunks: AsyncIterator[bytes], response: Any) -> None:

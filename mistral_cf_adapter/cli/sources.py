@@ -13,7 +13,7 @@ from pydantic_settings import DotEnvSettingsSource, EnvSettingsSource
 
 from mistral_cf_adapter._options import GatewayOptions
 from mistral_cf_adapter._secrets import Secret, abbreviate, mask_url
-from mistral_cf_adapter._settings import ENV_FILE, GatewaySettings, env_names, replaces_base_url
+from mistral_cf_adapter._settings import ENV_FILE, GatewaySettings, env_names, ignores_base_url
 
 from .flags import is_secret
 
@@ -65,7 +65,7 @@ def _find_source(
     labels = tuple(_label(kind, variable) for kind, variable, _ in found)
     if name in given:
         return Source("flag", None, labels, given[name])
-    if name == "base_url" and replaces_base_url(given):
+    if name == "base_url" and ignores_base_url(given):
         return Source("default", None, labels, None)
     if not found:
         default = GatewaySettings.model_fields[name].get_default(call_default_factory=True)

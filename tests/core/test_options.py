@@ -26,7 +26,7 @@ from mistral_cf_adapter import (
     gateway_options,
     make_client,
 )
-from mistral_cf_adapter._options import current_scope, header_names
+from mistral_cf_adapter._options import get_current_scope, header_names
 
 
 class Team(enum.Enum):
@@ -328,7 +328,7 @@ def test_the_callers_own_headers_are_left_as_they_were(client, mode):
 
 
 def effective():
-    layer = current_scope()
+    layer = get_current_scope()
     return {} if layer is None else dict(layer.options)
 
 

@@ -24,7 +24,7 @@ from mistral_cf_adapter import (
     make_client,
     patch,
 )
-from mistral_cf_adapter._options import current_scope
+from mistral_cf_adapter._options import get_current_scope
 from mistral_cf_adapter._sdk import Mistral
 from mistral_cf_adapter._secrets import Secret
 
@@ -70,7 +70,7 @@ def things(settings, theirs, patched):
         mode.chat(theirs)
     with capture() as calls, gateway_options(cache_ttl=60):
         client.models.list()
-        layer = current_scope()
+        layer = get_current_scope()
     return {
         "settings": settings,
         "a copy of the settings": copy.deepcopy(settings),

@@ -13,11 +13,11 @@ def test_a_client_that_gets_the_id_of_one_that_is_gone_has_no_outage(make_settin
     route = get_route(make_settings(fallback="direct"))
     for _ in range(20):
         client = _sdk.httpx.Client(transport=_sdk.httpx.BaseTransport())
-        key = _flow.pool_key(client)
-        assert key == _flow.pool_key(client)
+        key = _flow.make_pool_key(client)
+        assert key == _flow.make_pool_key(client)
         assert not _flow.is_open(route, key)
         _flow.record_outcome(route, key, down=True)
-        assert _flow.is_open(route, _flow.pool_key(client))
+        assert _flow.is_open(route, _flow.make_pool_key(client))
         client.close()
         del client
         gc.collect()
