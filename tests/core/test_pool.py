@@ -639,15 +639,17 @@ async def test_an_async_body_that_cannot_be_closed_leaves_none_either():
 
 IN_A_FINALIZER = """
 import gc, ssl
-from mistral_cf_adapter import GatewaySettings, make_client
+from mistral_cf_adapter import GatewaySettings, _sdk, make_client
 
-client = make_client(GatewaySettings(base_url={origin!r}, token="t", mistral_api_key="k"))
-call = lambda: client.chat.complete(model="m", messages=[{{"role": "user", "content": "x"}}])
+settings = GatewaySettings(base_url={origin!r}, token="t", mistral_api_key="k")
+ask = dict(model="m", messages=[{{"role": "user", "content": "x"}}])
+with _sdk.httpx.Client(verify=False) as http:  # without the pool: the SDK loads its modules
+    make_client(settings, client=http).chat.complete(**ask)
+client = make_client(settings)
 
-client.chat  # whose module the SDK loads now
 class Cleanup:
     def __del__(self):
-        call()
+        client.chat.complete(**ask)
 
 load = ssl.SSLContext.load_verify_locations
 def collect_and_load(*args, **kwargs):
@@ -655,10 +657,11 @@ def collect_and_load(*args, **kwargs):
     return load(*args, **kwargs)
 ssl.SSLContext.load_verify_locations = collect_and_load
 
+gc.disable()
 garbage = Cleanup()
 garbage.itself = garbage
 del garbage
-call()
+client.chat.complete(**ask)
 print("ended")
 """
 
@@ -669,4 +672,4 @@ def test_a_finalizer_may_call_while_the_pool_is_built(server):
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=False
     )
     assert (done.stdout, done.stderr) == ("ended\n", "")
-    assert len(server.requests) == 2
+    assert len(server.requests) == 3
