@@ -40,7 +40,7 @@ TESTS = {
     ),
     "python-dotenv": ("test_settings*.py",),
 }
-TOOLS = ("pytest", "pytest-asyncio", "pytest-xdist", "hypothesis", "openai")
+TOOLS = ("pytest", "pytest-asyncio", "pytest-xdist", "hypothesis", "openai", "trustme")
 TRIAL = ("tests/release_trial.py",)
 BEGIN, END = "<!-- releases -->", "<!-- /releases -->"
 
