@@ -63,7 +63,7 @@ class KeyForSDK:
         return self._make()
 
     def in_place_of(self, own: Any) -> Any:
-        """Return what a client is to authenticate with, given what it has of its own.
+        """Return the `security` of a configuration, given the client's own.
 
         With `None` the SDK reads `MISTRAL_API_KEY` itself, and ranks a service account's token
         above it; a key that is only in the settings wins over both.

@@ -14,7 +14,7 @@ from ._errors import GatewayError, GatewayStreamError, Mask, build_error
 _PARTIAL_CONTENT = 206  # a part is what was asked for
 
 
-def watch(response: Any, mask: Mask = str) -> None:
+def guard_body(response: Any, mask: Mask = str) -> None:
     """Make the body of a response that is not read yet raise if it ends too early."""
     if hasattr(response, "_content") or not _is_success(response):
         return

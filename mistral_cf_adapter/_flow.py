@@ -338,9 +338,7 @@ class _RequestFlow:
 
     def _must_drop_auth(self, outgoing: Any) -> bool:
         """Return whether the HTTP client must not add credentials: a stored key is to be used."""
-        if _has_credentials(outgoing):
-            return False
-        return not self.authenticates or uses_stored_key(self.route, outgoing)
+        return not _has_credentials(outgoing) and uses_stored_key(self.route, outgoing.headers)
 
     def _must_read(self) -> bool:
         """Return whether the body must be read before the SDK gets the response."""
@@ -360,11 +358,11 @@ class _RequestFlow:
         response = self.response
         if response.status_code != 200 or not self.wants_stream or self.path not in _DONE_PATHS:
             if "content-encoding" in response.headers:
-                _codings.watch(response, mask)
+                _codings.guard_body(response, mask)
             return response
         if _is_event_stream(response):
             if "content-encoding" in response.headers and not _streaming.can_watch(response):
-                _codings.watch(response, mask)
+                _codings.guard_body(response, mask)
             else:
                 _streaming.guard_stream(response, mask)
             return response

@@ -34,7 +34,7 @@ _lock = fork_safe_lock()
 
 
 def _forwarded(name: str, default: object) -> property:
-    """Return a property of the client behind, with a default where there is none yet."""
+    """Return a property of the private client, with a default until there is one."""
 
     def get(self: Any) -> Any:
         return default if self._own is None else getattr(self._own, name)

@@ -34,8 +34,6 @@ def guard(request: Any) -> None:
         SDKError: it was sent, and this is what the response to it said.
         RequestError: it was sent, and no response came (the HTTP library's).
     """
-    if hasattr(request, "_content"):  # nearly always
-        return
     stream = request.stream
     if isinstance(stream, _Once):
         if stream.is_spent:

@@ -192,9 +192,7 @@ def prepare_request(
     options, defaults = _effective_options(route, scope)
     metadata = _merge_call_metadata(request, options)
     compat = _compat_content(route, request) if options.get("endpoint") == "compat" else None
-    headers, problem = _outgoing_headers(
-        route, request, options, defaults, metadata, needs_key=needs_key
-    )
+    headers, problem = _outgoing_headers(route, request, defaults, metadata, needs_key=needs_key)
     if problem is not None:
         del headers  # a traceback may show what a frame holds
         raise GatewayConfigError(problem)
@@ -205,10 +203,9 @@ def prepare_request(
     )
 
 
-def _outgoing_headers(  # noqa: PLR0913
+def _outgoing_headers(
     route: Route,
     request: Any,
-    options: Mapping[str, Any],
     defaults: Mapping[str, str],
     metadata: Mapping[str, str],
     *,
@@ -221,8 +218,7 @@ def _outgoing_headers(  # noqa: PLR0913
     stated = {**defaults, **own}
     trace = _trace_headers(request, given, stated) if route.otel else {}
     _update(headers, {**trace, **stated})
-    alias = own.get(BYOK_ALIAS, options.get("byok_alias"))
-    stored_key = route.stored_key or bool(alias)
+    stored_key = uses_stored_key(route, headers)
     problem = _authorize(route, headers, given, stored_key=stored_key, needs_key=needs_key)
     if AUTHORIZATION not in own and (authorization := route.gateway_authorization()):
         headers[AUTHORIZATION] = authorization
@@ -365,9 +361,9 @@ def _credential_problem(given: Mapping[str, list[str]]) -> str | None:
     return None
 
 
-def uses_stored_key(route: Route, outgoing: Any) -> bool:
-    """Return whether a request to the gateway is to be sent with a key that is stored there."""
-    return route.stored_key or BYOK_ALIAS in outgoing.headers
+def uses_stored_key(route: Route, headers: Any) -> bool:
+    """Return whether the gateway is to use a key that is stored there, by a request's headers."""
+    return route.stored_key or BYOK_ALIAS in headers
 
 
 def clone_request(request: Any, headers: Any, url: Any = None) -> Any:

@@ -581,7 +581,7 @@ def _format_error(error: ValidationError, values: dict[str, Any]) -> str:
 
 
 Key = tuple[str | None, str | None]
-"""A key, `None` if there is none, and what is wrong with it."""
+"""A key or `None`, and a problem with it or `None`."""
 
 
 # The values are in closures: what walks over a client's attributes must not find them.

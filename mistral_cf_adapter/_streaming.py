@@ -559,7 +559,7 @@ def _make_guarded_class(bases: tuple[Any, ...]) -> type[Any]:
                 error.add_note(f"cf-aig-log-id: {self._mask(log_id)}")
 
         def _take_unread(self) -> Any:
-            """Return the iterator over what follows the end mark, once; `None` if there is none."""
+            """Return the iterator over the bytes after the end mark, to the first caller."""
             chunks, self._chunks = self._chunks, None
             if chunks is None or not self._guard.done:
                 return None

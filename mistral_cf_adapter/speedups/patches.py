@@ -7,7 +7,6 @@ import hashlib
 import importlib
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import lru_cache
 from importlib.machinery import SourceFileLoader
 from itertools import takewhile
 from pathlib import Path
@@ -34,10 +33,10 @@ def is_as_written(
         lines: The module's source.
         end: The number of lines up to the function's end.
     """
-    target = [load_code(module) or _compile(function, name, lines, end)]
+    codes = [load_code(module) or _compile(function, name, lines, end)]
     for part in name.split("."):
-        target = [code for scope in target for code in _find_codes(scope, part)]
-    return _without_positions(function.__code__) in map(_without_positions, target)
+        codes = [code for scope in codes for code in _find_codes(scope, part)]
+    return _without_positions(function.__code__) in map(_without_positions, codes)
 
 
 def codes_of(*functions: object) -> Codes:
@@ -47,7 +46,7 @@ def codes_of(*functions: object) -> Codes:
 
 
 def watch_code(*functions: object) -> Callable[[], bool]:
-    """Return what tells whether all functions still run the code that they run now.
+    """Return a function that checks that all functions still run the code that they run now.
 
     Where each call asks often, a loop over `codes_of()` in place costs less.
     """
@@ -73,7 +72,7 @@ def stepping_aside(
     return choose
 
 
-@lru_cache(maxsize=32)
+@functools.lru_cache(maxsize=32)
 def load_code(module: ModuleType) -> CodeType | None:
     """Return a module's code from its compiled file, `None` where that is missing or large."""
     spec = module.__spec__
@@ -143,9 +142,9 @@ class Target(NamedTuple):
     """The functions with these digests."""
 
     def watch(self, *others: object) -> Callable[[], bool]:
-        """Return what tells whether these functions, and others, run the code they run now.
+        """Return a function that checks that these functions, and others, run the same code.
 
-        Where they do not, a speed-up steps aside: somebody traces or debugs them.
+        If one does not, it is traced or debugged, and the original is called.
         """
         return watch_code(*self.functions, *others)
 
@@ -175,7 +174,7 @@ class AppliedPatch(NamedTuple):
     after: Any
 
     def undo(self) -> None:
-        """Restore what was there, unless somebody has replaced it since."""
+        """Restore the original, unless the attribute was replaced again."""
         if members(self.owner).get(self.speedup.attribute, _ABSENT) is not self.after:
             logger.debug(
                 "speed-up %s stays: %s.%s has been replaced by somebody else",
@@ -249,11 +248,11 @@ def _known(module: ModuleType, root: str, name: str, known: frozenset[str]) -> _
     elsewhere, _, function = name.rpartition(":")
     if elsewhere:
         module = importlib.import_module(f".{elsewhere}", root)
-    target = _examine(module, function)
-    if target[0] not in known:
-        msg = f"the source of {module.__name__}.{function} is new (digest {target[0]})"
+    proven = _examine(module, function)
+    if proven[0] not in known:
+        msg = f"the source of {module.__name__}.{function} is new (digest {proven[0]})"
         raise ChangedError(msg)
-    return target
+    return proven
 
 
 def digest(module: ModuleType, name: str) -> str:

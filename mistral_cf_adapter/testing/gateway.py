@@ -242,7 +242,7 @@ class LocalGateway:
         return GatewaySettings(**{**values, **overrides})
 
     def adopted(self, settings: GatewaySettings) -> GatewaySettings:
-        """Return an application's own settings with this gateway in place of theirs.
+        """Return a copy of an application's settings that points at this gateway.
 
         Settings that are for this gateway already keep their token and key, wrong ones too.
         """
