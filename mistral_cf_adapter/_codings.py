@@ -6,6 +6,7 @@ Its decoder knows better: it waits for more. (Of zstd the library says so itself
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from . import _streaming
@@ -19,7 +20,8 @@ def guard_body(response: Any, mask: Mask = str) -> None:
     if hasattr(response, "_content") or not _is_success(response):
         return
     if response.headers.get("content-encoding"):
-        _streaming.watch_with(response, _CodingGuard, mask)
+        guard = _CodingGuard(_streaming.ResponseRef(response), mask)
+        _streaming.guard_with(response, guard, mask)
 
 
 def check(response: Any, mask: Mask = str) -> None:
@@ -41,25 +43,25 @@ class _CodingGuard:
     """Looks at the decoder of a response where its body ends."""
 
     undecodable = False
-    valid_bytes = 0
     done = False
 
     def __init__(self, response: _streaming.ResponseRef, mask: Mask) -> None:
-        self._response = response
+        self.response = response
+        self.failure: _streaming.Failure | None = None
         self._mask = mask
         self._has_begun = False
 
-    def read(self, chunk: bytes) -> None:
+    def read(self, chunk: bytes) -> bytes:
         """Note that the body is not empty."""
         if chunk:
             self._has_begun = True
+        return chunk
 
-    def end(self) -> GatewayError | None:
-        """Return an error if the decoder waits for more; who reads the raw bytes uses none."""
-        response = self._response.alive()
-        if response is None or not self._has_begun or not _is_cut(response):
-            return None
-        return _error(response, self._mask)
+    def end(self) -> None:
+        """Find an error if the decoder waits for more; who reads the raw bytes uses none."""
+        response = self.response.alive()
+        if response is not None and self._has_begun and _is_cut(response):
+            self.failure = partial(_error, mask=self._mask)
 
 
 def _error(response: Any, mask: Mask) -> GatewayError:

@@ -27,14 +27,15 @@ Codes and bodies: https://developers.cloudflare.com/ai-gateway/reference/trouble
 public reports; the documentation has no full table of them.
 """
 
-import json
 import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, cast
 
+from ._envelopes import NO_MESSAGE, ErrorDetail, parse_json, read_envelope
 from ._options import GatewayConfigError
 from ._public import set_public_module
 from ._sdk import SDKError, http_library
@@ -89,8 +90,8 @@ class GatewayError(SDKError):
         response.history = [copy(each) for each in response.history]
         for each in response.history:
             each.request = _strip_request(each.request)
-        for name in ("iter_text", "aiter_text"):
-            vars(response).pop(name, None)
+        for name in ("iter_text", "aiter_text", "iter_bytes", "aiter_bytes"):
+            vars(response).pop(name, None)  # what the adapter put there
         state = {**vars(self), "raw_response": response}
         return type(self), (self.message, response, self.body), state
 
@@ -176,17 +177,28 @@ class GatewayStoredKeyError(GatewayError):
 
 
 class GatewaySpendLimitError(GatewayError):
-    """A spend limit is reached (2041, 2045, or a spending policy without a code)."""
+    """A spend limit is reached (2041, 2045, or a spending policy without a code).
 
+    Attributes:
+        bucket, spent, limit: what a policy says of its budget (docs: features/policies); `None`
+            with an error that does not.
+    """
+
+    bucket: Any = None
+    spent: Any = None
+    limit: Any = None
     advice = (
         "It ends with the limit's window; the rules are in the gateway's settings (Spend limits)."
     )
 
 
-class GatewayPolicyError(GatewayError):
-    """A policy denied the request."""
+_POLICY_ADVICE = "The rules are in the gateway's Policies in the dashboard."
 
-    advice = "The rules are in the gateway's Policies in the dashboard."
+
+class GatewayPolicyError(GatewayError):
+    """A policy denied the request, or none allows it: the first policy denies all others."""
+
+    advice = f"{_POLICY_ADVICE} Once there is one, what no policy allows is denied."
 
 
 class GatewayScannerError(GatewayError):
@@ -231,7 +243,19 @@ BY_CODE: Mapping[int, type[GatewayError]] = {
     2041: GatewaySpendLimitError,
     2045: GatewaySpendLimitError,
     7013: GatewayScannerError,
+    9109: GatewayUnauthorizedError,
+    10000: GatewayUnauthorizedError,
+    10001: GatewayUnauthorizedError,
 }
+
+
+_FINAL_ADVICE = "What arrived so far is incomplete; the same request gets the same error again."
+
+# Cloudflare's REST API says them, where AI Gateway is not.
+_REST_API_CODES = frozenset({7000, 7001, 7003})
+_REST_API_ADVICE = (
+    "This is Cloudflare's REST API, not AI Gateway: check the base URL (CF_AIG_BASE_URL)."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,6 +263,10 @@ class _ParsedError:
     cls: type[GatewayError]
     code: int | None
     message: str
+    fields: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """Further attributes of the exception."""
+    advice: str = ""
+    """In place of the class's own."""
 
 
 Mask = Callable[[str], str]
@@ -260,14 +288,84 @@ def build_error(
 
 
 def _build(parsed: _ParsedError, response: Any, mask: Mask) -> GatewayError:
-    code = "" if parsed.code is None else f"{parsed.code}, "
     said = mask(parsed.message).rstrip(".")
-    text = f"AI Gateway: {said} ({code}HTTP {response.status_code}). {parsed.cls.advice}"
+    advice = parsed.advice or parsed.cls.advice
+    numbers = [] if parsed.code is None else [str(parsed.code)]
+    body = None
+    if issubclass(parsed.cls, GatewayStreamError):
+        body = ""  # the caller has it
+    else:
+        numbers.append(f"HTTP {response.status_code}")
+    place = f" ({', '.join(numbers)})" if numbers else ""
     _drop_credentials(response)
-    error = parsed.cls(text, response)
-    object.__setattr__(error, "code", parsed.code)
+    error = parsed.cls(f"AI Gateway: {said}{place}. {advice}", response, body)
+    fields = {**parsed.fields, "code": parsed.code, "advice": advice}
     if parsed.cls in (GatewayError, GatewayUnavailableError):
-        object.__setattr__(error, "retryable", response.status_code in (429, *range(500, 600)))
+        fields["retryable"] = response.status_code in (429, *range(500, 600))
+    return _with_fields(error, fields)
+
+
+def _with_fields(error: GatewayError, fields: Mapping[str, Any]) -> GatewayError:
+    for name, value in fields.items():
+        object.__setattr__(error, name, value)  # the SDK's errors are frozen
+    return error
+
+
+def from_success_response(response: Any, mask: Mask = str) -> GatewayError | None:
+    """Return the gateway's error in a response with HTTP 200 that was read, or None."""
+    detail = read_envelope(parse_json(response.content), response.status_code)
+    # A provider's own body may have a `success` too: only one with an error in it counts.
+    if detail is None or (detail.code is None and detail.message == NO_MESSAGE):
+        return None
+    return _build(_classify(detail, response.status_code), response, mask)
+
+
+def from_event(detail: ErrorDetail, response: Any, mask: Mask = str) -> GatewayError:
+    """Return the error for one that stands in a stream: a `GatewayStreamError` in any case.
+
+    With a code of the gateway's it has that code's class too, with its advice.
+    """
+    text = f"the stream carries an error: {detail.message}"
+    cls: Any
+    if detail.is_gateways:
+        parsed = _classify(detail, response.status_code)
+        cls, advice = parsed.cls, parsed.advice or parsed.cls.advice
+        fields = {**parsed.fields, "retryable": cls.retryable}
+    else:
+        is_final = _is_final(detail.code)
+        cls, advice = GatewayStreamError, _FINAL_ADVICE if is_final else ""
+        fields = {"retryable": not is_final}
+    parsed = _ParsedError(_stream_class(cls), detail.code, text, fields, advice)
+    return _build(parsed, response, mask)
+
+
+def _is_final(code: int | None) -> bool:
+    """Return whether a provider's code is an HTTP status that the same request gets again."""
+    return code is not None and 400 <= code < 500 and code not in (408, 425, 429)
+
+
+@cache
+def _stream_class(cls: Any) -> Any:
+    """Return a class that is both `cls` and `GatewayStreamError`, with the advice of `cls`."""
+    if issubclass(GatewayStreamError, cls):
+        return GatewayStreamError
+
+    def reduce(self: GatewayError) -> tuple[Any, ...]:
+        _, arguments, state = cls.__reduce__(self)
+        return _make_stream_error, (cls, *arguments), state
+
+    members = {
+        "__doc__": f"{cls.__doc__} It stood in a stream.",
+        "__module__": cls.__module__,
+        "__reduce__": reduce,
+        "advice": cls.advice,
+        "retryable": cls.retryable,
+    }
+    return type(cls.__name__, (cls, GatewayStreamError), members)
+
+
+def _make_stream_error(cls: Any, *arguments: Any) -> GatewayError:
+    error: GatewayError = _stream_class(cls)(*arguments)
     return error
 
 
@@ -299,40 +397,31 @@ def _without_credentials(request: Any) -> Any:
 
 
 def _parse_error(response: Any) -> _ParsedError | None:
-    body = response.content
-    parsed = _parsed(body)
-    if isinstance(parsed, Mapping):
-        return _from_envelope(cast("Mapping[str, Any]", parsed), response.status_code)
-    return _from_edge(response, parsed)
+    body: bytes = response.content
+    parsed = parse_json(body) if len(body) <= _BODY_LIMIT else None
+    detail = read_envelope(parsed, response.status_code)
+    if detail is not None:
+        return _classify(detail, response.status_code)
+    return None if isinstance(parsed, Mapping) else _from_edge(response, parsed)
 
 
-def _parsed(body: bytes) -> object:
-    if len(body) > _BODY_LIMIT:
-        return None
-    try:
-        return json.loads(body)
-    except (ValueError, RecursionError):
-        return None
-
-
-def _from_envelope(body: Mapping[str, Any], status: int) -> _ParsedError | None:
-    if body.get("name") != "AiGatewayError" and body.get("success") is not False:
-        return None
-    detail = _first_detail(body.get("error") or body.get("errors"))
-    code = _first_int(body.get("internalCode"), detail.get("code"))
-    message = _first_text(detail.get("message"), body.get("message"), body.get("description"))
+def _classify(detail: ErrorDetail, status: int) -> _ParsedError:
+    """Return the class for what the gateway says: by its code, else by what it says."""
+    code, message = detail.code, detail.message
+    if code in _REST_API_CODES:
+        return _ParsedError(GatewayNotFoundError, code, message, advice=_REST_API_ADVICE)
+    if code is not None and code in BY_CODE:
+        return _ParsedError(BY_CODE[code], code, message)
+    if status == 401:
+        return _ParsedError(GatewayUnauthorizedError, code, message)
     if code is not None:
-        return _ParsedError(BY_CODE.get(code, GatewayError), code, message)
-    return _ParsedError(_policy_class(message, status), None, message)
-
-
-def _first_detail(details: Any) -> Mapping[str, Any]:
-    """Return the first error of an array, an object or a bare text."""
-    if isinstance(details, list):
-        details = next((entry for entry in cast("list[object]", details)), None)
-    if isinstance(details, Mapping):
-        return cast("Mapping[str, Any]", details)
-    return {"message": details}
+        return _ParsedError(GatewayError, code, message)
+    if not detail.spend:
+        return _ParsedError(_policy_class(message, status), None, message)
+    said = ", ".join(f"{name} {value}" for name, value in detail.spend.items())
+    return _ParsedError(
+        GatewaySpendLimitError, None, f"{message} ({said})", detail.spend, _POLICY_ADVICE
+    )
 
 
 def _policy_class(message: str, status: int) -> type[GatewayError]:
@@ -367,22 +456,6 @@ def _is_page(response: Any, parsed: object) -> bool:
     return "json" not in response.headers.get("content-type", "") or not response.content
 
 
-def _first_int(*candidates: object) -> int | None:
-    for candidate in candidates:
-        if isinstance(candidate, int) and not isinstance(candidate, bool):
-            return candidate
-        if isinstance(candidate, str) and candidate.isdecimal() and len(candidate) < 10:
-            return int(candidate)
-    return None
-
-
-def _first_text(*candidates: object) -> str:
-    for candidate in candidates:
-        if isinstance(candidate, str) and candidate.strip():
-            return candidate.strip()[:500]
-    return "no message"
-
-
 __all__ = [
     "BY_CODE",
     "GatewayBadFormatError",
@@ -404,7 +477,9 @@ __all__ = [
     "GatewayUnauthorizedError",
     "GatewayUnavailableError",
     "build_error",
+    "from_event",
     "from_response",
+    "from_success_response",
 ]
 
 set_public_module(*(globals()[name] for name in __all__ if name.startswith("Gateway")))

@@ -23,6 +23,7 @@ from ._errors import (
     build_error,
     drop_stream,
     from_response,
+    from_success_response,
 )
 from ._options import GatewayConfigError, get_current_scope
 from ._routing import (
@@ -52,13 +53,23 @@ _CONNECT_ERRORS = frozenset({"ConnectError", "ConnectTimeout"})  # of httpx and 
 _EDGE_STATUSES = frozenset({502, 503, 504, *range(520, 531)})
 
 _MAX_REMEMBERED = 1024
+_MAX_ENVELOPE = 65_536  # bytes
 
 # The circuit breaker: until when it is open for a gateway's origin and a pool.
 _open_until: dict[tuple[Hashable, Hashable], float] = {}
 
 
-# Streams of these operations end with `data: [DONE]`; the others have no such mark.
-_DONE_PATHS = frozenset({"/v1/chat/completions", "/v1/fim/completions", "/v1/agents/completions"})
+# A JSON response of these operations can be made a stream of events.
+_CHAT_PATHS = frozenset({"/v1/chat/completions", "/v1/fim/completions", "/v1/agents/completions"})
+
+# What ends a stream: this data, or an event of this name. Other streams have no end mark.
+_CONVERSATIONS = "/v1/conversations"
+_CONVERSATION_MARKS = frozenset({b"conversation.response.done", b"conversation.response.error"})
+_END_MARKS = {
+    **dict.fromkeys(_CHAT_PATHS, frozenset({b"[DONE]"})),
+    "/v1/audio/transcriptions": frozenset({b"transcription.done"}),
+    "/v1/audio/speech": frozenset({b"speech.audio.done"}),
+}
 
 
 class Action(NamedTuple):
@@ -151,7 +162,7 @@ class _RequestFlow:
         self.keeps_cookies = keeps_cookies
         self.authenticates = authenticates
         self.path = request.url.path.removeprefix(route.provider_path)
-        self.wants_stream = request.headers.get("accept") == _streaming.EVENT_STREAM
+        self.wants_stream = _streaming.EVENT_STREAM in request.headers.get("accept", "")
         """The SDK asked for an event stream."""
         self.response: Any = None
         self.has_response = False
@@ -189,14 +200,31 @@ class _RequestFlow:
             self._note_outcome(mask, error)
             raise
         self._note_outcome(mask)
+        hidden_error = self._find_hidden_error(mask)
         response = self._wrap_stream(mask)
         record(self.response)
+        if hidden_error is not None:
+            try:
+                raise hidden_error
+            finally:
+                del hidden_error  # an error and a frame that holds it would form a cycle
         if "content-encoding" in self.response.headers:
             _codings.check(self.response, mask)
         if response.status_code < 400:
             return response
         drop_stream(response)  # the SDK's error keeps the response, and so what was sent
         return response if self.direct else raise_for_gateway_error(response, mask)
+
+    def _find_hidden_error(self, mask: Mask) -> Exception | None:
+        """Return the gateway's error in a response with HTTP 200, or None."""
+        response = self.response
+        content: bytes = getattr(response, "_content", b"")
+        if self.direct or response.status_code != 200 or len(content) > _MAX_ENVELOPE:
+            return None
+        # An error has one of these words: no other body is parsed.
+        if b'"success"' not in content and b"AiGatewayError" not in content:
+            return None
+        return from_success_response(response, mask)
 
     def _make_recorder(self, mask: Mask) -> Callable[[Any], None]:
         """Return a function that records the call that begins now, given its response or `None`."""
@@ -356,20 +384,21 @@ class _RequestFlow:
     def _wrap_stream(self, mask: Mask) -> Any:
         """Guard a streamed response, or make a stream of a JSON response."""
         response = self.response
-        if response.status_code != 200 or not self.wants_stream or self.path not in _DONE_PATHS:
-            if "content-encoding" in response.headers:
-                _codings.guard_body(response, mask)
-            return response
-        if _is_event_stream(response):
-            if "content-encoding" in response.headers and not _streaming.can_watch(response):
-                _codings.guard_body(response, mask)
-            else:
-                _streaming.guard_stream(response, mask)
-            return response
-        events = _streaming.to_event_stream(response)
-        if events is None:
-            return response
-        self.fields["buffered"] = True
+        end_marks = _find_end_marks(self.path)
+        if response.status_code == 200 and end_marks is not None:
+            if _is_event_stream(response):
+                _streaming.guard_stream(response, end_marks, mask)
+                return response
+            if self.wants_stream and self.path in _CHAT_PATHS:
+                return self._make_stream() or response
+        if "content-encoding" in response.headers:
+            _codings.guard_body(response, mask)
+        return response
+
+    def _make_stream(self) -> Any:
+        events = _streaming.to_event_stream(self.response)
+        if events is not None:
+            self.fields["buffered"] = True
         return events
 
     def _sanitize_error(self, error: Exception) -> None:
@@ -382,6 +411,10 @@ class _RequestFlow:
             error.request = self.request  # type: ignore[attr-defined]
             scheme, host, port = get_origin(self.request.url)
             error.add_note(f"{self.request.method} {scheme}://{host}:{port}{self.request.url.path}")
+
+
+def _find_end_marks(path: str) -> frozenset[bytes] | None:
+    return _CONVERSATION_MARKS if path.startswith(_CONVERSATIONS) else _END_MARKS.get(path)
 
 
 def _has_credentials(request: Any) -> bool:

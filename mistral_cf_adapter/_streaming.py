@@ -5,8 +5,8 @@ The SDK ends a stream that breaks off as if it were complete; a guarded stream r
 
 import asyncio
 import json
+import re
 import sys
-import zlib
 from collections.abc import (
     AsyncGenerator,
     AsyncIterator,
@@ -14,17 +14,17 @@ from collections.abc import (
     Callable,
     Generator,
     Iterator,
-    Mapping,
 )
 from contextlib import contextmanager, suppress
-from functools import cache
+from functools import cache, partial
 from itertools import zip_longest
 from time import monotonic
 from types import coroutine
 from typing import Any, NamedTuple, Self, cast
 from weakref import ref
 
-from ._errors import GatewayError, GatewayStreamError, Mask, build_error
+from ._envelopes import parse_json, read_event
+from ._errors import GatewayError, GatewayStreamError, Mask, build_error, from_event
 from ._sdk import http_library, httpx, library_of_class
 
 _BOUND = frozenset({"BoundSyncStream", "BoundAsyncStream"})  # of httpx and of httpx2
@@ -260,33 +260,66 @@ def _as_delta(message: dict[str, Any]) -> dict[str, Any]:
 
 
 EVENT_STREAM = "text/event-stream"
-_COMPRESSED = frozenset({"gzip", "deflate"})
-_READABLE = _COMPRESSED | {"", "identity"}  # no decoder for others in Python's own library
 
 
-def can_watch(response: Any) -> bool:
-    """Return whether Python's own library can decode a response."""
-    return _content_encoding(response) in _READABLE
-
-
-def guard_stream(response: Any, mask: Mask = str) -> None:
-    """Make the response's stream raise where it breaks off or carries an error.
+def guard_stream(response: Any, end_marks: frozenset[bytes], mask: Mask = str) -> None:
+    """Make an event stream raise where it breaks off or carries an error.
 
     What arrived before stays with the caller. A reader that stops early sees no error.
+
+    Args:
+        response: With HTTP 200, read or not.
+        end_marks: What ends the stream: its data, or the name of an event.
+        mask: Takes secrets out of what an error says.
     """
-    watch_with(response, StreamGuard, mask)
+    if hasattr(response, "_content"):  # read by a hook, or made with its content by a mock
+        _guard_content(response, end_marks, mask)
+        return
+    guard = StreamGuard(ResponseRef(response), end_marks, mask)
+    if response.headers.get("content-encoding"):
+        if not hasattr(response, "_get_content_decoder"):
+            return  # of a client of the user's own: its decoder is not known
+        response._decoder = guard.decode_with(response._get_content_decoder())  # noqa: SLF001
+    guard_with(response, guard, mask)
 
 
-def watch_with(response: Any, guard_class: Callable[..., Any], mask: Mask) -> None:
-    """Put a guard on a response's stream: `StreamGuard`, or another with the same methods."""
-    wrap_body(response, _guard, response, guard_class, mask)
+def guard_with(response: Any, guard: Any, mask: Mask) -> None:
+    """Put a guard on a response's stream: a `StreamGuard`, or one with the same methods."""
+    wrap_body(response, _make_guarded, response, guard, mask)
 
 
-def _guard(stream: Any, response: Any, guard_class: Callable[..., Any], mask: Mask) -> Any:
-    reference = ResponseRef(response)
+def _make_guarded(stream: Any, response: Any, guard: Any, mask: Mask) -> Any:
     stream_class, response_class = cast("Any", type(stream)), cast("Any", type(response))
-    make = _guarded_class(stream_class, response_class)
-    return make(stream, reference, mask, guard_class(reference, mask))
+    return _guarded_class(stream_class, response_class)(stream, guard, mask)
+
+
+def _guard_content(response: Any, end_marks: frozenset[bytes], mask: Mask) -> None:
+    """Do the same for a response whose body was read: its iterators go over that."""
+    arguments = response.content, ResponseRef(response), end_marks, mask
+    response.iter_bytes = partial(_iterate_content, *arguments)
+    response.aiter_bytes = partial(_aiterate_content, *arguments)
+
+
+def _iterate_content(
+    content: bytes,
+    response: "ResponseRef",
+    end_marks: frozenset[bytes],
+    mask: Mask,
+    chunk_size: int | None = None,
+) -> Generator[bytes, None, None]:
+    guard = StreamGuard(response, end_marks, mask)
+    valid = guard.read(content)
+    size = max(1, len(valid) if chunk_size is None else chunk_size)
+    for start in range(0, len(valid), size):
+        yield valid[start : start + size]
+    guard.end()
+    if guard.failure is not None:
+        raise guard.failure(response.get())
+
+
+async def _aiterate_content(*arguments: Any) -> AsyncGenerator[bytes, None]:
+    for chunk in _iterate_content(*arguments):
+        yield chunk
 
 
 class ResponseRef:
@@ -310,119 +343,181 @@ class ResponseRef:
         return self._ref()
 
 
-def _content_encoding(response: Any) -> str:
-    coding: str = response.headers.get("content-encoding", "")
-    return coding.strip().lower()
+_UTF8_BOM = b"\xef\xbb\xbf"
+_LINE_END = rb"(?>\r\n|\r|\n)"
+_BLANK_LINE = re.compile(_LINE_END * 2)
+_LONGEST_BLANK_LINE = 4
+_LINE = re.compile(_LINE_END)
+
+
+Failure = Callable[[Any], GatewayError]
+"""Returns the error, given the response: an error here would form a cycle with it."""
 
 
 class StreamGuard:
-    """Reads along, line by line, for the end mark and for an error in place of an event."""
+    """Reads along, event by event, for the end mark and for an error in place of an event."""
 
-    def __init__(self, response: ResponseRef, mask: Mask) -> None:
-        self._response = response
-        self._mask = mask
-        self.undecodable = False
-        """The content coding is broken."""
-        self.valid_bytes = 0
-        """Number of bytes of the current chunk before the error event."""
+    def __init__(self, response: ResponseRef, end_marks: frozenset[bytes], mask: Mask) -> None:
+        self.response = response
         self.done = False
         """The end mark is read: nothing after it matters."""
-        self._named_error = False
-        self._line: list[bytes] = []
-        self._decoder = (
-            zlib.decompressobj(47) if _content_encoding(response) in _COMPRESSED else None
-        )
+        self.failure: Failure | None = None
+        """What is wrong, to be raised by who reads: frames here hold what arrived."""
+        self.undecodable = False
+        """The content coding is broken."""
+        self._end_marks = end_marks
+        self._mask = mask
+        self._decoded: _DecodedBytes | None = None
+        self._unfinished = bytearray()  # the event that has not arrived whole
+        self._has_cr = False
 
-    def read(self, chunk: bytes) -> GatewayError | None:
-        """Look at a chunk; return an error if it ends a line that is one, and no event.
+    def decode_with(self, decoder: Any) -> "_DecodedBytes":
+        """Decode what is read; return the decoder that hands on the outcome to the reader."""
+        self._decoded = _DecodedBytes(decoder)
+        return self._decoded
 
-        What is found is not raised: frames of a traceback would show what arrived.
-        """
-        if self.done:
-            return None
-        if self._decoder is not None:
-            chunk = self._decoded(self._decoder, chunk)
-        *ended, remaining = chunk.replace(b"\r", b"\n").split(b"\n")
-        start = 0
-        for line in ended:
-            self.valid_bytes = 0 if self._decoder else start
-            error = self._check_line(b"".join((*self._line, line)) if self._line else line)
-            if error is not None:
-                return error
-            self._line.clear()
-            start += len(line) + 1
-        if remaining:
-            self._line.append(remaining)
-        return None
-
-    def end(self) -> GatewayError | None:
-        """Look at the end of the stream; return an error if it ended without its mark."""
-        error = self._check_line(b"".join(self._line))
-        if error is None and not self.done:
-            error = self._error("the stream ended before `data: [DONE]`")
-        return error
-
-    def _decoded(self, decoder: Any, chunk: bytes) -> bytes:
+    def read(self, chunk: bytes) -> bytes:
+        """Look at a chunk; return of it what the reader may have: all before an error."""
+        if self._decoded is None:
+            return self._look(chunk)
         try:
-            return bytes(decoder.decompress(chunk))
-        except zlib.error:
-            self.undecodable = True  # the reader's own decoder finds the same, and says so
-            return b""
+            decoded = self._decoded.decode_with("decode", chunk)
+        except Exception as error:  # noqa: BLE001 - raised where the reader decodes
+            self.undecodable = True
+            self._decoded.fail(error)
+        else:
+            self._decoded.put(self._look(decoded))
+        return chunk
 
-    def _check_line(self, line: bytes) -> GatewayError | None:
-        if self.done:
-            return None
-        if not line.isascii() and not _is_utf8(line):
-            return self._error("the stream is not UTF-8")
-        if line.startswith(b"data:"):
-            payload = line[5:].strip()
-            if payload == b"[DONE]":
-                self.done = True
-            elif self._named_error or b'"choices"' not in payload:
-                return self._check_payload(payload)
-        elif line.startswith(b"event:"):
-            self._named_error = line[6:].strip() == b"error"
-        elif line.startswith(b"{"):
-            return self._check_payload(line)
+    def end(self) -> None:
+        """Look at the end of the stream: an error if it ended without its mark."""
+        if self._decoded is not None and not self.undecodable:
+            with suppress(Exception):  # a coding that is cut: then the mark is missing as well
+                self._decoded.put(self._look(self._decoded.decode_with("flush")))
+        if not self.done and self.failure is None:
+            self.failure = self._check_event(bytes(self._unfinished))
+        if not self.done and self.failure is None:
+            self.failure = self._fail(f"the stream ended before {self._name_end_mark()}")
+
+    def _look(self, chunk: bytes) -> bytes:
+        if self.done or self.failure is not None:
+            return b"" if self.failure else chunk
+        before = len(self._unfinished)
+        text: bytes | bytearray = chunk
+        if before:
+            self._unfinished += chunk
+            text = self._unfinished
+        position = 0
+        for begin, end in self._find_blank_lines(text, max(0, before + 1 - _LONGEST_BLANK_LINE)):
+            self.failure = self._check_event(bytes(text[position:begin]))
+            if self.failure is not None:
+                return chunk[: max(0, position - before)]
+            if self.done:
+                return chunk
+            position = end
+        if before:
+            del self._unfinished[:position]
+        elif position < len(chunk):
+            self._unfinished += chunk[position:]
+        return chunk
+
+    def _find_blank_lines(self, text: bytes | bytearray, start: int) -> Iterator[tuple[int, int]]:
+        """Yield where each blank line that ends an event begins and ends."""
+        self._has_cr = self._has_cr or b"\r" in text
+        if self._has_cr:
+            for match in _BLANK_LINE.finditer(text, start):
+                yield match.span()
+            return
+        while (begin := text.find(b"\n\n", start)) >= 0:
+            start = begin + 2
+            yield begin, start
+
+    def _check_event(self, event: bytes) -> Failure | None:
+        if not event.isascii() and not _is_utf8(event):
+            return self._fail("the stream is not UTF-8")
+        if event.startswith(b"data: ") and b"\n" not in event and b"\r" not in event:
+            name, data = b"", event[6:]  # nearly every event
+        else:
+            name, data = _read_fields(event)
+        if name in self._end_marks or data in self._end_marks:
+            self.done = True
+        elif name == b"error" or b"rror" in data or b'"success"' in data:
+            return self._check_data(name, data)
         return None
 
-    def _check_payload(self, payload: bytes) -> GatewayError | None:
-        try:
-            found = json.loads(payload)
-        except ValueError:
-            return None
-        except RecursionError:
-            found = {"error": "an event is nested too deep"}
-        if self._named_error:
-            found = {"error": found}
-        if isinstance(found, dict) and (message := _error_in(cast("dict[str, Any]", found))):
-            return self._error(f"the stream carries an error: {message}")
-        return None
+    def _check_data(self, name: bytes, data: bytes) -> Failure | None:
+        """Look closer at an event that may be an error: most others are not parsed."""
+        found = parse_json(data)
+        detail = read_event(name.decode(), data.decode() if found is None else found)
+        return None if detail is None else partial(from_event, detail, mask=self._mask)
 
-    def _error(self, message: str) -> GatewayError:
-        response = self._response.get()
-        return build_error(GatewayStreamError, message, response, mask=self._mask)
+    def _name_end_mark(self) -> str:
+        mark = min(self._end_marks).decode()
+        return f"`data: {mark}`" if mark.startswith("[") else f"its event `{mark}`"
+
+    def _fail(self, message: str) -> Failure:
+        return partial(build_error, GatewayStreamError, message, mask=self._mask)
 
 
-def _is_utf8(line: bytes) -> bool:
+class _DecodedBytes:
+    """Stands in for a response's decoder: hands on what the guard has decoded already."""
+
+    def __init__(self, decoder: Any) -> None:
+        self._decoder = decoder
+        self._waiting = b""
+        self._error: Exception | None = None
+        self._is_iterated = False  # httpx2's decoders yield what httpx's return
+
+    def decode_with(self, method: str, *data: bytes) -> bytes:
+        """Return what the library's decoder makes of some data."""
+        found = getattr(self._decoder, method)(*data)
+        self._is_iterated = not isinstance(found, bytes)
+        return b"".join(found) if self._is_iterated else bytes(found)
+
+    def put(self, decoded: bytes) -> None:
+        """Take what the reader may have."""
+        self._waiting += decoded
+
+    def fail(self, error: Exception) -> None:
+        """Take what the library's decoder raised, for the reader."""
+        self._error = error
+
+    def decode(self, data: bytes) -> Any:
+        """Return what was decoded since the last time; or raise, as the decoder did."""
+        del data
+        error, self._error = self._error, None
+        if error is not None:
+            raise error
+        waiting, self._waiting = self._waiting, b""
+        return iter((waiting,)) if self._is_iterated else waiting
+
+    def flush(self) -> Any:
+        """Return the rest."""
+        return self.decode(b"")
+
+
+def _read_fields(event: bytes) -> tuple[bytes, bytes]:
+    """Return an event's name and data, as the standard of server-sent events says."""
+    name, data = b"", list[bytes]()
+    for line in _LINE.split(event.removeprefix(_UTF8_BOM)):
+        if line.startswith(b"{"):  # no field: an error in place of a stream
+            data.append(line)
+            continue
+        field, _, value = line.partition(b":")
+        value = value.removeprefix(b" ")
+        if field == b"data":
+            data.append(value)
+        elif field == b"event":
+            name = value
+    return name, b"\n".join(data)
+
+
+def _is_utf8(event: bytes) -> bool:
     try:
-        line.decode()
+        event.decode()
     except UnicodeDecodeError:
         return False
     return True
-
-
-def _error_in(found: Mapping[str, Any]) -> str | None:
-    """Return the message if an object is an error of the gateway's or of Mistral's."""
-    is_error = found.get("object") == "error" or found.get("success") is False
-    if not is_error and found.get("error") is None:
-        return None
-    detail: Any = found.get("error")
-    if isinstance(detail, list):
-        detail = next((entry for entry in cast("list[object]", detail)), None)
-    if isinstance(detail, Mapping):
-        detail = cast("Mapping[str, Any]", detail).get("message")
-    return str(detail or found.get("message") or "no message")[:500]
 
 
 def _weak(iterator: Any) -> Any:
@@ -450,40 +545,36 @@ def _make_guarded_class(bases: tuple[Any, ...]) -> type[Any]:
     class GuardedStream(*bases):  # type: ignore[misc]
         """A response's stream with a guard on it."""
 
-        def __init__(self, stream: Any, response: ResponseRef, mask: Mask, guard: Any) -> None:
+        def __init__(self, stream: Any, guard: Any, mask: Mask) -> None:
             self._inner = stream
-            self._response = response
+            self._response = guard.response
             self._mask = mask
             self._guard = guard
             # Weak: who drops the iterator ends it, and with it the use of the connection.
             self._chunks: Any = None
-
-        def _read(self, chunk: bytes) -> tuple[bytes, GatewayError | None]:
-            error = self._guard.read(chunk)
-            return (chunk, None) if error is None else (chunk[: self._guard.valid_bytes], error)
 
         def __iter__(self) -> Generator[bytes, None, None]:
             chunks = iter(self._inner)
             self._chunks = _weak(chunks)
             try:
                 for chunk in chunks:
-                    valid_bytes, error = self._read(chunk)
+                    valid = self._guard.read(chunk)
                     if self._guard.undecodable:
                         self._close_response()
-                    yield valid_bytes  # what came before an error goes out first
-                    if error is not None:
+                    yield valid  # what came before an error goes out first
+                    if self._guard.failure is not None:
                         break
                 else:
                     self._chunks = None
-                    error = self._guard.end()
-                if error is not None:
-                    raise error  # noqa: TRY301
+                    self._guard.end()
+                if self._guard.failure is not None:
+                    raise self._guard.failure(self._response.get())  # noqa: TRY301
             except GeneratorExit:  # dropped: SDKs 2.x and 3.x do so at the mark, then close
                 if self._guard.done:
                     self.close()
                 raise
             except Exception as error:
-                chunk = valid_bytes = b""  # a traceback may show what a frame holds
+                chunk = valid = b""  # a traceback may show what a frame holds
                 self._chunks = None
                 self._close_response()
                 self._drop_request()
@@ -496,23 +587,23 @@ def _make_guarded_class(bases: tuple[Any, ...]) -> type[Any]:
             self._chunks = _weak(chunks)
             try:
                 async for chunk in chunks:
-                    valid_bytes, error = self._read(chunk)
+                    valid = self._guard.read(chunk)
                     if self._guard.undecodable:
                         await self._aclose_response()
-                    yield valid_bytes  # what came before an error goes out first
-                    if error is not None:
+                    yield valid  # what came before an error goes out first
+                    if self._guard.failure is not None:
                         break
                 else:
                     self._chunks = None
-                    error = self._guard.end()
-                if error is not None:
-                    raise error  # noqa: TRY301
+                    self._guard.end()
+                if self._guard.failure is not None:
+                    raise self._guard.failure(self._response.get())  # noqa: TRY301
             except GeneratorExit:  # dropped: SDKs 2.x and 3.x do so at the mark, then close
                 if self._guard.done:
                     await self.aclose()
                 raise
             except Exception as error:
-                chunk = valid_bytes = b""  # a traceback may show what a frame holds
+                chunk = valid = b""  # a traceback may show what a frame holds
                 self._chunks = None
                 await self._aclose_response()
                 self._drop_request()

@@ -48,9 +48,13 @@ CODES = [
     (429, 2041, "Spend limit exceeded: rule 'a'", "SpendLimit", False, "Spend limits"),
     (429, 2045, "Spend limit exceeded: rule 'a'", "SpendLimit", False, "Spend limits"),
     (503, 7013, "Guardrail scanner unavailable", "Scanner", True, "scanner"),
+    (401, 9109, "Invalid access token", "Unauthorized", False, "CF_AIG_TOKEN"),
+    (401, 10000, "Authentication error", "Unauthorized", False, "CF_AIG_TOKEN"),
+    (403, 10000, "Authentication error", "Unauthorized", False, "CF_AIG_TOKEN"),
+    (401, 10001, "Authentication error", "Unauthorized", False, "CF_AIG_TOKEN"),
 ]
-# The rows of the facts whose codes belong to another host (REST), which this adapter never calls.
-OTHER_HOST = {7000, 7001, 7003, 10000}
+# The rows of the facts whose codes belong to another host (REST).
+OTHER_HOST = {7000, 7001, 7003}
 
 ROWS = [pytest.param(*row, id=f"{row[0]}-{row[1]}") for row in CODES]
 

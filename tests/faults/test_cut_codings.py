@@ -209,11 +209,15 @@ def test_an_answer_without_the_checksum_of_its_coding_is_an_error():
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])
-def test_half_of_an_event_stream_that_has_no_end_mark_is_an_error(built, asynchronous):
-    event = {"type": "conversation.response.started", "conversation_id": "c"}
-    text = f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode()
+def test_half_of_an_event_stream_of_a_conversation_is_an_error(built, asynchronous):
+    started = {"type": "conversation.response.started", "conversation_id": "c"}
+    failed = {"type": "conversation.response.error", "message": "x", "code": 1}
+    first, last = (
+        f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode()
+        for event in (started, failed)
+    )
     compressor = zlib.compressobj(wbits=31)
-    half = compressor.compress(text) + compressor.flush(zlib.Z_SYNC_FLUSH)
+    half = compressor.compress(first) + compressor.flush(zlib.Z_SYNC_FLUSH)
     seen = []
 
     async def call(client):
@@ -235,11 +239,11 @@ def test_half_of_an_event_stream_that_has_no_end_mark_is_an_error(built, asynchr
     ):
         read_all(client)
     assert caught.value.log_id == LOG_ID
-    whole_stream = half + compressor.flush()
+    whole_stream = half + compressor.compress(last) + compressor.flush()
     with serving(whole_stream, SSE) as settings, built(settings) as client:
         seen.clear()
         read_all(client)
-    assert len(seen) == 1
+    assert len(seen) == 2
 
 
 # ---------------------------------------------------------------- what is no error

@@ -45,7 +45,7 @@ from faults import FAULTS, Fault
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mistral_cf_adapter import GatewayError, _pool, make_client
+from mistral_cf_adapter import GatewayError, GatewayStreamError, _pool, make_client
 from mistral_cf_adapter._sdk import httpx
 
 BY_NAME = {fault.name: fault for fault in FAULTS}
@@ -142,12 +142,15 @@ def test_every_kind_of_stream_says_that_it_broke_off(family, method, arguments):
             list(stream)
 
 
-def test_conversation_stream_needs_no_done():
+def test_conversation_stream_that_ends_without_its_last_event_raises():
     started = b'event: conversation.response.started\ndata: {"type":"conversation.response.started"'
     event = started + b',"conversation_id":"c","created_at":"2026-01-01T00:00:00Z"}\n\n'
     with FaultServer(streams(event)) as server:
         conversations = client_of(server).beta.conversations
-        assert len(list(conversations.start_stream(model="m", inputs="x"))) == 1
+        events = conversations.start_stream(model="m", inputs="x")
+        next(events)
+        with pytest.raises(GatewayStreamError, match=r"`conversation\.response\.done`"):
+            next(events)
 
 
 def client_of(server, **changes):

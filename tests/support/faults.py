@@ -347,17 +347,19 @@ def _streams():
         ("Mistral's error", {"object": "error", "message": "Nope", "type": "x", "code": 500}),
     ):
         middle = b"data: " + json.dumps(value).encode() + b"\n\n"
-        yield f"{name} in a stream", served(streams(cut + middle)), ended
-        yield f"{name} in a stream, then [DONE]", served(streams(cut + middle + DONE)), ended
+        outcome = ("", "GatewayGuardrailError") if "gateway" in name else ended
+        yield f"{name} in a stream", served(streams(cut + middle)), outcome
+        yield f"{name} in a stream, then [DONE]", served(streams(cut + middle + DONE)), outcome
     named = b"event: error\ndata: " + json.dumps(message).encode() + b"\n\n"
     yield "event named error", served(streams(cut + named)), ended
     typed = ("", "GatewayStreamError|ResponseValidationError|SDKError")
     if MAJOR == 1:  # its own, and its stream is closed only with the garbage (client-python#532)
         typed = ("", "GatewayStreamError|ValidationError|ValidationError+held")
+    nested = "", f"{typed[1]}|RecursionError"
     yield "event not JSON", served(streams(cut + b"data: {oops\n\n" + DONE)), typed
     yield "event of another shape", served(streams(cut + b'data: {"id":[]}\n\n' + DONE)), typed
     yield "event not UTF-8", served(streams(cut + b'data: "\xff\xfe"\n\n' + DONE)), typed
-    yield "event nested deep", served(streams(cut + b"data: " + NESTED + b"\n\n" + DONE)), typed
+    yield "event nested deep", served(streams(cut + b"data: " + NESTED + b"\n\n" + DONE)), nested
     yield "JSON to a stream", served(says(http(200, completion(), JSON))), ("", "SDKError|answer")
 
 

@@ -1,0 +1,109 @@
+"""Error envelopes: JSON in which the gateway, or a provider in a stream, says what went wrong.
+
+The gateway's has `success: false` or `name: "AiGatewayError"`; its errors stand in `error` or
+`errors`, as an array, an object or a text. A whole response with any other error is the
+provider's, and the SDK raises it. In a stream the SDK does not look for errors, so there every
+form counts: those of Mistral, OpenAI and Anthropic too.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any, NamedTuple, cast
+
+NO_MESSAGE = "no message"
+_TEXT_LIMIT = 500  # characters
+_SPEND_FIELDS = ("bucket", "spent", "limit")
+
+
+class ErrorDetail(NamedTuple):
+    """What an error says."""
+
+    code: int | None
+    message: str
+    is_gateways: bool
+    """The gateway says it, not the provider."""
+    spend: Mapping[str, Any]
+    """Of a spend policy: `bucket`, `spent` and `limit`."""
+
+
+def parse_json(body: bytes | bytearray) -> object:
+    """Return what a body says, `None` where it is not JSON that can be read."""
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+
+
+def read_envelope(body: object, status: int) -> ErrorDetail | None:
+    """Return the gateway's error in the JSON of a whole response, or None."""
+    if not isinstance(body, Mapping):
+        return None
+    body = cast("Mapping[str, Any]", body)
+    if _is_gateways(body) or (status == 429 and _spend(_first_detail(body.get("error")))):
+        return _read(body, is_gateways=True)
+    return None
+
+
+def read_event(name: str, data: object) -> ErrorDetail | None:
+    """Return the error in an event of a stream, or None.
+
+    Args:
+        name: The event's `event` field, empty where it has none.
+        data: Its `data`, read as JSON, or as it is where that is no JSON.
+    """
+    if not isinstance(data, Mapping):
+        return _read({"error": data}, is_gateways=False) if name == "error" else None
+    data = cast("Mapping[str, Any]", data)
+    if _is_gateways(data):
+        return _read(data, is_gateways=True)
+    kinds = (name, data.get("object"), data.get("type"))
+    # An event with a type of its own may have an `error` that tells of something else.
+    if "error" in kinds or (data.get("error") and data.get("type") is None):
+        return _read(data, is_gateways=False)
+    return None
+
+
+def _is_gateways(body: Mapping[str, Any]) -> bool:
+    return body.get("name") == "AiGatewayError" or body.get("success") is False
+
+
+def _read(body: Mapping[str, Any], *, is_gateways: bool) -> ErrorDetail:
+    detail = _first_detail(body.get("error") or body.get("errors"))
+    code = _first_int(body.get("internalCode"), detail.get("code"), body.get("code"))
+    texts = (
+        *(detail.get("message"), body.get("message"), body.get("description")),
+        *(body.get("detail"), detail.get("type")),
+    )
+    return ErrorDetail(code, _first_text(*texts), is_gateways, _spend(detail))
+
+
+def _first_detail(details: Any) -> Mapping[str, Any]:
+    """Return the first error of an array, an object or a bare text."""
+    if isinstance(details, list):
+        details = next(iter(cast("list[object]", details)), None)
+    if isinstance(details, Mapping):
+        return cast("Mapping[str, Any]", details)
+    return {"message": details}
+
+
+def _spend(detail: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what a policy says of a budget (docs: features/policies)."""
+    if all(name in detail for name in _SPEND_FIELDS):
+        return {name: detail[name] for name in _SPEND_FIELDS}
+    return {}
+
+
+def _first_int(*candidates: object) -> int | None:
+    for candidate in candidates:
+        if isinstance(candidate, int) and not isinstance(candidate, bool):
+            return candidate
+        if isinstance(candidate, str) and candidate.isdecimal() and len(candidate) < 10:
+            return int(candidate)
+    return None
+
+
+def _first_text(*candidates: object) -> str:
+    for candidate in candidates:
+        if isinstance(candidate, str) and candidate.strip():
+            return candidate.strip()[:_TEXT_LIMIT]
+    return NO_MESSAGE
