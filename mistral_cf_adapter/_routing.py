@@ -20,7 +20,7 @@ from ._options import (
     merge_options,
     to_headers,
 )
-from ._sdk import httpx
+from ._sdk import hide_from_retries, httpx
 from ._secrets import Secret, clean
 from ._secrets import mask as mask_secrets
 from ._settings import GatewaySettings, Key, make_key_reader
@@ -414,16 +414,19 @@ def _compat_request(route: Route, request: Any, headers: Any, content: bytes) ->
     )
 
 
-def _drop_long_retry_after(response: Any) -> None:
-    """Drop a `Retry-After` of over a minute: the SDK would sleep that long, days even.
+def _hide_long_retry_after(response: Any) -> None:
+    """Hide a `Retry-After` of over a minute from the SDK's retries, which would sleep that long.
 
-    The SDK's own backoff then applies, which `max_elapsed_time` ends.
+    The SDK's own backoff then applies, which `max_elapsed_time` ends. The caller still finds it.
     """
-    for name, unit in (("retry-after", 1.0), ("retry-after-ms", 0.001)):
-        value = response.headers.get(name)
-        if value is not None and not 0 <= _retry_after_seconds(value, unit) <= _MAX_RETRY_AFTER:
-            response.headers = response.headers.copy()  # an error has the original
-            del response.headers[name]
+    long_waits = {
+        name
+        for name, unit in (("retry-after", 1.0), ("retry-after-ms", 0.001))
+        if (value := response.headers.get(name)) is not None
+        and not 0 <= _retry_after_seconds(value, unit) <= _MAX_RETRY_AFTER
+    }
+    if long_waits:
+        response.headers = hide_from_retries(response.headers, frozenset(long_waits))
 
 
 def _retry_after_seconds(value: str, unit: float) -> float:
@@ -467,10 +470,8 @@ def raise_for_gateway_error(response: Any, mask: Mask = str) -> Any:
         return response
     error = from_response(response, mask)
     if error is not None and error.retryable:
-        response.iter_text = response.aiter_text = _make_raiser(
-            ref(response), response.headers, mask
-        )
-    _drop_long_retry_after(response)
+        response.iter_text = response.aiter_text = _make_raiser(ref(response), mask)
+    _hide_long_retry_after(response)
     if error is None or error.retryable:
         return response
     try:
@@ -479,16 +480,10 @@ def raise_for_gateway_error(response: Any, mask: Mask = str) -> Any:
         del error  # an error and a frame that holds it would form a cycle
 
 
-def _make_raiser(response: Callable[[], Any], headers: Any, mask: Mask) -> Callable[..., NoReturn]:
+def _make_raiser(response: Callable[[], Any], mask: Mask) -> Callable[..., NoReturn]:
     """Return what raises a response's error; it does not hold the error, which has the response."""
 
     def raise_now(*_: object) -> NoReturn:
-        raise _with_headers(from_response(response(), mask), headers)
+        raise cast("Exception", from_response(response(), mask))
 
     return raise_now
-
-
-def _with_headers(error: Any, headers: Any) -> Any:
-    """Return an error that tells all headers, also those that its response no longer has."""
-    object.__setattr__(error, "headers", headers)
-    return error

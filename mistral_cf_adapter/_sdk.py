@@ -99,6 +99,36 @@ def library_of_class(cls: Any) -> ModuleType:
     return sys.modules[name]
 
 
+def hide_from_retries(headers: Any, names: frozenset[str]) -> Any:
+    """Return headers of a response in which the SDK's retries do not find some names.
+
+    The caller's own code finds them.
+    """
+    headers_class: Any = type(headers)
+    hiding = _hiding_class(headers_class)(headers)
+    hiding.hidden_names = names
+    return hiding
+
+
+@cache
+def _hiding_class(cls: Any) -> Any:
+
+    class Headers(cls):  # type: ignore[misc]
+        """Headers of the HTTP library, some of which the SDK's retries do not see."""
+
+        def get(self, key: str, default: Any = None) -> Any:
+            caller: str = sys._getframe(1).f_globals.get("__name__", "")  # noqa: SLF001
+            is_retrying = caller.startswith("mistralai.") and caller.endswith(".utils.retries")
+            if is_retrying and key.lower() in self.hidden_names:
+                return default
+            return super().get(key, default)
+
+        def __reduce__(self) -> tuple[Any, ...]:
+            return cls, (self.raw,)
+
+    return Headers
+
+
 @cache
 def check_sdk() -> None:
     """Raise unless the installed SDK has every place the adapter holds on to.
