@@ -128,6 +128,7 @@ def test_stored_keys_takes_the_aliases_it_is_told_and_needs_no_mistral_key():
     assert keys == ["Bearer a-third", "Bearer one-key"]
 
 
+@pytest.mark.packages
 def test_dynamic_routes_says_which_step_and_model_answered():
     pytest.importorskip("openai")
     shown = offline("dynamic_routes.py")
@@ -147,6 +148,7 @@ def test_dynamic_routes_explains_a_route_that_is_not_there():
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.packages
 def test_fastapi_service_names_the_user_on_every_log_and_explains_refusals():
     shown = offline("fastapi_service.py")
     answer = r'ada /ask 200\n{"answer":"A cold wind from the north-west.","log_id":"[0-9a-f-]{36}"}'
@@ -188,6 +190,7 @@ def service(monkeypatch):
             thread.join()
 
 
+@pytest.mark.packages
 def test_fastapi_service_never_mixes_up_users_that_ask_at_once(service):
     address, gateway = service
     asked = [(f"user-{number}", path) for number in range(8) for path in ("/ask", "/stream")]
@@ -204,6 +207,7 @@ def test_fastapi_service_never_mixes_up_users_that_ask_at_once(service):
         assert sent.fields["messages"][0]["content"] == f"Hello from {log.metadata['user']}"
 
 
+@pytest.mark.packages
 def test_fastapi_service_marks_an_answer_that_ended_early(service):
     address, gateway = service
     delta = {"index": 0, "delta": {"content": "Hel"}, "finish_reason": None}
@@ -213,6 +217,7 @@ def test_fastapi_service_marks_an_answer_that_ended_early(service):
     assert gateway.logs[-1].metadata["user"] == "anonymous"
 
 
+@pytest.mark.packages
 @pytest.mark.parametrize(("code", "status"), [(2003, 429), (2041, 503), (2017, 422), (2009, 502)])
 @pytest.mark.parametrize("path", ["/ask", "/stream"])
 def test_fastapi_service_turns_refusals_into_statuses(service, path, code, status):
@@ -234,7 +239,13 @@ PATHS = {
 
 
 @pytest.mark.every_sdk
-@pytest.mark.parametrize("name", PATHS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.packages] * name.startswith("fastapi"))
+        for name in PATHS
+    ],
+)
 def test_every_example_goes_to_the_gateway_that_the_environment_names(name):
     needed(name)
     with yours() as gateway:

@@ -79,7 +79,13 @@ def feedback(local, monkeypatch):
     return SimpleNamespace(main=program["main"], waits=waits)
 
 
-@pytest.mark.parametrize("name", NEEDS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.packages] * (package is not None))
+        for name, package in NEEDS.items()
+    ],
+)
 def test_without_an_account_it_says_that_it_starts_a_local_gateway(name):
     assert re.search(LOG, offline(name))
 
@@ -122,12 +128,14 @@ def test_the_application_runs_as_it_is_under_the_command(local):
     assert done.stdout == "A cold wind.\nUn vent froid.\n"
 
 
+@pytest.mark.packages
 def test_the_agent_calls_its_tool_in_a_run_and_in_a_streamed_run():
     printed = offline("pydantic_ai_agent.py")
     assert printed.startswith("High water in Brest is at 14:20.\nHigh water in Calais is at 21:05.")
     assert len(re.findall(f"  200  {LOG}", printed)) == 4
 
 
+@pytest.mark.packages
 def test_the_tool_tells_the_model_and_every_turn_has_the_metadata(local):
     for port in ("Brest", "Calais"):
         wish = {"name": "high_water", "arguments": f'{{"port": "{port}"}}'}
@@ -140,6 +148,7 @@ def test_the_tool_tells_the_model_and_every_turn_has_the_metadata(local):
     assert [log.metadata for log in local.logs] == [{"agent": "tides"}] * 4
 
 
+@pytest.mark.packages
 def test_langchain_answers_and_streams_with_the_headers_it_was_told(local):
     local.reply("A wind.")
     local.reply_stream(["A ", "region."])
@@ -148,12 +157,14 @@ def test_langchain_answers_and_streams_with_the_headers_it_was_told(local):
     local.assert_sent(path=CHAT, headers={"cf-aig-cache-ttl": "60"}, times=2)
 
 
+@pytest.mark.packages
 def test_langchain_sends_no_key_when_the_gateway_holds_it():
     with LocalGateway(stored_keys={"default": "stored"}) as gateway:
         yours(gateway, "langchain_env.py", CF_AIG_BYOK="true", MISTRAL_API_KEY="unused")
         gateway.assert_sent(path=CHAT, headers={"authorization": None}, times=2)
 
 
+@pytest.mark.packages
 def test_a_log_that_comes_late_is_waited_for_and_scored():
     printed = offline("feedback.py")
     assert "  not written yet, again in 0.2 s\n" in printed
@@ -161,12 +172,14 @@ def test_a_log_that_comes_late_is_waited_for_and_scored():
     assert "The log has feedback 1, score 90, {'user': 'u-17'}" in printed
 
 
+@pytest.mark.packages
 def test_feedback_reaches_the_log_of_the_answer(local):
     yours(local, "feedback.py")
     (log,) = local.logs
     assert (log.feedback, log.score, log.metadata) == (1, 90, {"user": "u-17"})
 
 
+@pytest.mark.packages
 def test_a_log_that_never_comes_is_given_up_with_the_likely_reasons(feedback, monkeypatch):
     with LocalGateway(log_delay=3600) as gateway:
         for variable, value in named(gateway).items():
@@ -176,6 +189,7 @@ def test_a_log_that_never_comes_is_given_up_with_the_likely_reasons(feedback, mo
     assert feedback.waits == [0.2, 0.4, 0.8, 1.6, 3.2]
 
 
+@pytest.mark.packages
 @pytest.mark.parametrize(
     ("variable", "value", "said"),
     [
