@@ -347,6 +347,7 @@ _UTF8_BOM = b"\xef\xbb\xbf"
 _LINE_END = rb"(?>\r\n|\r|\n)"
 _BLANK_LINE = re.compile(_LINE_END * 2)
 _LONGEST_BLANK_LINE = 4
+_LONGEST_MARK = 32  # bytes: a hash of longer data would be for nothing
 _LINE = re.compile(_LINE_END)
 
 
@@ -402,6 +403,9 @@ class StreamGuard:
     def _look(self, chunk: bytes) -> bytes:
         if self.done or self.failure is not None:
             return b"" if self.failure else chunk
+        if not self._unfinished and _is_one_event(chunk):  # nearly every chunk
+            self.failure = self._check_event(chunk[:-2])
+            return chunk if self.failure is None else b""
         before = len(self._unfinished)
         text: bytes | bytearray = chunk
         if before:
@@ -439,7 +443,7 @@ class StreamGuard:
             name, data = b"", event[6:]  # nearly every event
         else:
             name, data = _read_fields(event)
-        if name in self._end_marks or data in self._end_marks:
+        if name in self._end_marks or (len(data) < _LONGEST_MARK and data in self._end_marks):
             self.done = True
         elif name == b"error" or b"rror" in data or b'"success"' in data:
             return self._check_data(name, data)
@@ -494,6 +498,11 @@ class _DecodedBytes:
     def flush(self) -> Any:
         """Return the rest."""
         return self.decode(b"")
+
+
+def _is_one_event(chunk: bytes) -> bool:
+    ends = chunk.endswith(b"\n\n")
+    return ends and chunk.find(b"\n\n") == len(chunk) - 2 and b"\r" not in chunk
 
 
 def _read_fields(event: bytes) -> tuple[bytes, bytes]:
