@@ -403,7 +403,8 @@ class StreamGuard:
     def _look(self, chunk: bytes) -> bytes:
         if self.done or self.failure is not None:
             return b"" if self.failure else chunk
-        if not self._unfinished and _is_one_event(chunk):  # nearly every chunk
+        is_whole = not self._unfinished and chunk.endswith(b"\n\n") and b"\r" not in chunk
+        if is_whole and chunk.find(b"\n\n") == len(chunk) - 2:  # nearly every chunk is one event
             self.failure = self._check_event(chunk[:-2])
             return chunk if self.failure is None else b""
         before = len(self._unfinished)
@@ -498,11 +499,6 @@ class _DecodedBytes:
     def flush(self) -> Any:
         """Return the rest."""
         return self.decode(b"")
-
-
-def _is_one_event(chunk: bytes) -> bool:
-    ends = chunk.endswith(b"\n\n")
-    return ends and chunk.find(b"\n\n") == len(chunk) - 2 and b"\r" not in chunk
 
 
 def _read_fields(event: bytes) -> tuple[bytes, bytes]:

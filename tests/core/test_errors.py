@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import json
+import pickle
 import threading
 from importlib import import_module
 
@@ -466,3 +467,49 @@ def test_every_exception_is_public_printed_and_says_what_to_do(kind):
 def test_a_configuration_error_is_a_value_error_and_no_sdk_error():
     assert issubclass(GatewayConfigError, ValueError)
     assert not issubclass(GatewayConfigError, SDKError)
+
+
+# ---------------------------------------------------------------- policies, Cloudflare's REST API
+
+BUDGET = {"message": "Spending limit exceeded", "bucket": "team-a", "spent": 12.5, "limit": 10}
+
+
+@pytest.mark.parametrize("fields", [{}, {"success": False}], ids=["bare", "in an envelope"])
+def test_a_budget_of_a_policy_says_how_much_of_it_is_spent(gateway, client, mode, fields):
+    refused(gateway, 429, {**fields, "error": BUDGET})
+    error = caught_from(mode, client)
+    assert type(error) is GatewaySpendLimitError
+    assert (error.bucket, error.spent, error.limit) == ("team-a", 12.5, 10)
+    assert "bucket team-a, spent 12.5, limit 10" in error.message
+    assert error.message.endswith("The rules are in the gateway's Policies in the dashboard.")
+    assert not error.retryable
+    twin = pickle.loads(pickle.dumps(error))
+    assert (twin.bucket, twin.spent, twin.limit) == ("team-a", 12.5, 10)
+
+
+def test_a_spend_limit_with_a_code_has_no_budget(gateway, client):
+    refused(gateway, 429, today(429, 2041, "Spend limit exceeded: rule 'a'"))
+    error = caught_from(SYNC, client)
+    assert (error.bucket, error.spent, error.limit) == (None, None, None)
+
+
+def test_a_policy_says_that_others_are_denied(gateway, client):
+    refused(gateway, 403, {"success": False, "error": {"message": "Access denied by policy"}})
+    assert "what no policy allows is denied" in caught_from(SYNC, client).message
+
+
+@pytest.mark.parametrize("code", sorted(OTHER_HOST))
+def test_an_error_of_the_rest_api_says_that_it_is_not_the_gateway(gateway, client, mode, code):
+    refused(gateway, 404, envelope(404, code, "Could not route to /x"))
+    error = caught_from(mode, client)
+    assert type(error) is _errors.GatewayNotFoundError
+    assert "Cloudflare's REST API, not AI Gateway" in error.message
+    assert error.code == code
+
+
+@pytest.mark.parametrize("body", [envelope(401, 9999, "No"), {"success": False, "error": "No"}])
+def test_any_401_in_an_envelope_is_about_the_token(gateway, client, mode, body):
+    refused(gateway, 401, body)
+    error = caught_from(mode, client)
+    assert type(error) is _errors.GatewayUnauthorizedError
+    assert "CF_AIG_TOKEN" in error.message
