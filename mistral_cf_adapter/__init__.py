@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from ._capture import GatewayCall, capture
     from ._client import make_client
     from ._errors import (
+        GatewayAccessError,
         GatewayBadFormatError,
+        GatewayBlockedError,
+        GatewayConnectionError,
         GatewayCreditsError,
         GatewayDlpError,
         GatewayError,
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
         GatewaySpendLimitError,
         GatewayStoredKeyError,
         GatewayStreamError,
+        GatewayTimeoutError,
         GatewayUnauthorizedError,
         GatewayUnavailableError,
     )
@@ -45,9 +49,12 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "GatewayAccessError",
     "GatewayBadFormatError",
+    "GatewayBlockedError",
     "GatewayCall",
     "GatewayConfigError",
+    "GatewayConnectionError",
     "GatewayCreditsError",
     "GatewayDlpError",
     "GatewayError",
@@ -64,6 +71,7 @@ __all__ = [
     "GatewaySpendLimitError",
     "GatewayStoredKeyError",
     "GatewayStreamError",
+    "GatewayTimeoutError",
     "GatewayUnauthorizedError",
     "GatewayUnavailableError",
     "Patch",
