@@ -278,7 +278,7 @@ def _find_message(body: bytes) -> str:
     except (ValueError, RecursionError):
         return "" if text.lstrip().startswith("<") else text
     if not isinstance(parsed, Mapping):
-        return text
+        return parsed if isinstance(parsed, str) else text
     fields = cast("Mapping[str, object]", parsed)
     said = next((fields[name] for name in ("message", "detail", "error") if fields.get(name)), text)
     return said if isinstance(said, str) else json.dumps(said)

@@ -295,8 +295,9 @@ def test_the_login_page_of_access_is_not_asked_for(
     login = f"{elsewhere.origin}/cdn-cgi/access/login/ai.example.com"
     challenge = {"location": login, "www-authenticate": "Cloudflare-Access"}
     gateway.replies.append(Reply(302, b"", challenge))
-    http = sdk_httpx.Client(follow_redirects=follow) if own_client else None
-    error = caught_from(SYNC, make_client(make_settings(), client=http))
+    with sdk_httpx.Client(follow_redirects=follow) as http:
+        client = make_client(make_settings(), client=http if own_client else None)
+        error = caught_from(SYNC, client)
     assert type(error) is GatewayAccessError
     assert elsewhere.requests == []
     gateway.replies.append(Reply.redirect(LOGIN, 302))
