@@ -4,8 +4,6 @@ Loaded with the rest, and called only when a call has failed.
 """
 
 import errno
-import socket
-import ssl
 from collections.abc import Iterator
 from functools import cache
 from typing import Any, Literal, TypeVar, cast
@@ -32,6 +30,12 @@ _WORDS: dict[Cause, str] = {
     "refused": "cannot connect to {host}: the connection was refused",
     "proxy": "cannot connect to {host}: the proxy refused",
     "connection": "the connection to {host} failed",
+}
+# By name: Python on Pyodide may have no `ssl`.
+_CAUSES: dict[str, Cause] = {
+    "SSLCertVerificationError": "certificate",
+    "SSLError": "tls",
+    "gaierror": "dns",
 }
 _TIMEOUTS = {
     "ConnectTimeout": ("connect", "no connection to {host}"),
@@ -75,15 +79,12 @@ def to_gateway_error(error: Exception, request: Any, mask: Mask) -> GatewayConne
 def find_cause(error: BaseException) -> Cause:
     """Return why a connection failed, as far as what the error came from tells."""
     chain = list(iterate_causes(error))
-    if first_of(chain, ssl.SSLCertVerificationError) is not None:
-        return "certificate"
-    if first_of(chain, ssl.SSLError) is not None:
-        return "tls"
-    if first_of(chain, socket.gaierror) is not None:
-        return "dns"
+    names = {cls.__name__ for each in chain for cls in type(each).__mro__}
+    cause = next((cause for name, cause in _CAUSES.items() if name in names), None)
+    if cause is not None:
+        return cause
     if errno.ECONNREFUSED in [each.errno for each in chain if isinstance(each, OSError)]:
         return "refused"
-    names = [type(each).__name__ for each in chain]
     if any("Timeout" in name for name in names):
         return "timeout"
     return "proxy" if "ProxyError" in names else "connection"
@@ -110,7 +111,8 @@ def _describe(error: Exception, cause: Cause, request: Any) -> str:
     if kind is None:
         return _WORDS.get(cause, _WORDS["connection"]).format(host=host)
     setting, words = _TIMEOUTS[kind]
-    seconds = (request.extensions.get("timeout") or {}).get(setting)
+    timeouts: dict[str, float | None] = request.extensions.get("timeout") or {}
+    seconds = timeouts.get(setting)
     return words.format(host=host) + ("" if seconds is None else f" within {seconds:g} s")
 
 

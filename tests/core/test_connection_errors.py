@@ -177,6 +177,20 @@ def test_an_old_handler_of_either_kind_works(make_settings, nobody):
     assert {error}
 
 
+def test_the_sdks_hooks_see_it_as_bare(make_settings, nobody, bare, mode):
+    class Hook:
+        def after_error(self, context, response, error):
+            seen.append((response, isinstance(error, sdk_httpx.ConnectError)))
+            return response, error
+
+    seen = []
+    mine = make_client(make_settings(base_url=nobody))
+    for client, address in ((mine, None), (bare, nobody.removesuffix(PREFIX))):
+        client.sdk_configuration.__dict__["_hooks"].register_after_error_hook(Hook())
+        caught_from(mode, client, **({} if address is None else {"server_url": address}))
+    assert seen == [(None, True), (None, True)]
+
+
 def test_the_class_is_made_once(make_settings, nobody):
     client = make_client(make_settings(base_url=nobody))
     assert type(caught_from(SYNC, client)) is type(caught_from(ASYNC, client))
