@@ -29,6 +29,7 @@ _WORDS: dict[Cause, str] = {
     "dns": "cannot connect to {host}: the name cannot be resolved (DNS)",
     "refused": "cannot connect to {host}: the connection was refused",
     "proxy": "cannot connect to {host}: the proxy refused",
+    "timeout": "cannot connect to {host}: it took too long",
     "connection": "the connection to {host} failed",
 }
 # By name: Python on Pyodide may have no `ssl`.
@@ -64,7 +65,9 @@ def to_gateway_error(error: Exception, request: Any, mask: Mask) -> GatewayConne
         cls = _combine(base, kind)
     except TypeError:  # a class of a user's own transport that takes no second base
         return None
-    cause = find_cause(error)
+    # What broke later, by TLS for example, was connected.
+    connected = not isinstance(error, library.ConnectError | library.ProxyError)
+    cause: Cause = "connection" if connected else find_cause(error)
     shown = f"{_describe(error, cause, request)} ({_quote(error, mask)})"
     response = _make_response(request, 504 if is_timeout else 502)
     result: GatewayConnectionError = cls(f"AI Gateway: {shown}. {base.advice}", response, "")
@@ -80,14 +83,16 @@ def find_cause(error: BaseException) -> Cause:
     """Return why a connection failed, as far as what the error came from tells."""
     chain = list(iterate_causes(error))
     names = {cls.__name__ for each in chain for cls in type(each).__mro__}
-    cause = next((cause for name, cause in _CAUSES.items() if name in names), None)
-    if cause is not None:
-        return cause
+    for name, cause in _CAUSES.items():
+        if name in names:
+            return cause
     if errno.ECONNREFUSED in [each.errno for each in chain if isinstance(each, OSError)]:
         return "refused"
     if any("Timeout" in name for name in names):
         return "timeout"
-    return "proxy" if "ProxyError" in names else "connection"
+    if "ProxyError" in names:
+        return "proxy"
+    return "connection"
 
 
 def iterate_causes(error: BaseException | None) -> Iterator[BaseException]:
@@ -109,7 +114,7 @@ def _describe(error: Exception, cause: Cause, request: Any) -> str:
     names = [cls.__name__ for cls in type(error).__mro__]
     kind = next((name for name in names if name in _TIMEOUTS), None)
     if kind is None:
-        return _WORDS.get(cause, _WORDS["connection"]).format(host=host)
+        return _WORDS[cause].format(host=host)
     setting, words = _TIMEOUTS[kind]
     timeouts: dict[str, float | None] = request.extensions.get("timeout") or {}
     seconds = timeouts.get(setting)

@@ -191,6 +191,14 @@ def test_the_sdks_hooks_see_it_as_bare(make_settings, nobody, bare, mode):
     assert seen == [(None, True), (None, True)]
 
 
+def test_tls_that_breaks_later_is_not_said_to_be_the_handshake(make_settings):
+    raised = sdk_httpx.ReadError("bad record")
+    raised.__cause__ = ssl.SSLError(1, "bad record")
+    error = caught_from(SYNC, raising(make_settings, raised))
+    assert "the connection to 127.0.0.1" in error.message
+    assert error.retryable
+
+
 def test_the_class_is_made_once(make_settings, nobody):
     client = make_client(make_settings(base_url=nobody))
     assert type(caught_from(SYNC, client)) is type(caught_from(ASYNC, client))
