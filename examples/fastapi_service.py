@@ -21,7 +21,8 @@ STATUS = {  # the nearest class counts
     cf.GatewayRateLimitedError: (429, "Too many questions at once, try again in a moment"),
     cf.GatewaySpendLimitError: (503, "The budget is spent, try again later"),
     cf.GatewayGuardrailError: (422, "That question is not allowed here"),
-    cf.GatewayError: (502, "The model cannot be reached"),
+    cf.GatewayTimeoutError: (504, "The model takes too long, try again later"),
+    cf.GatewayError: (502, "The model cannot be reached"),  # also where the connection fails
 }
 
 

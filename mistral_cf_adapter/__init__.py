@@ -10,7 +10,8 @@ client = make_client()  # a mistralai.Mistral, with settings from the environmen
 # I/O (_flow). The flow has the request rewritten for the gateway (_routing, from _settings and
 # _options; _paths refuses unsafe URLs), sends it on a pooled connection (_pool; _replays: a body
 # that can be sent once), guards a stream (_streaming; _codings: compressed data), turns the
-# gateway's errors into exceptions (_errors) and records the call (_capture).
+# gateway's errors into exceptions (_errors; _edge: what stands in front of the gateway;
+# _connection_errors: no response) and records the call (_capture).
 # What differs between mistralai 1, 2 and 3 is in _sdk; speedups/ makes the SDK faster, cli/ is the
 # command, testing/ the local gateway.
 # To read the core: _client, _settings, _options, _routing, _flow, _http_client, _errors, _capture.
@@ -20,7 +21,10 @@ if TYPE_CHECKING:
     from ._capture import GatewayCall, capture
     from ._client import make_client
     from ._errors import (
+        GatewayAccessError,
         GatewayBadFormatError,
+        GatewayBlockedError,
+        GatewayConnectionError,
         GatewayCreditsError,
         GatewayDlpError,
         GatewayError,
@@ -35,6 +39,7 @@ if TYPE_CHECKING:
         GatewaySpendLimitError,
         GatewayStoredKeyError,
         GatewayStreamError,
+        GatewayTimeoutError,
         GatewayUnauthorizedError,
         GatewayUnavailableError,
     )
@@ -45,9 +50,12 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "GatewayAccessError",
     "GatewayBadFormatError",
+    "GatewayBlockedError",
     "GatewayCall",
     "GatewayConfigError",
+    "GatewayConnectionError",
     "GatewayCreditsError",
     "GatewayDlpError",
     "GatewayError",
@@ -64,6 +72,7 @@ __all__ = [
     "GatewaySpendLimitError",
     "GatewayStoredKeyError",
     "GatewayStreamError",
+    "GatewayTimeoutError",
     "GatewayUnauthorizedError",
     "GatewayUnavailableError",
     "Patch",

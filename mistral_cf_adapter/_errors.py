@@ -15,19 +15,23 @@
         GatewaySpendLimitError           2041 2045    spend limit reached, or a spend policy
         GatewayPolicyError               (no code)    access denied by a policy
         GatewayScannerError              7013         guardrail scanner unavailable
-        GatewayUnavailableError          (no code)    the response came from Cloudflare's edge
+        GatewayUnavailableError          1016 ... 530 the edge responded: the gateway is not reached
+        GatewayBlockedError              1006 ... 1020 a rule in front of the gateway, or its limits
+        GatewayAccessError               (no code)    Cloudflare Access let the request not in
         GatewayStreamError               (no code)    a stream or a body that stopped too early
         GatewayRedirectError             (no code)    a redirect that cannot be followed safely
+        GatewayConnectionError           (no code)    no response: also the HTTP library's error
+          GatewayTimeoutError            (no code)    not in time: also its timeout
     ValueError
       GatewayConfigError                 a setting or an option cannot work; nothing was sent
 
-Mistral's own JSON errors are never turned into these: the SDK raises them as always. A 403, 502,
-503 or 504 that is not JSON, and 520 to 530, count as Cloudflare's.
+Mistral's own errors are never turned into these: the SDK raises them as always. Who sent an error
+is told from evidence, by `find_sender()`: the gateway's body, then a `cf-aig-*` header, with which
+it is Mistral's, then what `_edge` knows of Cloudflare's pages.
 Codes and bodies: https://developers.cloudflare.com/ai-gateway/reference/troubleshooting/ and
 public reports; the documentation has no full table of them.
 """
 
-import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from copy import copy
@@ -35,6 +39,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, cast
 
+from ._edge import Page, Sender, find_page, is_from_provider
 from ._envelopes import NO_MESSAGE, ErrorDetail, parse_json, read_envelope
 from ._options import GatewayConfigError
 from ._public import set_public_module
@@ -43,17 +48,17 @@ from ._sdk import SDKError, http_library
 CREDENTIALS = ("authorization", "x-api-key")
 
 _BODY_LIMIT = 1_000_000
-_EDGE_CODE = re.compile(r"^\s*error code: (\d{3,5})")
 
 
 class GatewayError(SDKError):
-    """Base of all errors of a call: the gateway's error responses, and responses cut off.
+    """Base of all errors of a call: the gateway's error responses, and what kept a call from it.
 
     Has the SDK's own attributes (`message`, `status_code`, `body`, `headers`, `raw_response`)
     and:
 
     Attributes:
-        code: the gateway's number for the error, `None` where it gave none.
+        code: the gateway's number for the error, or the number on a page of Cloudflare's edge
+            (1010, 522); `None` where there is none.
         log_id: `cf-aig-log-id` of the call, to find it in the dashboard.
         retryable: whether the same request may succeed later.
         advice: what to do about it; `message` ends with it.
@@ -100,17 +105,22 @@ def _strip_request(request: Any) -> Any:
     return type(request)(request.method, request.url)
 
 
+_CREATE_GATEWAY = (
+    "Check {address}, or create the gateway in the Cloudflare dashboard under AI > AI Gateway; "
+    "only `default` is created by itself."
+)
+
+
 class GatewayNotFoundError(GatewayError):
     """There is no gateway of that name in the account (2001)."""
 
-    advice = (
-        "Check CLOUDFLARE_ACCOUNT_ID and CLOUDFLARE_GATEWAY_ID, or create the gateway in the "
-        "Cloudflare dashboard under AI > AI Gateway; only `default` is created by itself."
+    advice = _CREATE_GATEWAY.format(
+        address="CF_AIG_BASE_URL if it is set, else CLOUDFLARE_ACCOUNT_ID and CLOUDFLARE_GATEWAY_ID"
     )
 
 
 class GatewayRateLimitedError(GatewayError):
-    """The gateway's own request limit is reached (2003)."""
+    """The gateway's own request limit is reached (2003), or that of the zone before it (1015)."""
 
     retryable = True
     advice = (
@@ -209,9 +219,34 @@ class GatewayScannerError(GatewayError):
 
 
 class GatewayUnavailableError(GatewayError):
-    """The response came from Cloudflare's edge, not from the gateway."""
+    """Something in front of the gateway responded in its place: it was not reached.
 
-    advice = "See https://www.cloudflarestatus.com; it passes by itself."
+    `code` is the number on the page of Cloudflare's edge, and `advice` is about that page. On a
+    custom domain the origin, Tunnel or Worker behind it is meant (521 to 526, 1016, 1033, 1101),
+    and there it does not pass by itself. Where the sender is unknown, the message says so.
+    """
+
+    advice = "Try again; if it stays, see https://www.cloudflarestatus.com."
+
+
+class GatewayBlockedError(GatewayError):
+    """Something in front of the gateway refused this client or request.
+
+    A rule of the zone (1006, 1009, 1010, 1020), its firewall or a challenge, its limit of a body's
+    size, or a page of an unknown sender. It does not pass by itself.
+    """
+
+    advice = "Ask who runs the zone of the base URL (CF_AIG_BASE_URL) to let this program in."
+
+
+class GatewayAccessError(GatewayError):
+    """Cloudflare Access, in front of a custom domain, refused the request before the gateway.
+
+    A redirect to its login page is not followed: nothing is sent there. A gateway token does not
+    let a request in there (docs: configuration/cloudflare-access).
+    """
+
+    advice = "Send a service token or an Access JWT with the call (http_headers=)."
 
 
 class GatewayStreamError(GatewayError):
@@ -225,6 +260,28 @@ class GatewayRedirectError(GatewayError):
     """The response is a redirect that cannot be followed safely."""
 
     advice = "Check the base URL (CF_AIG_BASE_URL)."
+
+
+class GatewayConnectionError(GatewayError):
+    """No whole response came: refused, DNS, TLS, a proxy, or a connection that broke.
+
+    It is an instance of the HTTP library's error as well, `httpx.ConnectError` for example (of
+    `httpx2` from SDK 3 on): handlers of those, and the SDK's own retries, work as without the
+    adapter. `request` is the SDK's own request, `__cause__` the HTTP library's error.
+
+    An `SDKError` has a response, and there was none: `raw_response` is a stand-in without headers
+    and body. Its status, 502 or 504, is what a proxy says in this case, so that a handler that
+    compares `status_code` or passes it on keeps working. A `GatewayCall` has no status then.
+
+    A streamed response that breaks while it is read raises the HTTP library's plain error.
+    """
+
+    retryable = True
+    advice = "Run `mistral-cf-adapter doctor` to find out more."
+
+
+class GatewayTimeoutError(GatewayConnectionError):
+    """No connection, or no response, in time; an instance of the HTTP library's timeout as well."""
 
 
 BY_CODE: Mapping[int, type[GatewayError]] = {
@@ -273,10 +330,57 @@ Mask = Callable[[str], str]
 """Returns a text without the secrets that its request carried: a server may quote them."""
 
 
-def from_response(response: Any, mask: Mask = str) -> GatewayError | None:
-    """Return the gateway's error for a response that was read, or None."""
-    parsed = _parse_error(response)
-    return None if parsed is None else _build(parsed, response, mask)
+def find_sender(response: Any) -> Sender:
+    """Return who sent an error response, or a redirect; the body counts if it was read.
+
+    The gateway's body comes first, then a `cf-aig-*` header: the gateway let the request through,
+    so the error is the provider's. Else it is `edge` or `access` if it looks like Cloudflare's.
+    """
+    body, parsed = _parse_envelope(response)
+    if parsed is not None:
+        return "gateway"
+    if is_from_provider(response, body):
+        return "provider"
+    page = find_page(response, body)
+    return "unknown" if page is None else page.sender
+
+
+def from_response(response: Any, mask: Mask = str, address: str = "") -> GatewayError | None:
+    """Return the error for a response that was read, or None if it is not the gateway's or edge's.
+
+    Args:
+        response: The response.
+        mask: Masks secrets in the server's text.
+        address: The settings that name the gateway, for the advice.
+    """
+    body, parsed = _parse_envelope(response)
+    if parsed is not None:
+        return _build(parsed, response, mask, address)
+    page = find_page(response, body)
+    return None if page is None else build_page_error(page, response, mask)
+
+
+_BY_KIND: Mapping[str, type[GatewayError]] = {
+    "unavailable": GatewayUnavailableError,
+    "rate_limited": GatewayRateLimitedError,
+    "blocked": GatewayBlockedError,
+    "access": GatewayAccessError,
+}
+
+
+def build_page_error(page: Page, response: Any, mask: Mask) -> GatewayError:
+    """Return the error for a page of the edge; the response need not be read."""
+    ray = response.headers.get("cf-ray", "")[:40]
+    code = "" if page.code is None else f"{page.code}, "
+    ray_id = f", Ray ID {mask(ray)}" if ray else ""
+    numbers = f"{code}HTTP {response.status_code}{ray_id}"
+    _drop_credentials(response)
+    body = None if hasattr(response, "_content") else ""
+    text = f"AI Gateway: {page.what} ({numbers}). {page.advice}"
+    error = _BY_KIND[page.kind](text, response, body)
+    for name in ("code", "advice", "retryable"):
+        object.__setattr__(error, name, getattr(page, name))
+    return error
 
 
 def build_error(
@@ -287,9 +391,11 @@ def build_error(
     return cls(f"AI Gateway: {mask(message)}. {cls.advice}", response, body)
 
 
-def _build(parsed: _ParsedError, response: Any, mask: Mask) -> GatewayError:
+def _build(parsed: _ParsedError, response: Any, mask: Mask, address: str = "") -> GatewayError:
     said = mask(parsed.message).rstrip(".")
     advice = parsed.advice or parsed.cls.advice
+    if address and advice is GatewayNotFoundError.advice:
+        advice = _CREATE_GATEWAY.format(address=address)
     numbers = [] if parsed.code is None else [str(parsed.code)]
     body = None
     if issubclass(parsed.cls, GatewayStreamError):
@@ -300,7 +406,7 @@ def _build(parsed: _ParsedError, response: Any, mask: Mask) -> GatewayError:
     _drop_credentials(response)
     error = parsed.cls(f"AI Gateway: {said}{place}. {advice}", response, body)
     fields = {**parsed.fields, "code": parsed.code, "advice": advice}
-    if parsed.cls in (GatewayError, GatewayUnavailableError):
+    if parsed.cls is GatewayError:
         fields["retryable"] = response.status_code in (429, *range(500, 600))
     return _with_fields(error, fields)
 
@@ -374,7 +480,7 @@ def _drop_credentials(response: Any) -> None:
     for each in (response, *getattr(response, "history", ())):
         request = getattr(each, "_request", None)
         if request is not None:
-            each.request = _without_credentials(request)
+            each.request = copy_without_credentials(request)
         drop_stream(each)
 
 
@@ -387,7 +493,8 @@ def drop_stream(response: Any) -> None:
         response.stream = http_library(response).ByteStream(b"")
 
 
-def _without_credentials(request: Any) -> Any:
+def copy_without_credentials(request: Any) -> Any:
+    """Return a copy of a request, for an error to keep."""
     # Not copy(): the libraries' requests leave their stream and extensions out of a copy.
     twin: Any = object.__new__(cast("type[object]", type(request)))
     twin.__dict__ = {**request.__dict__, "headers": request.headers.copy()}
@@ -396,13 +503,12 @@ def _without_credentials(request: Any) -> Any:
     return twin
 
 
-def _parse_error(response: Any) -> _ParsedError | None:
-    body: bytes = response.content
-    parsed = parse_json(body) if len(body) <= _BODY_LIMIT else None
-    detail = read_envelope(parsed, response.status_code)
-    if detail is not None:
-        return _classify(detail, response.status_code)
-    return None if isinstance(parsed, Mapping) else _from_edge(response, parsed)
+def _parse_envelope(response: Any) -> tuple[object, _ParsedError | None]:
+    """Return a response's body as JSON, and the gateway's error in it."""
+    content: bytes = getattr(response, "_content", b"")
+    body = parse_json(content) if len(content) <= _BODY_LIMIT else None
+    detail = read_envelope(body, response.status_code)
+    return body, None if detail is None else _classify(detail, response.status_code)
 
 
 def _classify(detail: ErrorDetail, status: int) -> _ParsedError:
@@ -433,33 +539,13 @@ def _policy_class(message: str, status: int) -> type[GatewayError]:
     return GatewayError
 
 
-def _from_edge(response: Any, parsed: object) -> _ParsedError | None:
-    """Recognise an error page of Cloudflare's edge."""
-    status: int = response.status_code
-    text = response.content[:200].decode("latin-1")
-    blocked = _EDGE_CODE.match(text)
-    if blocked:
-        code = int(blocked.group(1))
-        return _ParsedError(GatewayUnavailableError, None, f"the edge said error code {code}")
-    if 520 <= status <= 530 or (status in (403, 502, 503, 504) and _is_page(response, parsed)):
-        return _ParsedError(
-            GatewayUnavailableError,
-            None,
-            "the response is from Cloudflare's edge, not from the gateway",
-        )
-    return None
-
-
-def _is_page(response: Any, parsed: object) -> bool:
-    if parsed is not None:
-        return False
-    return "json" not in response.headers.get("content-type", "") or not response.content
-
-
 __all__ = [
     "BY_CODE",
+    "GatewayAccessError",
     "GatewayBadFormatError",
+    "GatewayBlockedError",
     "GatewayConfigError",
+    "GatewayConnectionError",
     "GatewayCreditsError",
     "GatewayDlpError",
     "GatewayError",
@@ -474,9 +560,12 @@ __all__ = [
     "GatewaySpendLimitError",
     "GatewayStoredKeyError",
     "GatewayStreamError",
+    "GatewayTimeoutError",
     "GatewayUnauthorizedError",
     "GatewayUnavailableError",
     "build_error",
+    "build_page_error",
+    "find_sender",
     "from_event",
     "from_response",
     "from_success_response",

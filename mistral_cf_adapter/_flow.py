@@ -12,15 +12,17 @@ from time import monotonic, perf_counter
 from typing import Any, Literal, NamedTuple
 from weakref import ref
 
-from . import _codings, _replays, _streaming
+from . import _codings, _edge, _replays, _streaming
 from ._capture import Place, logger, warn_bypass, warn_once
 from ._capture import record as record_call
+from ._connection_errors import to_gateway_error
 from ._errors import (
     CREDENTIALS,
     GatewayRedirectError,
     GatewayUnavailableError,
     Mask,
     build_error,
+    build_page_error,
     drop_stream,
     from_response,
     from_success_response,
@@ -112,7 +114,7 @@ def request_flow(  # noqa: PLR0913
 
     Raises:
         GatewayConfigError: the request cannot work; nothing was sent.
-        GatewayError: the gateway responded with an error.
+        GatewayError: the gateway responded with an error, or could not be reached.
     """
     # One GatewayClient around another: a patch of a client that already has one.
     if ROUTED in request.extensions:
@@ -198,6 +200,7 @@ class _RequestFlow:
             self._sanitize_error(error)
             record(self.response)
             self._note_outcome(mask, error)
+            self._raise_connection_error(error, mask)
             raise
         self._note_outcome(mask)
         hidden_error = self._find_hidden_error(mask)
@@ -213,7 +216,9 @@ class _RequestFlow:
         if response.status_code < 400:
             return response
         drop_stream(response)  # the SDK's error keeps the response, and so what was sent
-        return response if self.direct else raise_for_gateway_error(response, mask)
+        if self.direct:
+            return response
+        return raise_for_gateway_error(response, mask, self.route.address)
 
     def _find_hidden_error(self, mask: Mask) -> Exception | None:
         """Return the gateway's error in a response with HTTP 200, or None."""
@@ -329,6 +334,8 @@ class _RequestFlow:
             )
             response.next_request = None
             response.history = list(history)
+            if response.has_redirect_location:
+                yield from self._refuse_access_login(outgoing)
             if self.max_redirects == 0 or not response.has_redirect_location:
                 return
             if next_request is None:
@@ -347,6 +354,14 @@ class _RequestFlow:
             outgoing = next_request
         msg = "Exceeded maximum allowed redirects."
         raise http_library(self.request).TooManyRedirects(msg, request=self.request)
+
+    def _refuse_access_login(self, outgoing: Any) -> Flow:
+        """Raise for a redirect to Cloudflare Access's login page: no program can log in there."""
+        if self.fields["routed"] != "gateway" or not _edge.is_access_login(self.response):
+            return
+        yield Action("close", self.response)
+        page = _edge.access_refusal(self.response)
+        raise build_page_error(page, self.response, make_mask(self.route, outgoing))
 
     def _build_redirect_error(self, response: Any) -> Exception:
         """Return the error for a client that followed a redirect although it must not."""
@@ -400,6 +415,21 @@ class _RequestFlow:
         if events is not None:
             self.fields["buffered"] = True
         return events
+
+    def _raise_connection_error(self, error: Exception, mask: Mask) -> None:
+        """Raise a `GatewayConnectionError` in place of the HTTP library's, for the gateway's host.
+
+        What goes wrong at Mistral itself, or behind a redirect to another host, stays as it is.
+        """
+        if self.cross_origin:
+            return
+        named = to_gateway_error(error, self.request, mask)
+        if named is None:
+            return
+        try:
+            raise named from error
+        finally:
+            del named, error  # an error and a frame that holds it would form a cycle
 
     def _sanitize_error(self, error: Exception) -> None:
         """Make an HTTP error name the SDK's request, which never carries the token."""
@@ -547,10 +577,11 @@ def get_connect_failure(error: Exception) -> str | None:
 
 
 def get_edge_failure(response: Any) -> str | None:
-    """Return the status of an error response of Cloudflare's edge, or None."""
+    """Return the status of an error response that came in place of the gateway's, or None.
+
+    Neither the gateway nor the provider is known to have sent it: `find_sender()` decides.
+    """
     if response.status_code not in _EDGE_STATUSES:
-        return None
-    if any(name.lower().startswith("cf-aig-") for name in response.headers):
         return None
     if not isinstance(from_response(response), GatewayUnavailableError):
         return None

@@ -66,6 +66,8 @@ class Route:
     begins with a dot or has `%` or a backslash; else `_paths.is_below()` decides."""
     provider_url: str
     compat_url: str
+    address: str
+    """The settings that name the gateway, as an error's advice says them."""
     options: Mapping[str, Any]
     stored_key: bool
     fallback: bool
@@ -94,6 +96,7 @@ class Route:
             operations=re.compile(re.escape(bytes(url.raw_path)) + _OPERATION),
             provider_url=provider_url,
             compat_url=settings.compat_url,
+            address=_name_address(settings),
             options=settings.options,
             stored_key=settings.stored_key,
             fallback=settings.fallback == "direct" and provider == "mistral",
@@ -124,6 +127,12 @@ class Route:
     def covers(self, url: Any) -> bool:
         """Return whether a URL is below this account's gateway."""
         return self.is_same_origin(url) and bytes(url.raw_path).startswith(self.prefix)
+
+
+def _name_address(settings: GatewaySettings) -> str:
+    if settings.base_url is not None:
+        return "account and gateway in base_url (CF_AIG_BASE_URL)"
+    return "account_id (CLOUDFLARE_ACCOUNT_ID) and gateway_id (CLOUDFLARE_GATEWAY_ID)"
 
 
 def _make_authorization_reader(settings: GatewaySettings) -> Callable[[], str | None]:
@@ -460,15 +469,15 @@ def make_headers_mask(route: Route, headers: Mapping[str, str]) -> Mask:
     return mask
 
 
-def raise_for_gateway_error(response: Any, mask: Mask = str) -> Any:
-    """Return the response, or raise the gateway's error.
+def raise_for_gateway_error(response: Any, mask: Mask = str, address: str = "") -> Any:
+    """Return the response, or raise the gateway's error; `address` is `Route.address`.
 
     An error that may pass is raised only when the SDK has done its retries: the SDK decides
     those by the status of a returned response, and reads the text of the last one.
     """
     if response.status_code < 400:
         return response
-    error = from_response(response, mask)
+    error = from_response(response, mask, address)
     if error is not None and error.retryable:
         response.iter_text = response.aiter_text = _make_raiser(ref(response), mask)
     _hide_long_retry_after(response)

@@ -218,6 +218,15 @@ def test_fastapi_service_marks_an_answer_that_ended_early(service):
 
 
 @pytest.mark.packages
+@pytest.mark.parametrize("path", ["/ask", "/stream"])
+def test_fastapi_service_answers_502_where_the_gateway_cannot_be_reached(service, path):
+    address, gateway = service
+    with gateway.fault("refuse"):
+        answer = httpx.post(address + path, json={"text": "Hello"})
+    assert (answer.status_code, answer.json()["log_id"]) == (502, None)
+
+
+@pytest.mark.packages
 @pytest.mark.parametrize(("code", "status"), [(2003, 429), (2041, 503), (2017, 422), (2009, 502)])
 @pytest.mark.parametrize("path", ["/ask", "/stream"])
 def test_fastapi_service_turns_refusals_into_statuses(service, path, code, status):

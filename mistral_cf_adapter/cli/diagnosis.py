@@ -1,30 +1,29 @@
 """From what went wrong to plain words: the cause, and what to do next."""
 
-import errno
+import json
 import os
 import re
-import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, cast
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
+from mistral_cf_adapter._connection_errors import Cause, find_cause, first_of, iterate_causes
 from mistral_cf_adapter._errors import (
+    GatewayConnectionError,
     GatewayError,
     GatewayNotFoundError,
     GatewayStoredKeyError,
     GatewayUnauthorizedError,
+    find_sender,
 )
 from mistral_cf_adapter._options import GatewayConfigError
-from mistral_cf_adapter._sdk import SDKError
 from mistral_cf_adapter._secrets import mask_url
 from mistral_cf_adapter._settings import GatewaySettings, env_names, is_loopback
 
 from .report import Problem
-
-_E = TypeVar("_E", bound=BaseException)
 
 _HOW_TO_AUTHENTICATE = (
     "Create a Cloudflare API token with the permission `AI Gateway Run` (dashboard: AI > AI "
@@ -44,16 +43,26 @@ def missing_key(settings: GatewaySettings) -> Problem | None:
     )
 
 
-def diagnose(error: BaseException, settings: GatewaySettings) -> Problem:
-    """Return the problem that an exception of the call stands for."""
+def diagnose(
+    error: BaseException, settings: GatewaySettings, address: str = "CF_AIG_BASE_URL"
+) -> Problem:
+    """Return the problem that an exception of the call stands for.
+
+    Args:
+        error: The exception.
+        settings: The settings of the call.
+        address: The variable or flag that gave the base URL, if one did.
+    """
     if isinstance(error, GatewayConfigError):
         return missing_key(settings) or configuration(error)
+    if isinstance(error, GatewayConnectionError):
+        return _of_network(error, settings)
     if isinstance(error, GatewayError):
-        return _of_gateway(error, settings)
-    status = getattr(error, "status_code", None)
-    if isinstance(error, SDKError) or isinstance(status, int):
-        return _of_provider(status or 0, settings)
-    return _of_network(error, settings)
+        return _of_gateway(error, settings, address)
+    response = getattr(error, "raw_response", None)
+    if response is None:
+        return _of_network(error, settings)
+    return _of_other_response(response, settings, address)
 
 
 def configuration(error: BaseException) -> Problem:
@@ -74,9 +83,11 @@ def _correction(text: str) -> str:
     return f"{verb} {named[0]}, then run the doctor again."
 
 
-def _of_gateway(error: GatewayError, settings: GatewaySettings) -> Problem:
+def _of_gateway(error: GatewayError, settings: GatewaySettings, address: str) -> Problem:
     if isinstance(error, GatewayNotFoundError):
-        return _not_found(error, settings)
+        return _not_found(settings, address)
+    if error.code in _CODES_OF_THE_API:
+        return _not_a_gateway(error, settings, address)
     if isinstance(error, GatewayUnauthorizedError):
         return _unauthorized(settings)
     if isinstance(error, GatewayStoredKeyError):
@@ -93,19 +104,40 @@ def _snake(name: str) -> str:
     return "".join(f"_{c.lower()}" if c.isupper() else c for c in name).lstrip("_")
 
 
-def _not_found(error: GatewayError, settings: GatewaySettings) -> Problem:
+_CODES_OF_THE_API = (7000, 7001, 7003, 9109, 10000, 10001)
+_CREATE_GATEWAY = (
+    ", or create the gateway in the Cloudflare dashboard under AI > AI Gateway; only `default` is "
+    "created by itself."
+)
+
+
+def _not_a_gateway(error: GatewayError, settings: GatewaySettings, address: str) -> Problem:
+    """Return the problem for a code of Cloudflare's API, which AI Gateway does not use."""
+    named = f"{address} to" if settings.base_url is not None else "the address to"
+    said = error.message.removesuffix(error.advice).removeprefix("AI Gateway: ").strip()
+    return Problem(
+        "not_a_gateway",
+        f"{urlsplit(settings.root_url).netloc} answered as Cloudflare's API does, not as AI "
+        f"Gateway: {said}",
+        f"Set {named} https://gateway.ai.cloudflare.com/v1/{{account}}/{{gateway}} or to the "
+        "gateway's domain. If it is that already, create a new gateway token (dashboard: AI > AI "
+        f"Gateway > your gateway > Settings) and set {variable_of('token')} to it.",
+    )
+
+
+def _not_found(settings: GatewaySettings, address: str) -> Problem:
     if settings.base_url is not None:
         return Problem(
             "gateway_not_found",
             f"There is no gateway at {settings.base_url}.",
-            "Check account and gateway in CF_AIG_BASE_URL, or create the gateway in the Cloudflare "
-            "dashboard under AI > AI Gateway; only `default` is created by itself.",
+            f"Check account and gateway in {address}{_CREATE_GATEWAY}",
         )
+    variables = f"{variable_of('account_id')} and {variable_of('gateway_id')}"
     return Problem(
         "gateway_not_found",
         f"There is no gateway called {settings.gateway_id!r} in the account {settings.account_id}, "
         "or no such account.",
-        error.advice,
+        f"Check {variables}{_CREATE_GATEWAY}",
     )
 
 
@@ -147,7 +179,27 @@ def _no_stored_key(error: GatewayError, settings: GatewaySettings) -> Problem:
     )
 
 
-def _of_provider(status: int, settings: GatewaySettings) -> Problem:
+def _of_other_response(response: Any, settings: GatewaySettings, address: str) -> Problem:
+    """Return the problem for a response that is neither the gateway's error nor the edge's."""
+    status = response.status_code
+    if find_sender(response) == "provider":
+        return _of_provider(response, settings, address)
+    if status < 400:
+        return no_model_list(status, settings, address)
+    if status == 404:
+        return _no_such_path(settings, address)
+    return Problem(
+        "unexpected_answer",
+        f"The address answered HTTP {status}{_quote(response)}. Who sent it is unknown: it has "
+        "neither the gateway's body nor one of its headers.",
+        f"Check that {settings.provider_url} is the gateway, and that no login page or proxy "
+        "answers in its place. If it is, Mistral may have answered: switch the gateway's logs on, "
+        "and its headers tell.",
+    )
+
+
+def _of_provider(response: Any, settings: GatewaySettings, address: str) -> Problem:
+    status = response.status_code
     if status == 401 and settings.stored_key:
         return Problem(
             "stored_key_missing",
@@ -165,23 +217,74 @@ def _of_provider(status: int, settings: GatewaySettings) -> Problem:
             "must be Mistral's key, not Cloudflare's token.",
         )
     if status == 404:
-        return _no_such_path(settings)
+        cause = f"The gateway works; Mistral itself answered HTTP 404{_quote(response)}."
+        return replace(_no_such_path(settings, address), cause=cause)
     if status == 429 or status >= 500:
         return Problem(
             "provider_busy",
-            f"The gateway works; Mistral itself answered HTTP {status}.",
+            f"The gateway works; Mistral itself answered HTTP {status}{_quote(response)}.",
             "Try again later; see https://status.mistral.ai.",
         )
+    if status < 400:
+        return Problem(
+            "unexpected_answer",
+            f"The gateway works; what Mistral answered (HTTP {status}) is no list of models.",
+            "Check CF_AIG_PROVIDER: `doctor` asks for /v1/models, as Mistral has it.",
+        )
     return Problem(
-        "unexpected_answer",
-        f"The address answered HTTP {status or 'with something'} that is neither the gateway's nor "
-        "Mistral's.",
-        f"Check that {settings.provider_url} is the gateway, and that no login page or proxy "
-        "answers in its place.",
+        "provider_refused",
+        f"The gateway works; Mistral itself answered HTTP {status}{_quote(response)}.",
+        "See what Mistral says, and your account at https://console.mistral.ai (plan and billing "
+        "for a 402).",
     )
 
 
-def _no_such_path(settings: GatewaySettings) -> Problem:
+def is_model_list(models: Any) -> bool:
+    """Return whether a response said itself that it is a list, and has models in it.
+
+    The SDK makes an empty list of models out of any JSON object.
+    """
+    if models is None or "object" not in models.model_fields_set:
+        return False
+    return bool(models.object == "list" and models.data)
+
+
+def no_model_list(status: int, settings: GatewaySettings, address: str) -> Problem:
+    """Return the problem for a response that is neither Mistral's nor marked by the gateway."""
+    checked = address if settings.base_url is not None else settings.provider_url
+    return Problem(
+        "unexpected_answer",
+        f"The address answered HTTP {status} with something that is no list of models and has no "
+        "header of the gateway's: it is not the gateway.",
+        f"Check {checked}: it must be the gateway, and no login page or proxy may answer in its "
+        "place.",
+    )
+
+
+_QUOTE_LIMIT = 200
+
+
+def _quote(response: Any) -> str:
+    """Return what a body says, for the end of a sentence; its secrets are still to be masked."""
+    said = _find_message(getattr(response, "_content", b""))
+    said = " ".join(said.split()).rstrip(".")
+    return f": {said[:_QUOTE_LIMIT]}" if said else ""
+
+
+def _find_message(body: bytes) -> str:
+    text = body[:10_000].decode(errors="replace")
+    try:
+        parsed: object = json.loads(text)
+    except (ValueError, RecursionError):
+        return "" if text.lstrip().startswith("<") else text
+    if not isinstance(parsed, Mapping):
+        return parsed if isinstance(parsed, str) else text
+    fields = cast("Mapping[str, object]", parsed)
+    said = next((fields[name] for name in ("message", "detail", "error") if fields.get(name)), text)
+    return said if isinstance(said, str) else json.dumps(said)
+
+
+def _no_such_path(settings: GatewaySettings, address: str) -> Problem:
     if settings.provider != "mistral":
         return Problem(
             "path_not_found",
@@ -192,7 +295,7 @@ def _no_such_path(settings: GatewaySettings) -> Problem:
     return Problem(
         "path_not_found",
         f"There is nothing at {settings.provider_url}/v1/models.",
-        "Check CF_AIG_BASE_URL: it must be everything before /mistral, without /v1 at its end "
+        f"Check {address}: it must be everything before /mistral, without /v1 at its end "
         "(the SDK adds /v1 by itself, and would double it).",
     )
 
@@ -230,7 +333,7 @@ def named_proxy(url: str) -> str | None:
 def _of_network(error: BaseException, settings: GatewaySettings) -> Problem:
     host = urlsplit(settings.root_url).netloc
     proxy = proxy_for(settings.root_url)
-    chain = list(_chain(error))
+    chain = list(iterate_causes(error))
     found = _reason(chain, host if proxy is None else f"the proxy {proxy}")
     if proxy is None:
         # An address that nobody typed is not misspelt.
@@ -257,37 +360,29 @@ def _capital(text: str) -> str:
     return f"{text[0].upper()}{text[1:]}"
 
 
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """Yield an exception and what it came from: the HTTP library's, then the system's own."""
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        yield error
-        error = error.__cause__ or error.__context__
-
-
 def _reason(chain: list[BaseException], host: str) -> Problem:
-    certificate = _first(chain, ssl.SSLCertVerificationError)
+    cause = find_cause(chain[0])
+    certificate = first_of(chain, ssl.SSLCertVerificationError)
     if certificate is not None:
         return Problem(
             "certificate",
             f"The certificate of {host} is not trusted: {certificate.verify_message}.",
             _about_certificate(certificate),
         )
-    if _first(chain, ssl.SSLError) is not None:
+    if cause == "tls":
         return Problem(
             "tls",
             f"{host} does not speak TLS as expected.",
             "Check the scheme (https or http) and port in CF_AIG_BASE_URL and the proxy variables.",
         )
-    if _first(chain, socket.gaierror) is not None:
+    if cause == "dns":
         return Problem(
             "dns",
             f"{host} cannot be resolved (DNS).",
             "Check the spelling in CF_AIG_BASE_URL, the network and its DNS, and whether a proxy "
             "is needed (HTTPS_PROXY).",
         )
-    return _of_connection(chain, host)
+    return _of_connection(chain, cause, host)
 
 
 def _about_certificate(error: ssl.SSLCertVerificationError) -> str:
@@ -306,38 +401,32 @@ def _about_certificate(error: ssl.SSLCertVerificationError) -> str:
     )
 
 
-def _of_connection(chain: list[BaseException], host: str) -> Problem:
-    system = [error.errno for error in chain if isinstance(error, OSError)]
-    if errno.ECONNREFUSED in system:
+def _of_connection(chain: list[BaseException], cause: Cause, host: str) -> Problem:
+    if cause == "refused":
         return Problem(
             "refused",
             f"Nothing listens at {host}: the connection was refused.",
             "Check host and port in CF_AIG_BASE_URL; start the local gateway if it is one "
             "(`mistral-cf-adapter serve`); check the firewall.",
         )
-    names = [type(error).__name__ for error in chain]
-    if any("Timeout" in name for name in names):
+    if cause == "timeout":
         return Problem(
             "timeout",
             f"{host} did not answer in time.",
             "Check the network and the firewall, or give it longer with `doctor --timeout 60`.",
         )
-    refused = next((e for e in chain if type(e).__name__ == "ProxyError"), None)
+    refused = next((error for error in chain if type(error).__name__ == "ProxyError"), None)
     if refused is not None:
         return Problem("proxy", f"{host} answered: {refused}.", "Ask whoever runs the proxy.")
-    file = _first(chain, FileNotFoundError)
-    if file is not None and os.environ.get("SSL_CERT_FILE"):
+    if first_of(chain, FileNotFoundError) is not None and os.environ.get("SSL_CERT_FILE"):
         return Problem(
             "certificate",
             "SSL_CERT_FILE names a file that cannot be read.",
             "Correct SSL_CERT_FILE, or unset it.",
         )
+    named = next((error for error in chain if not isinstance(error, GatewayError)), chain[0])
     return Problem(
         "connection",
-        f"The connection to {host} failed ({names[0]}).",
+        f"The connection to {host} failed ({type(named).__name__}).",
         "Check the network, the firewall and, if there is one, the proxy.",
     )
-
-
-def _first(chain: list[BaseException], kind: type[_E]) -> _E | None:
-    return next((error for error in chain if isinstance(error, kind)), None)

@@ -6,7 +6,7 @@ import os
 import platform
 import warnings
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mistral_cf_adapter import __version__
 from mistral_cf_adapter._options import GatewayConfigError
@@ -18,6 +18,8 @@ from .sources import Source, find_sources, shown
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
+
+    from mistral_cf_adapter._capture import GatewayCall
 
     from .flags import SettingFlags
 
@@ -44,7 +46,8 @@ def run_checks(flags: "SettingFlags", *, offline: bool, timeout: float) -> Repor
         warnings.simplefilter("always")
         try:
             settings = flags.settings()
-            _examine(report, settings, offline=offline, timeout=timeout)
+            address = found["base_url"].variable or "--base-url"
+            _examine(report, settings, address, offline=offline, timeout=timeout)
         except GatewayConfigError as error:
             from .diagnosis import configuration
 
@@ -135,7 +138,9 @@ def _service_account() -> list[str]:
     return ["MISTRAL_SA_TOKEN_PATH is set: newer SDKs send the token of that file as the key."]
 
 
-def _examine(report: Report, settings: GatewaySettings, *, offline: bool, timeout: float) -> None:
+def _examine(
+    report: Report, settings: GatewaySettings, address: str, *, offline: bool, timeout: float
+) -> None:
     report.urls = {
         "gateway": settings.root_url,
         "provider": settings.provider_url,
@@ -154,7 +159,7 @@ def _examine(report: Report, settings: GatewaySettings, *, offline: bool, timeou
         report.notes.append(f"{note}.")
     report.problem = missing_key(settings)
     if report.problem is None and not offline:
-        _call(report, settings, timeout)
+        _call(report, settings, address, timeout)
 
 
 def _about_credentials(settings: GatewaySettings) -> list[str]:
@@ -212,12 +217,13 @@ def _patched(settings: GatewaySettings) -> dict[str, str | None]:
     }
 
 
-def _call(report: Report, settings: GatewaySettings, timeout: float) -> None:
+def _call(report: Report, settings: GatewaySettings, address: str, timeout: float) -> None:
     from mistral_cf_adapter._capture import capture
     from mistral_cf_adapter._client import make_client
 
-    from .diagnosis import diagnose
+    from .diagnosis import diagnose, is_model_list, no_model_list
 
+    listed: Any = None
     with capture() as calls:
         try:
             # A fallback would have Mistral answer in place of the gateway that is asked about.
@@ -225,16 +231,15 @@ def _call(report: Report, settings: GatewaySettings, timeout: float) -> None:
             client = make_client(asked, timeout_ms=round(timeout * 1000))
             listed = client.models.list()
         except Exception as error:  # noqa: BLE001 - whatever it is, it is what doctor is asked for
-            problem = diagnose(error, settings)
+            problem = diagnose(error, settings, address)
             # A server's own words are in it, and may quote what was sent.
             secrets = [secret for _, secret in _secrets_of(settings)]
             report.problem = replace(problem, cause=mask(problem.cause, secrets))
-            models = None
-        else:
-            models = len((listed and listed.data) or [])
     if not calls:
         return
     last = calls[-1]
+    if report.problem is None and not (_is_marked(last) or is_model_list(listed)):
+        report.problem = no_model_list(last.status_code or 0, settings, address)
     report.call = {
         "method": last.method,
         "path": last.path,
@@ -242,9 +247,15 @@ def _call(report: Report, settings: GatewaySettings, timeout: float) -> None:
         "seconds": round(last.elapsed, 3),
         "log_id": last.log_id,
         "cache_status": last.cache_status,
-        "models": models,
+        "models": None if report.problem else len((listed and listed.data) or []),
     }
     _judge(report)
+
+
+def _is_marked(call: "GatewayCall") -> bool:
+    """Return whether a response had a header of the gateway's."""
+    marks = (call.log_id, call.request_id, call.event_id, call.cache_status, call.step)
+    return any(mark is not None for mark in marks)
 
 
 def _judge(report: Report) -> None:

@@ -6,6 +6,7 @@ import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from mistral_cf_adapter.testing import edge_pages
 from mistral_cf_adapter.testing.responses import Response, bytes_response
 from mistral_cf_adapter.testing.script import path_matches
 
@@ -28,6 +29,8 @@ Kind = Literal[
     "status",
     "slow_drip",
     "redirect",
+    "edge",
+    "access",
 ]
 
 DETAILS: Mapping[str, frozenset[str]] = {
@@ -41,6 +44,8 @@ DETAILS: Mapping[str, frozenset[str]] = {
     "status": frozenset({"status", "body", "content_type", "headers"}),
     "slow_drip": frozenset({"delay", "size"}),
     "redirect": frozenset({"to", "status", "headers"}),
+    "edge": frozenset({"page", "form"}),
+    "access": frozenset({"form"}),
 }
 """Which details each kind takes, besides `path`."""
 
@@ -146,6 +151,8 @@ def check(kind: str, times: int | None, details: Mapping[str, Any]) -> None:
     if kind == "redirect" and not isinstance(details.get("to"), str):
         msg = "fault('redirect') needs to=URL"
         raise TypeError(msg)
+    if kind in {"edge", "access"}:
+        edge_pages.check(kind, details)
 
 
 async def apply(fault: Fault, wire: Wire, respond: Callable[[], Awaitable[Response]]) -> None:
@@ -162,6 +169,11 @@ async def apply(fault: Fault, wire: Wire, respond: Callable[[], Awaitable[Respon
             await wire.deliver(_status(details))
         case "redirect":
             await wire.deliver(_redirect(details))
+        case "edge":
+            page, form = details.get("page", 502), details.get("form", "html")
+            await wire.deliver(edge_pages.edge_page(page, form))
+        case "access":
+            await wire.deliver(edge_pages.access_refusal(details.get("form", "login")))
         case "cut_body":
             await wire.cut_body(await respond(), details.get("keep"))
         case "cut_stream" | "end_stream":

@@ -317,6 +317,8 @@ class LocalGateway:
         With `code`, in the gateway's shape and with that code's usual status and message; with
         `kind`, in the shape of a policy's refusal; with `status` and `body`, with these bytes.
         A refusal is not retried by the gateway; for a provider that fails see `upstream_fail`.
+        It has the gateway's headers, so a `body` that is not in the gateway's shape passes for the
+        provider's own: what Cloudflare's edge says in the gateway's place is `fault("edge")`.
 
         Raises:
             ValueError: if neither code, kind nor status says how to fail.
@@ -372,9 +374,14 @@ class LocalGateway:
         - "status": `status` (503) with `body`, `content_type`, `headers`.
         - "slow_drip": the response in bits of `size` bytes (16), `delay` seconds (0.01) apart.
         - "redirect": to the URL `to` with `status` (307) and `headers`.
+        - "edge": a page of Cloudflare's edge in place of the gateway: `page` (502) is a number such
+          as 1010, 1015, 413 or 522, or "challenge" or "firewall"; `form` ("html") may be "line" or
+          "json". `testing.edge_pages` says what of it is documented.
+        - "access": Cloudflare Access refuses: `form` is "login" (a redirect, the default), "page"
+          or "json".
 
         Raises:
-            ValueError: for an unknown kind. TypeError: for an unknown detail.
+            ValueError: for an unknown kind, page or form. TypeError: for an unknown detail.
         """
         faults.check(kind, times, details)
         if kind != "refuse":

@@ -253,8 +253,6 @@ def test_a_connection_that_is_dropped_is_no_riddle():
 @pytest.mark.parametrize(
     ("failure", "code"),
     [
-        ({"status": 403, "body": b"error code: 1010"}, "gateway_unavailable"),
-        ({"status": 522, "body": b"<html>timed out</html>"}, "gateway_unavailable"),
         ({"status": 200, "body": b"<html>please log in</html>"}, "unexpected_answer"),
         ({"status": 404, "body": b"<html>nothing</html>"}, "path_not_found"),
         ({"code": 2003}, "gateway_rate_limited"),
@@ -270,6 +268,139 @@ def test_every_kind_of_answer_has_a_code(local, failure, code):
     assert problem["code"] == code
     assert problem["cause"]
     assert problem["next_step"]
+
+
+@pytest.mark.parametrize(
+    ("page", "code", "cause", "next_step"),
+    [
+        (1010, "gateway_blocked", "signature", "Ask who runs the zone"),
+        ("challenge", "gateway_blocked", "challenge", "Ask who runs the zone"),
+        (413, "gateway_blocked", "larger than", "Send less"),
+        (1015, "gateway_rate_limited", "rate limit of the zone", "Slow down"),
+        (1016, "gateway_unavailable", "cannot be resolved", "CF_AIG_BASE_URL"),
+        (522, "gateway_unavailable", "in time", "CF_AIG_BASE_URL"),
+        (1101, "gateway_unavailable", "Worker", "logs of the Worker"),
+        (502, "gateway_unavailable", "in place of the gateway", "Try again"),
+    ],
+)
+@pytest.mark.parametrize("form", ["line", "html", "json"])
+def test_a_page_of_the_edge_has_its_own_next_step(local, page, code, cause, next_step, form):
+    with local.fault("edge", page=page, form=form):
+        problem = report(**local.env())["problem"]
+    assert problem["code"] == code
+    assert cause in problem["cause"]
+    assert next_step in problem["next_step"]
+    assert "passes by itself" not in str(problem)
+
+
+@pytest.mark.parametrize("form", ["login", "page", "json"])
+def test_access_in_front_of_the_gateway_is_named(local, form):
+    with local.fault("access", form=form):
+        problem = report(**local.env())["problem"]
+    assert problem["code"] == "gateway_access"
+    assert "Cloudflare Access refused" in problem["cause"]
+    assert "CF-Access-Client-Id" in problem["next_step"]
+
+
+@pytest.mark.every_sdk
+@pytest.mark.parametrize(
+    ("status", "body", "code", "said"),
+    [
+        (402, {"message": "Payment required", "type": "x"}, "provider_refused", "Payment required"),
+        (404, {"message": "no Route matched"}, "path_not_found", "no Route matched"),
+        (422, {"detail": "Bad page"}, "provider_refused", "Bad page"),
+        (409, {"detail": [{"msg": "odd"}]}, "provider_refused", '[{"msg": "odd"}]'),
+        (429, {"message": "Slow down"}, "provider_busy", "Slow down"),
+        (503, {"object": "error", "message": "Overloaded."}, "provider_busy", "Overloaded."),
+        (400, "just a text", "provider_refused", "just a text"),
+    ],
+)
+def test_what_mistral_said_through_the_gateway_is_quoted(local, status, body, code, said):
+    local.upstream_fail(status, body=body)
+    problem = report(**local.env())["problem"]
+    assert problem["code"] == code
+    assert f"The gateway works; Mistral itself answered HTTP {status}: {said}" in problem["cause"]
+    assert "neither" not in problem["cause"]
+
+
+@pytest.mark.parametrize(
+    ("status", "body"), [(503, b"upstream connect error"), (520, b"<html>520</html>"), (504, b"")]
+)
+def test_what_has_the_gateways_header_is_not_called_the_edges(local, status, body):
+    local.fail(status=status, body=body)
+    problem = report(**local.env())["problem"]
+    assert problem["code"] == "provider_busy"
+    assert "upstream" in problem["cause"] or b"upstream" not in body
+
+
+def test_a_secret_that_mistral_quotes_is_masked(local):
+    local.upstream_fail(400, body={"message": f"bad key {local.mistral_api_key}"})
+    assert "mist...89" in report(**local.env())["problem"]["cause"]
+
+
+@pytest.mark.every_sdk
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"hello": "world"}',
+        b"{}",
+        b'{"object": "list", "data": []}',
+        b'{"data": [{"id": "x"}]}',
+        b"<html>log in</html>",
+        b"null",
+    ],
+)
+def test_a_response_of_200_that_is_no_list_of_models_is_not_the_gateways(local, body):
+    with local.fault("status", status=200, body=body, content_type="application/json"):
+        found = report(**local.env())
+    assert found["problem"]["code"] == "unexpected_answer"
+    assert "it is not the gateway" in found["problem"]["cause"]
+    assert "CF_AIG_BASE_URL" in found["problem"]["next_step"]
+    assert found["call"]["models"] is None
+
+
+def test_a_list_of_models_is_fine_without_a_header_of_the_gateways(local):
+    body = b'{"object":"list","data":[{"id":"m","type":"base","capabilities":{}}]}'
+    with local.fault("status", status=200, body=body, content_type="application/json"):
+        found = report(**local.env())
+    assert found["call"]["models"] == 1
+    assert "no cf-aig-log-id" in " ".join(found["notes"])
+
+
+def test_no_model_is_fine_with_a_header_of_the_gateways(local):
+    local.reply_json({"object": "list", "data": []})
+    assert report(**local.env())["call"]["models"] == 0
+
+
+@pytest.mark.parametrize("name", ["CF_AIG_BASE_URL", "CLOUDFLARE_AI_GATEWAY_BASE_URL"])
+def test_a_gateway_that_is_not_there_names_the_variable_that_was_used(local, name):
+    url = local.url.replace("/default", "/nowhere")
+    problem = report(**{**local.env(), "CF_AIG_BASE_URL": None, name: url})["problem"]
+    assert problem["code"] == "gateway_not_found"
+    assert f"Check account and gateway in {name}," in problem["next_step"]
+
+
+def test_a_gateway_that_is_not_there_names_the_flag_that_was_used(local):
+    url = local.url.replace("/default", "/nowhere")
+    problem = report("--base-url", url, **local.env())["problem"]
+    assert "Check account and gateway in --base-url," in problem["next_step"]
+
+
+@pytest.mark.parametrize("code", [7000, 7001, 7003, 9109, 10000, 10001])
+def test_cloudflares_api_in_place_of_the_gateway_is_named(local, code):
+    body = {"success": False, "errors": [{"code": code, "message": "No route"}]}
+    local.fail(status=401, body=json.dumps(body).encode(), content_type="application/json")
+    problem = report(**local.env())["problem"]
+    assert problem["code"] == "not_a_gateway"
+    assert "as Cloudflare's API does, not as AI Gateway: No route" in problem["cause"]
+    assert "Set CF_AIG_BASE_URL to https://gateway.ai.cloudflare.com/v1/" in problem["next_step"]
+
+
+def test_a_sender_that_is_unknown_is_said_to_be_so(local):
+    with local.fault("status", status=418, body=b"teapot"):
+        problem = report(**local.env())["problem"]
+    assert problem["code"] == "unexpected_answer"
+    assert "HTTP 418: teapot. Who sent it is unknown" in problem["cause"]
 
 
 def test_mistrals_own_trouble_is_not_blamed_on_the_gateway(local):

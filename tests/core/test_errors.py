@@ -6,7 +6,6 @@ import asyncio
 import inspect
 import json
 import pickle
-import threading
 from importlib import import_module
 
 import pytest
@@ -19,7 +18,6 @@ from mistral_cf_adapter import (
     GatewayError,
     GatewayPolicyError,
     GatewaySpendLimitError,
-    GatewayUnavailableError,
     _errors,
     capture,
     make_client,
@@ -32,7 +30,7 @@ LOG_ID = "01890a5d-ac96-774b-bcce-b302099a8057"
 # Every row of the facts of gateway-generated errors that has a code on this host:
 # HTTP status, code, message, exception, whether it may pass, what the advice must name.
 CODES = [
-    (400, 2001, "Please configure AI Gateway in the dashboard", "NotFound", False, "GATEWAY_ID"),
+    (400, 2001, "Please configure AI Gateway in the dashboard", "NotFound", False, "BASE_URL"),
     (429, 2003, "Rate limited", "RateLimited", True, "limit"),
     (400, 2005, "Failed to get response from provider", "Provider", True, "provider's status"),
     (400, 2008, "Invalid provider", "InvalidProvider", False, "CF_AIG_PROVIDER"),
@@ -207,14 +205,6 @@ UNUSUAL = [
         False,
         id="nulls",
     ),
-    pytest.param(403, b"error code: 1010", GatewayUnavailableError, None, False, id="edge-1010"),
-    pytest.param(
-        502, b"<html>502 Bad Gateway</html>", GatewayUnavailableError, None, True, id="edge-page"
-    ),
-    pytest.param(503, b"", GatewayUnavailableError, None, True, id="empty-503"),
-    pytest.param(504, b"", GatewayUnavailableError, None, True, id="empty-504"),
-    pytest.param(522, b"<html/>", GatewayUnavailableError, None, True, id="edge-522"),
-    pytest.param(524, b"error code: 524", GatewayUnavailableError, None, True, id="edge-524"),
 ]
 
 
@@ -222,7 +212,7 @@ UNUSUAL = [
 def test_unusual_bodies_are_understood_too(
     gateway, client, mode, status, body, kind, code, retryable
 ):
-    refused(gateway, status, body, {"content-type": "text/html"} if type(body) is bytes else None)
+    refused(gateway, status, body)
     error = caught_from(mode, client)
     assert type(error) is kind
     assert (error.code, error.status_code, error.retryable) == (code, status, retryable)
@@ -385,13 +375,6 @@ def test_operations_of_every_kind_raise_the_gateways_errors(gateway, client, cal
 # ---------------------------------------------------------------- connections
 
 
-def test_a_refused_connection_is_the_http_librarys_own_error(make_settings, mode):
-    client = make_client(make_settings(base_url="http://127.0.0.1:9/v1/acc/gw"))
-    error = caught_from(mode, client)
-    assert isinstance(error, sdk_httpx.ConnectError)
-    assert "cf-aig-authorization" not in error.request.headers
-
-
 def test_an_answer_cut_in_its_middle_is_the_http_librarys_own_error(gateway, client, mode):
     gateway.replies.append(Reply(body=b"data: " + b"x" * 5000, cut=True))
     gateway.replies[0].headers["content-type"] = (
@@ -421,17 +404,6 @@ def test_an_error_cut_in_its_middle_is_still_captured(gateway, client, mode):
     assert isinstance(error, sdk_httpx.TransportError)
     assert "cf-aig-authorization" not in error.request.headers
     assert len(calls) == 1
-
-
-def test_a_timeout_is_the_http_librarys_own_error(gateway, client, mode):
-    hold = threading.Event()
-    gateway.responder = lambda _: [hold.wait(10), Reply()][1]
-    try:
-        error = caught_from(mode, client, timeout_ms=50)
-    finally:
-        hold.set()
-    assert isinstance(error, sdk_httpx.TimeoutException)
-    assert "cf-aig-authorization" not in error.request.headers
 
 
 def test_a_call_after_an_error_reuses_the_connection(gateway, client):

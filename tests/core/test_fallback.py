@@ -11,6 +11,7 @@ from fault_server import refusing
 from http_records import CHAT, KEY, TEXT, TOKEN, Reply, completion
 
 from mistral_cf_adapter import (
+    GatewayBlockedError,
     GatewayConfigError,
     GatewayGuardrailError,
     GatewayRateLimitedError,
@@ -103,8 +104,8 @@ def test_a_page_of_the_edge_is_an_outage_in_every_mode(build, gateway, mistral, 
 NO_OUTAGE = [
     (Reply(429, ENVELOPE), GatewayRateLimitedError),
     (Reply(403, BLOCKED), GatewayGuardrailError),
-    (page(403), GatewayUnavailableError),
-    (page(502, **{"cf-aig-log-id": "log"}), GatewayUnavailableError),
+    (page(403), GatewayBlockedError),
+    (page(502, **{"cf-aig-log-id": "log"}), _sdk.SDKError),
     (Reply(500, {"object": "error", "message": "Mistral's own"}), _sdk.SDKError),
     (Reply(503, {"object": "error", "message": "Mistral's own"}), _sdk.SDKError),
     (Reply(401, {"detail": "Unauthorized"}), _sdk.SDKError),

@@ -139,7 +139,7 @@ def test_a_connection_that_is_refused_is_tried_again_if_the_sdk_is_told_so(
     config = backoff(connections=connections)
     client = make_client(gateway.settings(), retry_config=config)
     with capture() as calls, gateway.fault("refuse"):
-        assert ask(mode, client, fails=True) == "ConnectError"
+        assert ask(mode, client, fails=True) == "GatewayConnectionError"
     assert len(calls) == tries
 
 

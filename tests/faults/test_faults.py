@@ -45,10 +45,24 @@ from faults import FAULTS, Fault
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mistral_cf_adapter import GatewayError, GatewayStreamError, _pool, make_client
+from mistral_cf_adapter import (
+    GatewayConnectionError,
+    GatewayError,
+    GatewayStreamError,
+    _pool,
+    make_client,
+)
 from mistral_cf_adapter._sdk import httpx
 
 BY_NAME = {fault.name: fault for fault in FAULTS}
+NO_RESPONSE = {
+    *("connection refused", "no such host", "connect timeout", "write timeout", "proxy down"),
+    *("TLS wrong name", "TLS wrong authority", "proxy refuses 403", "proxy refuses 407"),
+    *("reset before the headers", "closed before the headers", "stalled before the headers"),
+    *("reset in the headers", "closed in the headers", "stalled in the headers", "not HTTP"),
+    *("gone between two calls", "header without a colon", "header of 2 MB"),
+}
+"""Nothing, or no whole head of a response, came from the gateway."""
 CASES = [
     pytest.param(fault, mode, id=f"{fault.name} - {mode}")
     for fault in FAULTS
@@ -72,6 +86,8 @@ def test_fault_has_its_outcome_and_leaks_nothing(fault, mode, caplog):
     result = play(fault, mode)
     assert_clean(result, caplog.text)
     assert result.label in expected(fault, mode), result.error
+    if fault.name in NO_RESPONSE:
+        assert isinstance(result.error, GatewayConnectionError)
     if result.stage.between is None and "redirect" not in fault.name:
         assert all(len(server.requests) <= 1 for server in result.stage.servers), "sent twice"
 

@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from mistral_cf_adapter.testing import LocalGateway
+from mistral_cf_adapter.testing.edge_pages import EDGE_FORMS, PAGES
 
 HELLO = {"model": "mistral-small-latest", "messages": [{"role": "user", "content": "Hello"}]}
 STREAM = {**HELLO, "stream": True}
@@ -174,11 +175,40 @@ def test_a_redirect_points_where_it_is_told(gateway, http, status):
         ("reset", {"times": 0}, "at least 1"),
         ("reset", {"keep": 1}, "does not take keep"),
         ("redirect", {}, "needs to=URL"),
+        ("edge", {"page": 1234}, "unknown page 1234"),
+        ("edge", {"form": "xml"}, "unknown form 'xml'"),
+        ("edge", {"status": 403}, "does not take status"),
+        ("access", {"form": "html"}, "unknown form 'html'"),
     ],
 )
 def test_a_fault_that_cannot_be_meant_is_an_error(gateway, kind, options, told):
     with pytest.raises((TypeError, ValueError), match=told):
         gateway.fault(kind, **options)
+
+
+@pytest.mark.parametrize("form", EDGE_FORMS)
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_of_the_edge_has_no_header_of_the_gateways(gateway, http, page, form):
+    gateway.fault("edge", page=page, form=form)
+    response = chat(http, gateway)
+    assert not [name for name in response.headers if name.startswith("cf-aig-")]
+    assert (response.headers["server"], "cf-ray" in response.headers) == ("cloudflare", True)
+    assert response.status_code >= 400
+    if isinstance(page, int):
+        assert str(page) in response.text
+    if form == "json" and page not in ("challenge", "firewall", 413):
+        assert response.json()["cloudflare_error"] is True
+        assert response.json()["error_code"] == page
+
+
+@pytest.mark.parametrize(("form", "status"), [("login", 302), ("page", 403), ("json", 403)])
+def test_access_refuses_before_the_gateway(gateway, http, form, status):
+    gateway.fault("access", form=form)
+    response = chat(http, gateway)
+    assert response.status_code == status
+    assert not [name for name in response.headers if name.startswith("cf-aig-")]
+    assert "access" in f"{response.headers} {response.text}".lower()
+    assert gateway.upstream_requests == []
 
 
 async def test_a_caller_that_goes_away_leaves_the_gateway_well(gateway, http):

@@ -29,7 +29,7 @@ from fault_scripts import ANSWER, MAJOR, Stage
 from faults import BARE, BARE_1, FAULTS, Fault
 
 import mistral_cf_adapter
-from mistral_cf_adapter import GatewaySettings, _pool, make_client
+from mistral_cf_adapter import GatewayConnectionError, GatewaySettings, _pool, make_client
 from mistral_cf_adapter._sdk import Mistral, httpx
 
 if TYPE_CHECKING:
@@ -85,6 +85,14 @@ def hop_secrets(stage: Stage) -> list[str]:
     """Return the secrets that reached a server other than the gateway."""
     requests = [request for server in stage.servers[1:] for request in server.requests]
     return [secret for secret in (TOKEN, KEY) for request in requests if secret in request]
+
+
+def name_of(error: BaseException) -> str:
+    """Return an exception's class; where a connection failed the HTTP library's, as when bare."""
+    kind = type(error)
+    if isinstance(error, GatewayConnectionError):
+        kind = kind.__bases__[1]
+    return kind.__name__
 
 
 def leaks(error: BaseException) -> list[str]:
@@ -204,7 +212,7 @@ def _sync(sdk_of: Any, stage: Stage, streamed: bool) -> Result:
                 stage.between()
             _ask(sdk, stage, streamed, pieces)
         except Exception as error:
-            return Result(type(error).__name__, error, "".join(pieces), _held(client()))
+            return Result(name_of(error), error, "".join(pieces), _held(client()))
         text = "".join(pieces)
         return Result(_judge(text), None, text, _held(client()))
 
@@ -231,7 +239,7 @@ async def _async_call(sdk_of: Any, stage: Stage, streamed: bool) -> Result:
                 await asyncio.to_thread(stage.between)
             await _ask_async(sdk, stage, streamed, pieces)
         except Exception as error:
-            result = Result(type(error).__name__, error, "".join(pieces), _held(client()))
+            result = Result(name_of(error), error, "".join(pieces), _held(client()))
         else:
             text = "".join(pieces)
             result = Result(_judge(text), None, text, _held(client()))

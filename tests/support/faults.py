@@ -98,13 +98,19 @@ def _rows() -> Iterator[tuple[str, Callable[[], AbstractContextManager[Stage]], 
 
 
 def _edge():
-    unavailable = both("GatewayUnavailableError")
-    for status in (403, 502, 503, 504, 520, 521, 522, 523, 524, 530):
+    unavailable, blocked = both("GatewayUnavailableError"), both("GatewayBlockedError")
+    yield "HTML 403", served(says(http(403, PAGE, HTML, log_id=False))), blocked
+    for status in (502, 503, 504, 520, 521, 522, 523, 524, 530):
         yield f"HTML {status}", served(says(http(status, PAGE, HTML, log_id=False))), unavailable
-    for status, code in ((403, 1010), (429, 1015), (530, 1033)):
+    yield "HTML 502 of Mistral's", served(says(http(502, PAGE, HTML))), both("SDKError")
+    for status, code, outcome in (
+        (403, 1010, blocked),
+        (429, 1015, both("GatewayRateLimitedError")),
+        (530, 1033, unavailable),
+    ):
         body = f"error code: {code}".encode()
         answer = http(status, body, "Content-Type: text/plain", log_id=False)
-        yield f"edge text {code}", served(says(answer)), unavailable
+        yield f"edge text {code}", served(says(answer)), outcome
     yield "empty 502", served(says(http(502, log_id=False))), unavailable
     yield "HTML 200", served(says(http(200, PAGE, HTML))), both("SDKError|GatewayUnavailableError")
 
