@@ -6,7 +6,8 @@
         GatewayRateLimitedError          2003         the gateway's request limit
         GatewayProviderError             2005         no response from the provider
         GatewayInvalidProviderError      2008         no such provider
-        GatewayUnauthorizedError         2009         gateway token missing or wrong
+        GatewayUnauthorizedError         2009         gateway token missing or wrong; also 9109,
+                                                      10000, 10001 and every 401 of Cloudflare's
         GatewayGuardrailError            2016 2017    prompt or response blocked by guardrails
         GatewayBadFormatError            2019         request not in the endpoint's shape
         GatewayCreditsError              2021         no credits left
@@ -142,7 +143,7 @@ class GatewayInvalidProviderError(GatewayError):
 
 
 class GatewayUnauthorizedError(GatewayError):
-    """The gateway token is missing or wrong (2009).
+    """The gateway token is missing or wrong (2009; of Cloudflare's API 9109, 10000 and 10001).
 
     One report saw this code for throttling, so an occasional one may pass.
     """

@@ -84,10 +84,10 @@ def _correction(text: str) -> str:
 
 
 def _of_gateway(error: GatewayError, settings: GatewaySettings, address: str) -> Problem:
-    if isinstance(error, GatewayNotFoundError):
-        return _not_found(settings, address)
     if error.code in _CODES_OF_THE_API:
         return _not_a_gateway(error, settings, address)
+    if isinstance(error, GatewayNotFoundError):
+        return _not_found(settings, address)
     if isinstance(error, GatewayUnauthorizedError):
         return _unauthorized(settings)
     if isinstance(error, GatewayStoredKeyError):
