@@ -310,13 +310,17 @@ def test_every_error_of_the_gateway_has_a_row():
     assert names <= set(mistral_cf_adapter.__all__)
 
 
+# See test_edge_pages, test_connection_errors and test_stream_events.
+BY_CAUSE = ("GatewayUnavailableError", "GatewayConnectionError", "GatewayStreamError")
+
+
 @pytest.mark.parametrize(("codes", "name", "retryable"), error_rows())
 def test_what_may_be_asked_again_is_what_the_code_says(codes, name, retryable):
     if retryable == "429, 5xx":  # by status: see the test of from_response()
         assert name == "GatewayError"
         return
-    if retryable.startswith("by "):  # test_edge_pages, test_connection_errors
-        assert name in ("GatewayUnavailableError", "GatewayConnectionError")
+    if retryable.startswith("by "):
+        assert name in BY_CAUSE
         return
     assert {"yes": True, "no": False}[retryable] is vars(errors_module)[name].retryable
 

@@ -89,6 +89,10 @@ GATEWAY_ERRORS: Mapping[int, tuple[int, str]] = {
     2041: (429, "Spend limit exceeded: rule 'daily' (cost limit 10 per 86400s, fixed)"),
     2045: (429, "Spend limit exceeded: rule 'daily' (cost limit 10 per 86400s, fixed)"),
     7013: (503, "Guardrails are unavailable and a block rule applies"),
+    # Seen in the field, in front of the gateway's own codes: a token is not accepted.
+    9109: (401, "Invalid access token"),
+    10000: (401, "Authentication error"),
+    10001: (401, "Authentication error"),
 }
 """Code -> usual status and message. Only the codes of which a trace was found."""
 
