@@ -42,7 +42,6 @@ from typing import Any, cast
 
 from ._edge import Page, Sender, find_page, is_from_provider
 from ._envelopes import NO_MESSAGE, ErrorDetail, parse_json, read_envelope
-from ._options import GatewayConfigError
 from ._public import set_public_module
 from ._sdk import SDKError, http_library
 
@@ -540,36 +539,10 @@ def _policy_class(message: str, status: int) -> type[GatewayError]:
     return GatewayError
 
 
-__all__ = [
-    "BY_CODE",
-    "GatewayAccessError",
-    "GatewayBadFormatError",
-    "GatewayBlockedError",
-    "GatewayConfigError",
-    "GatewayConnectionError",
-    "GatewayCreditsError",
-    "GatewayDlpError",
-    "GatewayError",
-    "GatewayGuardrailError",
-    "GatewayInvalidProviderError",
-    "GatewayNotFoundError",
-    "GatewayPolicyError",
-    "GatewayProviderError",
-    "GatewayRateLimitedError",
-    "GatewayRedirectError",
-    "GatewayScannerError",
-    "GatewaySpendLimitError",
-    "GatewayStoredKeyError",
-    "GatewayStreamError",
-    "GatewayTimeoutError",
-    "GatewayUnauthorizedError",
-    "GatewayUnavailableError",
-    "build_error",
-    "build_page_error",
-    "find_sender",
-    "from_event",
-    "from_response",
-    "from_success_response",
-]
-
-set_public_module(*(globals()[name] for name in __all__ if name.startswith("Gateway")))
+set_public_module(
+    *(
+        cls
+        for cls in list(globals().values())
+        if isinstance(cls, type) and issubclass(cls, GatewayError)
+    )
+)
