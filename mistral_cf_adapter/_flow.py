@@ -91,7 +91,7 @@ def request_flow(  # noqa: PLR0913
     route: Route,
     request: Any,
     *,
-    max_redirects: int,
+    max_redirects: int | None,
     pool_key: Hashable = None,
     noticed: set[Place] | None = None,
     keeps_cookies: bool = True,
@@ -102,7 +102,7 @@ def request_flow(  # noqa: PLR0913
     Args:
         route: Where requests go and what they carry.
         request: The SDK's own request.
-        max_redirects: How many redirects to follow.
+        max_redirects: How many redirects to follow, `None` if the first one is the response.
         pool_key: Which connections are used: the circuit breaker is kept per gateway and pool.
         noticed: Places that were warned of already because a request goes past the gateway.
         keeps_cookies: The HTTP client stores cookies. A shared one must not; then only the
@@ -150,7 +150,7 @@ class _RequestFlow:
         self,
         route: Route,
         request: Any,
-        max_redirects: int,
+        max_redirects: int | None,
         pool_key: Hashable,
         noticed: set[Place] | None,
         keeps_cookies: bool,  # noqa: FBT001
@@ -317,13 +317,13 @@ class _RequestFlow:
         first = outgoing.url
         history: list[Any] = []
         jar: Any = None
-        for _ in range(self.max_redirects + 1):
+        for _ in range((self.max_redirects or 0) + 1):
             moved = outgoing.url is not first and self._leaves(first, outgoing.url)
             self.cross_origin = self.direct or moved
             drop_auth = self.cross_origin or self._must_drop_auth(outgoing)
             response = self.response = yield Action("send", outgoing, drop_auth)
             self.has_response = True
-            if response.history:
+            if any(each.has_redirect_location for each in response.history):
                 yield Action("close", response)
                 raise self._build_redirect_error(response)
             if response.next_request is not None and not self.keeps_cookies:
@@ -333,10 +333,13 @@ class _RequestFlow:
                 restore_sdk_headers(self.request, outgoing) if history else self.request
             )
             response.next_request = None
-            response.history = list(history)
-            if response.has_redirect_location:
-                yield from self._refuse_access_login(outgoing)
-            if self.max_redirects == 0 or not response.has_redirect_location:
+            response.history = [*history, *map(self._without_token, response.history)]
+            if not response.has_redirect_location:
+                return
+            yield from self._refuse_access_login(outgoing)
+            if self.max_redirects is None:
+                if next_request is not None:
+                    response.next_request = restore_sdk_headers(self.request, next_request)
                 return
             if next_request is None:
                 yield Action("close", response)
@@ -354,6 +357,12 @@ class _RequestFlow:
             outgoing = next_request
         msg = "Exceeded maximum allowed redirects."
         raise http_library(self.request).TooManyRedirects(msg, request=self.request)
+
+    def _without_token(self, response: Any) -> Any:
+        """Return a demand for credentials that the HTTP client's own `auth` has answered."""
+        response.request = restore_sdk_headers(self.request, response.request)
+        drop_stream(response)
+        return response
 
     def _refuse_access_login(self, outgoing: Any) -> Flow:
         """Raise for a redirect to Cloudflare Access's login page: no program can log in there."""

@@ -260,8 +260,8 @@ class _BaseGatewayClient:
         hooks: Any = getattr(self.inner, "event_hooks", None) or {}
         return getattr(self.inner, "auth", None) is not None or bool(hooks.get("request"))
 
-    def _count_redirects(self, follow: object) -> int:
-        """Return how many redirects to follow, hop by hop, as the client says at this moment."""
+    def _count_redirects(self, follow: object) -> int | None:
+        """Return how many redirects to follow, as the client says now; `None` for not at all."""
         inner = self.inner
         if not self._takes_follow_redirects and getattr(inner, "follow_redirects", False):
             msg = (
@@ -272,7 +272,7 @@ class _BaseGatewayClient:
             raise GatewayConfigError(msg)
         if not isinstance(follow, bool):  # None, or what the HTTP library has for a default
             follow = getattr(inner, "follow_redirects", True)
-        hops: int = getattr(inner, "max_redirects", 20) if follow else 0
+        hops: int | None = getattr(inner, "max_redirects", 20) if follow else None
         return hops
 
     @property  # type: ignore[misc]

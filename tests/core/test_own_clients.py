@@ -10,7 +10,7 @@ from http_records import KEY, TEXT, TOKEN, Reply
 from object_walks import texts_in
 
 from mistral_cf_adapter import GatewayRedirectError, GatewaySettings, make_client
-from mistral_cf_adapter._sdk import httpx
+from mistral_cf_adapter._sdk import Mistral, httpx
 
 OWN_KEY = "their-own-key-0123456789"
 CHAT = "/v1/chat/completions"
@@ -141,3 +141,91 @@ def test_a_name_that_is_no_text_is_not_called_a_header(settings):
         client.files.list(search="\udcff")
     with pytest.raises(UnicodeEncodeError, match="surrogates"):
         asyncio.run(client.files.list_async(search="\udcff"))
+
+
+# ---------------------------------------------------------------- redirects and demands for a key
+
+
+DIGEST = {"www-authenticate": 'Digest realm="r", nonce="n", qop="auth", algorithm=MD5'}
+
+
+@pytest.mark.parametrize("way", ["bare", "ours"])
+async def test_a_demand_for_credentials_is_no_redirect(gateway, mode, ssl_context, way):
+    gateway.replies.append(Reply(401, {"detail": "who are you?"}, DIGEST))
+    seen = []
+    async with calling(
+        gateway, mode, ssl_context, way, seen, auth=httpx.DigestAuth("a", "b")
+    ) as ask:
+        assert await ask() == TEXT
+    assert gateway.requests[-1].header("authorization").startswith("Digest ")
+    (response,) = seen
+    assert [(each.status_code, len(each.history)) for each in response.history] == [(401, 0)]
+    for each in (response, *response.history):
+        assert "cf-aig-authorization" not in each.request.headers
+
+
+@pytest.mark.parametrize("way", ["bare", "ours"])
+async def test_no_redirects_at_all_is_an_error_of_the_http_librarys(
+    gateway, mode, ssl_context, way
+):
+    gateway.replies.append(Reply(307, b"", {"location": "/elsewhere"}))
+    async with calling(gateway, mode, ssl_context, way, [], max_redirects=0) as ask:
+        with pytest.raises(httpx.TooManyRedirects):
+            await ask()
+    assert len(gateway.requests) == 1
+
+
+@pytest.mark.parametrize("way", ["bare", "ours"])
+async def test_a_redirect_that_is_not_followed_has_its_next_request(
+    gateway, mode, ssl_context, way
+):
+    gateway.replies.append(Reply(307, b"", {"location": "/v1/acc/gw/mistral/v1/other"}))
+    seen = []
+    async with calling(gateway, mode, ssl_context, way, seen, follow_redirects=False) as ask:
+        with pytest.raises(Exception, match=r"307|read\(\)"):
+            await ask()
+    (response,) = seen
+    assert response.next_request.url.path == "/v1/acc/gw/mistral/v1/other"
+    assert response.next_request.headers["authorization"] == f"Bearer {KEY}"
+    assert "cf-aig-authorization" not in response.next_request.headers
+
+
+class Seeing:
+    """A hook of the SDK's that keeps the responses which it is shown."""
+
+    def __init__(self, seen):
+        self.seen = seen
+
+    def after_success(self, _context, response):
+        self.seen.append(response)
+        return response
+
+    def after_error(self, _context, response, error):
+        self.seen.append(response)
+        return response, error
+
+
+@contextlib.asynccontextmanager
+async def calling(gateway, mode, ssl_context, way, seen, **options):
+    """Yield what makes a call with an own HTTP client, with the bare SDK or through the adapter."""
+    options = {"verify": ssl_context, "follow_redirects": True, **options}
+    async with (
+        httpx.AsyncClient(**options) as async_http,
+        _entered(httpx.Client(**options)) as http,
+    ):
+        clients = {"client": http, "async_client": async_http}
+        if way == "bare":
+            client = Mistral(api_key=KEY, server_url=f"{gateway.base_url}/mistral", **clients)
+        else:
+            settings = GatewaySettings(base_url=gateway.base_url, token=TOKEN, mistral_api_key=KEY)
+            client = make_client(settings, **clients)
+        hooks = client.sdk_configuration._hooks
+        hooks.register_after_success_hook(Seeing(seen))
+        hooks.register_after_error_hook(Seeing(seen))
+        yield lambda: mode.achat(client) if mode.is_async else asyncio.to_thread(mode.chat, client)
+
+
+@contextlib.asynccontextmanager
+async def _entered(http):
+    with http:
+        yield http
