@@ -1,4 +1,4 @@
-"""Clients: an HTTP client of the user's own, attributes set later, hooks, keywords of `Mistral()`."""
+"""Clients: HTTP clients of the user's own, attributes set later, hooks, keywords of `Mistral()`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from fault_scripts import DONE, EVENTS, JSON, completion, http
 from scenario import ALL_MODES, PLAIN, STREAMED, Reply, Scenario, in_turn, whole
-from scenario_calls import CALLS
+from scenario_calls import answer
 from stream_scenarios import stream
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ CLIENTS = {
     "cookies": {"cookies": {"a": "b"}},
     "auth": {"auth": ("user", "word")},
     "digest auth": {"auth": "digest"},
-    "a short timeout": {"timeout": 0.08},
+    "a short timeout": {"timeout": 0.25},
     "no timeout": {"timeout": None},
     "one connection": {"limits": {"max_connections": 1}},
     "no keep-alive": {"limits": {"max_keepalive_connections": 0}},
@@ -65,7 +65,7 @@ CHANGES = {
     "headers": {"headers": {"X-Team": "search"}},
     "cookies": {"cookies": {"a": "b"}},
     "params": {"params": {"team": "search"}},
-    "timeout": {"timeout": 0.08},
+    "timeout": {"timeout": 5.0},
     "auth": {"auth": ("user", "word")},
     "follow_redirects": {"follow_redirects": False},
     "max_redirects": {"max_redirects": 0},
@@ -79,7 +79,14 @@ KEYWORDS = {
     "a logger": {"debug_logger": "logs"},
     "retries": {"retry_config": (1000, 60_000, 2, 2_500, True)},
 }
-SDK_HOOKS = ("change request", "replace request", "fail before", "fail after", "replace error", "read body")
+SDK_HOOKS = (
+    "change request",
+    "replace request",
+    "fail before",
+    "fail after",
+    "replace error",
+    "read body",
+)
 
 
 def _own_clients() -> Iterator[Scenario]:
@@ -94,13 +101,14 @@ def _own_clients() -> Iterator[Scenario]:
     for name in ("nothing", "cookies", "one connection", "no keep-alive", "note hooks"):
         cookie = whole(200, completion(), JSON, "Set-Cookie: a=b")
         for call in ("chat", "models", "download", "upload"):
-            sent = cookie if call == "chat" else whole(200, CALLS[call].body, JSON)
+            sent = cookie if call == "chat" else answer(call)
             yield Scenario(
                 f"own client with {name}, three calls of {call}",
                 (sent,),
                 call=call,
                 http=CLIENTS[name],
                 times=3,
+                closing=True,
             )
 
 

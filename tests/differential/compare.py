@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING, Any
 
 from differences import DIFFERENCES, Difference
 from fault_scripts import MAJOR
+from program_runs import SCENARIOS as PROGRAMS
+from program_runs import run_programs
 from scenarios import SCENARIOS
 
 if TYPE_CHECKING:
@@ -29,8 +31,8 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent
 BARE, ADAPTER, WITHOUT_SPEEDUPS = SIDES = ("bare", "adapter", "adapter without speed-ups")
 ABSENT = "(absent)"
-BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
-LIMIT = 900.0
+BY_NAME = {scenario.name: scenario for scenario in (*SCENARIOS, *PROGRAMS)}
+LIMIT = 600.0
 """Seconds after which a side counts as one that hangs."""
 
 Row = dict[str, Any]
@@ -74,7 +76,8 @@ class Comparison:
     def summary(self) -> str:
         failed = len({(each.scenario.name, each.way) for each in self.unlisted})
         text = (
-            f"{self.scenarios} scenarios, {self.ways} ways: {self.ways - self.differing} identical, "
+            f"{self.scenarios} scenarios, {self.ways} ways: "
+            f"{self.ways - self.differing} identical, "
             f"{self.differing - failed} differing as listed"
         )
         return f"{text}, {failed} NOT LISTED" if failed else text
@@ -92,10 +95,16 @@ def explain(difference: Difference) -> str | None:
 def run_all(names: Iterable[str] = ()) -> Comparison:
     """Run scenarios on each side, two processes at a time, and compare."""
     names = tuple(names)
-    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(2) as pool:
-        jobs = [(side, Path(folder, side), names) for side in (WITHOUT_SPEEDUPS, ADAPTER, BARE)]
-        list(pool.map(_run_side, *zip(*jobs, strict=True)))
-        rows = {side: list(_read(Path(folder, side))) for side in SIDES}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder)
+        with ThreadPoolExecutor(2) as pool:
+            sides = [pool.submit(_run_side, side, path / side, names) for side in reversed(SIDES)]
+            programs = pool.submit(lambda: list(run_programs(path, names)))
+            for side in sides:
+                side.result()
+        rows = {side: list(_read(path / side)) for side in SIDES}
+        for row in programs.result():
+            rows[BARE if row["entry"] == "bare" else ADAPTER].append(row)
     return compare(rows)
 
 
@@ -158,7 +167,9 @@ def _differences(bare: Row, ours: Row, side: str) -> Iterator[Difference]:
 
 def _is_of_one_side(field: str, before: Row, after: Row) -> bool:
     """Return whether a field is of an error, response or request that only one side has."""
-    for whole in re.findall(r"^(?=(call \d+ (?:error|response)) )|^(?=(requests? to \w+ \d+) )", field):
+    for whole in re.findall(
+        r"^(?=(call \d+ (?:error|response)) )|^(?=(requests? to \w+ \d+) )", field
+    ):
         name = whole[0] or whole[1]
         if (name in before) != (name in after):
             return True

@@ -32,7 +32,8 @@ ENVIRONMENTS = {
     "empty certificates": {"SSL_CERT_FILE": ""},
     "a folder of certificates": {"SSL_CERT_DIR": "/nonexistent"},
     "a log of TLS keys": {"SSLKEYLOGFILE": ""},
-    "another key": {"MISTRAL_API_KEY": "of the environment"},
+    "another key": {"MISTRAL_API_KEY": "of-the-environment"},
+    "another key that is no key": {"MISTRAL_API_KEY": "of the environment"},
     "a debug flag": {"MISTRAL_DEBUG": "true"},
     "a locale": {"LC_ALL": "C", "PYTHONIOENCODING": "ascii"},
     "netrc": {"NETRC": "/nonexistent"},
@@ -53,7 +54,7 @@ def scenarios() -> Iterator[Scenario]:
                 environment=environment,
                 origin=origin,
             )
-    for key in ("of the environment", "", " spaces "):
+    for key in ("of-the-environment", "", " spaces "):
         yield Scenario(
             f"key {key!r} of the environment alone",
             GOOD,

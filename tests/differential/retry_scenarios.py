@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from fault_scripts import DONE, EVENTS, HTML, JSON, PAGE, completion, envelope
 from scenario import ALL_MODES, PLAIN, STREAMED, Reply, Scenario, in_turn, whole
-from scenario_calls import CALLS
+from scenario_calls import CALLS, answer
 from stream_scenarios import stream
 
 if TYPE_CHECKING:
@@ -60,7 +60,9 @@ def _waits() -> Iterator[Scenario]:
                 retries=THREE_TRIES,
             )
     for name, headers in WAITS.items():
-        yield Scenario(f"429 without retries, wait {name}", (whole(429, NOPE, JSON, *headers),), ALL_MODES)
+        yield Scenario(
+            f"429 without retries, wait {name}", (whole(429, NOPE, JSON, *headers),), ALL_MODES
+        )
         yield Scenario(
             f"gateway's 2003, wait {name}",
             (whole(429, envelope(2003), JSON, *headers), good),
@@ -99,21 +101,25 @@ def _connections() -> Iterator[Scenario]:
     for (name, bad), (config, retries) in itertools.product(broken.items(), CONFIGS.items()):
         if name != "reset":
             yield Scenario(f"retry {name}, {config}", (bad, good), retries=retries)
-            yield Scenario(f"retry {name} of a stream, {config}", (bad, stream_good), STREAMED, retries=retries)
+            yield Scenario(
+                f"retry {name} of a stream, {config}", (bad, stream_good), STREAMED, retries=retries
+            )
     for config, retries in CONFIGS.items():
         yield Scenario(f"retry refused, {config}", (good,), origin="{refused}", retries=retries)
     bad = whole(503, NOPE, JSON)
     for call in CALLS:
-        last = whole(200, CALLS[call].body, JSON)
+        last = answer(call)
         yield Scenario(f"retry of {call}", (bad, bad, last), call=call, retries=THREE_TRIES)
     yield Scenario("retry of a stream", (bad, stream_good), STREAMED, retries=THREE_TRIES)
     for name, config in CONFIGS.items():
-        yield Scenario(f"retries of the client, {name}", (bad,), ALL_MODES, sdk={"retry_config": config})
+        yield Scenario(
+            f"retries of the client, {name}", (bad,), ALL_MODES, sdk={"retry_config": config}
+        )
     for kind in ("file", "pipe"):
         file = {"file_name": "a.jsonl", "content": (kind, b"{}\n" * 100)}
         yield Scenario(
             f"retry of an upload from a {kind}",
-            (bad, whole(200, CALLS["upload"].body, JSON)),
+            (bad, answer("upload")),
             call="upload",
             arguments={"file": file},
             retries=THREE_TRIES,

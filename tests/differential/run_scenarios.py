@@ -25,7 +25,7 @@ from unittest import mock
 import trustme
 from fault_server import refusing
 from scenario_calls import CALLS
-from scenario_parts import build_http, build_hooks, fill, with_retries
+from scenario_parts import build_hooks, build_http, fill, with_retries
 from scenario_records import (
     Watch,
     as_json,
@@ -219,8 +219,8 @@ class Run:
 class Runner:
     """The servers of this process, and what runs scenarios against them."""
 
-    def __init__(self, side: str) -> None:
-        self.side = side
+    def __init__(self) -> None:
+        _share_certificates()
         self._stack = contextlib.ExitStack()
         authority = trustme.CA()
         folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory()))
@@ -256,9 +256,13 @@ class Runner:
                 record["hangs"] = True
         _close_pools()
         _freeze_what_stays()
+        if any(reply.then in ("close", "reset") for reply in scenario.replies):
+            record.pop("open after the calls", None)  # who closes first differs from run to run
         record["left open at the end"] = count_sockets(self._ports)
         record |= watch.record()
         for name, server in self.servers.items():
+            if name == "same" and not server.requests:
+                server.settle()
             record[f"requests to {name}"] = [describe_request(each) for each in server.requests]
             record[f"connections to {name}"] = server.connections
         return without_ports(record, self.words)
@@ -275,7 +279,7 @@ class Runner:
                 record["calls"] = run.outcomes
                 record["open after the calls"] = count_sockets(self._ports)
                 client.__exit__(None, None, None)
-                record["open after closing"] = count_sockets(self._ports)
+                self._count_after_closing(scenario, record)
         except Exception as error:
             record["built"] = describe_error(error)
         if own is not None:
@@ -294,7 +298,7 @@ class Runner:
                 record["calls"] = run.outcomes
                 record["open after the calls"] = count_sockets(self._ports)
                 await client.__aexit__(None, None, None)
-                record["open after closing"] = count_sockets(self._ports)
+                self._count_after_closing(scenario, record)
             if own is not None:
                 await own.aclose()
 
@@ -302,6 +306,10 @@ class Runner:
             asyncio.run(main())
         except Exception as error:
             record["built"] = describe_error(error)
+
+    def _count_after_closing(self, scenario: Scenario, record: dict[str, Any]) -> None:
+        if scenario.closing:
+            record["open after closing"] = count_sockets(self._ports)
 
 
 class HangsError(BaseException):
@@ -350,6 +358,27 @@ def _freeze_what_stays() -> None:
         gc.freeze()
 
 
+@functools.cache
+def _share_certificates() -> None:
+    """Load certificates once for the same variables: each client of the SDK's loads them twice."""
+    module = importlib.import_module(f"{_httpx().__name__}._transports.default")
+    load = module.create_ssl_context
+
+    @functools.cache
+    def load_once(key: tuple[Any, ...], variables: tuple[str | None, ...]) -> Any:
+        return load(**dict(key))
+
+    def share(**how: Any) -> Any:
+        variables = tuple(map(os.environ.get, ("SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE")))
+        return load_once(tuple(how.items()), variables)
+
+    module.create_ssl_context = share
+
+
+def _httpx() -> Any:
+    return importlib.import_module(f"{ROOT}.basesdk").httpx
+
+
 def _close_pools() -> None:
     if "mistral_cf_adapter" in sys.modules:
         importlib.import_module("mistral_cf_adapter._pool").close()
@@ -375,7 +404,7 @@ def runs(side: str, scenarios: list[Scenario]) -> Iterator[tuple[Scenario, str, 
 def main(arguments: list[str]) -> int:
     side, path, *names = arguments
     chosen = [each for each in SCENARIOS if not names or each.name in names]
-    runner = Runner(side)
+    runner = Runner()
     for each in runs(side, chosen[:3]):  # what is loaded by the first calls
         runner.run(*each)
     gc.collect()

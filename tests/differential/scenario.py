@@ -47,6 +47,8 @@ class Scenario:
     """How a stream is read: `all`, `first` event only, `nothing`, or `dropped` after the first."""
     times: int = 1
     """How often the call is made, one after the other, with one client."""
+    closing: bool = False
+    """Count what stays open when the client is closed."""
     retries: tuple[Any, ...] = ()
     """Arguments of `BackoffStrategy`, and whether errors of the connection are retried."""
     http: dict[str, Any] | None = None

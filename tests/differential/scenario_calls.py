@@ -6,7 +6,8 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from fault_scripts import EVENTS, USAGE, WHOLE, completion
+from fault_scripts import EVENTS, JSON, USAGE, WHOLE, completion
+from scenario import Reply, whole
 
 QUESTION = [{"role": "user", "content": "Hello"}]
 
@@ -22,6 +23,7 @@ class Call:
     body: bytes = b"{}"
     """A body that the operation takes."""
     events: tuple[bytes, ...] = ()
+    kind: str = JSON
 
 
 def encode(value: object) -> bytes:
@@ -36,7 +38,12 @@ def named_event(name: str, **fields: Any) -> bytes:
 _MODEL = {"id": "m", "object": "model", "created": 1, "owned_by": "x", "type": "base"}
 _MODEL |= {"capabilities": {}, "root": "m", "archived": False}
 _FILE = {"id": "0b4b0b4b-0b4b-0b4b-0b4b-0b4b0b4b0b4b", "object": "file", "bytes": 3}
-_FILE |= {"created_at": 1, "filename": "a.jsonl", "purpose": "batch", "sample_type": "batch_request"}
+_FILE |= {
+    "created_at": 1,
+    "filename": "a.jsonl",
+    "purpose": "batch",
+    "sample_type": "batch_request",
+}
 _FILE |= {"source": "upload", "size_bytes": 3}
 _TIME = "2026-01-01T00:00:00Z"
 _CONVERSATION = {
@@ -110,10 +117,17 @@ CALLS = {
         "files", "list", "", {"page": 1, "page_size": 5},
         encode({"object": "list", "total": 1, "data": [_FILE]}),
     ),
-    "download": Call("files", "download", "", {"file_id": "f"}, b"file content, \xff\x00"),
+    "download": Call("files", "download", "", {"file_id": "f"}, b"file content, \xff\x00",
+        kind="Content-Type: application/octet-stream",
+    ),
     "delete file": Call(
         "files", "delete", "", {"file_id": "f"},
         encode({"id": _FILE["id"], "object": "file", "deleted": True}),
     ),
     "jobs": Call("batch.jobs", "list", "", {}, encode({"object": "list", "data": [], "total": 0})),
 }  # fmt: skip
+
+
+def answer(call: str, *headers: str) -> Reply:
+    """Return what a server in good health says to a call."""
+    return whole(200, CALLS[call].body, CALLS[call].kind, *headers)

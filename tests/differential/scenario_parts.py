@@ -26,8 +26,10 @@ def fill(value: Any, words: dict[str, str]) -> Any:
     return value
 
 
-def with_retries(arguments: dict[str, Any], retries: tuple[Any, ...], module: Any) -> dict[str, Any]:
-    """Return arguments of one call: `retries` are the SDK's own, and files are read from the start."""
+def with_retries(
+    arguments: dict[str, Any], retries: tuple[Any, ...], module: Any
+) -> dict[str, Any]:
+    """Return arguments of one call, with retries, and with files at their start."""
     made = {name: _made(value) for name, value in arguments.items()}
     if not retries:
         return made
@@ -80,7 +82,10 @@ def build_http(
     if scenario.http is None:
         return keywords, None
     library = _library(root)
-    options = {name: _OPTIONS.get(name, _as_it_is)(library, value, watch, is_async) for name, value in fill(scenario.http, words).items()}  # fmt: skip
+    options = {
+        name: _OPTIONS.get(name, _as_it_is)(library, value, watch, is_async)
+        for name, value in fill(scenario.http, words).items()
+    }
     client = (library.AsyncClient if is_async else library.Client)(**options)
     return {**keywords, "async_client" if is_async else "client": client}, client
 
@@ -94,7 +99,7 @@ class _DebugLogger:
         self._logs = watch.logs
 
     def debug(self, message: str, *arguments: Any, **_: Any) -> None:
-        self._logs.append(f"debug: {message.split(':')[0]}")
+        self._logs.append(f"debug: {message.split(':', maxsplit=1)[0]}")
 
 
 def _as_it_is(_library: Any, value: Any, _watch: Watch, _is_async: bool) -> Any:

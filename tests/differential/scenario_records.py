@@ -32,7 +32,7 @@ def describe_error(error: BaseException) -> Record:
     """Return all that a caller can ask of an exception."""
     record: Record = {
         "type": name_of(type(error)),
-        "text": str(error),
+        "text": re.sub(r"0x[0-9a-f]+", "0x...", str(error)),
         "mro": [name_of(kind) for kind in type(error).__mro__],
         "notes": list(getattr(error, "__notes__", ())),
         "cause": _name_or_none(error.__cause__),
@@ -127,11 +127,10 @@ def as_json(value: Any) -> Any:
 def describe_request(request: Request) -> Record:
     lines = request.head.decode("latin-1").split("\r\n")
     pairs = [line.partition(":")[::2] for line in lines[1:]]
-    boundary = re.search(r"boundary=(\w+)", lines[0] + request.head.decode("latin-1"))
+    boundary = re.search(r"boundary=(\w+)", request.head.decode("latin-1"))
     body = request.body.decode("latin-1")
     if boundary:
         body = body.replace(boundary[1], "{boundary}")
-        pairs = [(name, value.replace(boundary[1], "{boundary}")) for name, value in pairs]
     return {
         "line": lines[0],
         "headers": own_headers(pairs),
@@ -142,7 +141,11 @@ def describe_request(request: Request) -> Record:
 
 def own_headers(pairs: Any) -> list[list[str]]:
     """Return headers, sorted, without those that the gateway is told something by."""
-    return sorted([name.lower(), value.strip()] for name, value in pairs if not _is_gateways(name))
+    return sorted(
+        [name.lower(), re.sub(r"boundary=\w+", "boundary=...", value.strip())]
+        for name, value in pairs
+        if not _is_gateways(name)
+    )
 
 
 def _is_gateways(name: str) -> bool:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import threading
-from typing import TYPE_CHECKING, Self
+import socket
+import time
+from typing import TYPE_CHECKING
 
 from fault_scripts import JSON, http
 from fault_server import FaultServer, Request, Wire
@@ -24,7 +25,6 @@ class ScenarioServer(FaultServer):
         super().__init__(self._send_reply, tls=tls)
         self._replies: tuple[Reply, ...] = ()
         self._origins: dict[str, str] = {}
-        self._lock = threading.Lock()
 
     def begin(self, replies: tuple[Reply, ...], origins: dict[str, str]) -> None:
         """Forget what was, and send these replies from now on."""
@@ -35,17 +35,20 @@ class ScenarioServer(FaultServer):
         self.requests.clear()
         self._replies, self._origins = replies, origins
 
+    def settle(self) -> None:
+        """Wait until every connection that was made so far is accepted."""
+        with socket.create_connection(self.address) as probe:
+            name = probe.getsockname()
+            while not (own := [wire for wire in self._wires if _peer(wire) == name]):
+                time.sleep(0.0002)
+        self._wires.remove(own[0])
+
     def __exit__(self, *_: object) -> None:
         # The process ends, and its threads, all of them daemons, with it.
         self._listener.close()
 
-    def __enter__(self) -> Self:
-        super().__enter__()
-        return self
-
     def _send_reply(self, wire: Wire, _: Request) -> None:
-        with self._lock:
-            place = min(len(self.requests), len(self._replies)) - 1
+        place = min(len(self.requests), len(self._replies)) - 1
         reply = self._replies[place]
         wire.send(*(self._filled(packet) for packet in reply.packets))
         if reply.then:
@@ -57,6 +60,13 @@ class ScenarioServer(FaultServer):
         for name, origin in self._origins.items():
             packet = packet.replace(b"{%s}" % name.encode(), origin.encode())
         return packet
+
+
+def _peer(wire: Wire) -> object:
+    try:
+        return wire.sock.getpeername()
+    except OSError:
+        return None
 
 
 class OtherServer(ScenarioServer):

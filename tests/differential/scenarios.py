@@ -35,10 +35,7 @@ _MODULES = (
 )
 
 SCENARIOS = [
-    scenario
-    for module in _MODULES
-    for scenario in module.scenarios()
-    if MAJOR in scenario.majors
+    scenario for module in _MODULES for scenario in module.scenarios() if MAJOR in scenario.majors
 ]
 
 _names = [scenario.name for scenario in SCENARIOS]
