@@ -54,6 +54,7 @@ ONCE_A_MAJOR = {
     "test_certificates.py",
     "test_connection_errors.py",
     "test_connections.py",
+    "test_differential.py",
     "test_edge_pages.py",
     "test_event_loops.py",
     "test_fixture.py",
@@ -79,7 +80,12 @@ ONCE_A_MAJOR = {
 }
 
 # What the tests of such a file share takes long to make: one process of pytest-xdist runs them all.
-TOGETHER = {"test_operations.py", "test_paths.py", "test_serve_other_languages.py"}
+TOGETHER = {
+    "test_differential.py",
+    "test_operations.py",
+    "test_paths.py",
+    "test_serve_other_languages.py",
+}
 
 WITHOUT_SPEEDUPS = os.environ.get("CF_AIG_SPEEDUPS") == "false"
 
@@ -92,6 +98,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("once_a_major")
         if item.path.name in TOGETHER:
             item.add_marker(pytest.mark.xdist_group(item.path.name))
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Say how much of the differential suite was the same, in whichever process it ran."""
+    for outcome in ("passed", "failed"):
+        for report in terminalreporter.stats.get(outcome, ()):
+            for name, value in getattr(report, "user_properties", ()):
+                if name == "differential":
+                    terminalreporter.write_line(f"differential suite: {value}")
 
 
 @pytest.fixture(autouse=True, scope="module")
