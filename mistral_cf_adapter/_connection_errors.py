@@ -13,6 +13,7 @@ from ._errors import (
     GatewayTimeoutError,
     Mask,
     copy_without_credentials,
+    mask_error,
 )
 from ._public import set_public_module
 from ._sdk import http_library, library_of_class
@@ -55,20 +56,22 @@ def to_gateway_error(error: Exception, request: Any, mask: Mask) -> GatewayConne
         mask: Masks secrets in the error's text.
     """
     kind: Any = type(error)
+    if kind.__module__.partition(".")[0] not in ("httpx", "httpx2"):
+        return None  # of a user's own transport, whose handlers look for what it has
     library = library_of_class(kind)
     own_mistake = library.UnsupportedProtocol, library.LocalProtocolError
     if not isinstance(error, library.TransportError) or isinstance(error, own_mistake):
         return None
     is_timeout = isinstance(error, library.TimeoutException)
     base: Any = GatewayTimeoutError if is_timeout else GatewayConnectionError
-    try:
-        cls = _combine(base, kind)
-    except TypeError:  # a class of a user's own transport that takes no second base
-        return None
+    cls = _combine(base, kind)
     # What broke later, by TLS for example, was connected.
     connected = not isinstance(error, library.ConnectError | library.ProxyError)
     cause: Cause = "connection" if connected else find_cause(error)
     shown = f"{_describe(error, cause, request)} ({_quote(error, mask)})"
+    for each in iterate_causes(error):
+        if isinstance(each, Exception):
+            mask_error(each, mask)
     response = _make_response(request, 504 if is_timeout else 502)
     result: GatewayConnectionError = cls(f"AI Gateway: {shown}. {base.advice}", response, "")
     object.__setattr__(result, "_request", request)
@@ -101,7 +104,8 @@ def iterate_causes(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None and id(error) not in seen:
         seen.add(id(error))
         yield error
-        error = error.__cause__ or error.__context__
+        # The context of the system's own error is what the program was handling at the time.
+        error = error.__cause__ or (None if isinstance(error, OSError) else error.__context__)
 
 
 def first_of(chain: list[BaseException], kind: type[_E]) -> _E | None:

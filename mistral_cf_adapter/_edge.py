@@ -139,6 +139,7 @@ _OTHER_OUTAGE = Page(
     sender="unknown",
 )
 
+_STATUSES_OF_PAGES = frozenset({403, 409, 429, 500, 502, 503, 530})  # of the numbers from 1000 on
 _LINE = re.compile(r"\s*error code: (\d{3,5})\s*\Z")
 _NUMBER = re.compile(
     r"cf-error-code[^>]*>\s*(\d{3,4})\b"
@@ -182,7 +183,8 @@ def is_from_provider(response: Any, parsed: object) -> bool:
         return False
     body = cast("Mapping[str, Any]", parsed)
     if body.get("cloudflare_error") is True:  # of the edge in front of Mistral
-        return str(body.get("zone", "")).lower().endswith("mistral.ai")
+        zone = str(body.get("zone", "")).lower()
+        return zone == "mistral.ai" or zone.endswith(".mistral.ai")
     return body.get("object") == "error" or "detail" in body or "request_id" in body
 
 
@@ -247,7 +249,7 @@ def _find_edge(response: Any, parsed: object) -> Page | None:
         page = _find_html(text, status, is_cloudflares=_is_cloudflares(response))
         if page is not None:
             return page
-    return _by_number(status, status) if 520 <= status <= 530 else None
+    return _by_number(status, status) if status in PAGES else None
 
 
 def _find_json(body: Mapping[str, Any], status: int) -> Page | None:
@@ -263,7 +265,8 @@ def _find_html(text: str, status: int, *, is_cloudflares: bool) -> Page | None:
     number = _NUMBER.search(text)
     if number is not None:
         code = int(number[1] or number[2] or number[3])
-        if code in PAGES or "cloudflare" in text:
+        fits = status == code or status in _STATUSES_OF_PAGES
+        if fits and (code in PAGES or "cloudflare" in text):
             return _by_number(code, status)
     if _has(text, _FIREWALL_MARKS):
         return _RULE

@@ -7,11 +7,13 @@ form counts: those of Mistral, OpenAI and Anthropic too.
 """
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple, cast
 
 NO_MESSAGE = "no message"
-_TEXT_LIMIT = 500  # characters
+# Of no use in a message, or such that it could not be printed: half of an emoji, an escape code.
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
 _SPEND_FIELDS = ("bucket", "spent", "limit")
 
 
@@ -24,6 +26,11 @@ class ErrorDetail(NamedTuple):
     """The gateway says it, not the provider."""
     spend: Mapping[str, Any]
     """Of a spend policy: `bucket`, `spent` and `limit`."""
+
+    @property
+    def says_something(self) -> bool:
+        """Whether there is a code or a message: a healthy event may have an empty error."""
+        return bool(self.code) or self.message != NO_MESSAGE
 
 
 def parse_json(body: bytes | bytearray) -> object:
@@ -54,17 +61,22 @@ def read_event(name: str, data: object) -> ErrorDetail | None:
     if not isinstance(data, Mapping):
         return _read({"error": data}, is_gateways=False) if name == "error" else None
     data = cast("Mapping[str, Any]", data)
-    if _is_gateways(data):
-        return _read(data, is_gateways=True)
     kinds = (name, data.get("object"), data.get("type"))
+    if "error" in kinds:
+        return _read(data, is_gateways=_is_gateways(data))
     # An event with a type of its own may have an `error` that tells of something else.
-    if "error" in kinds or (data.get("error") and data.get("type") is None):
-        return _read(data, is_gateways=False)
-    return None
+    if data.get("type") is not None:
+        return None
+    if not (_is_gateways(data) or data.get("error")):
+        return None
+    found = _read(data, is_gateways=_is_gateways(data))
+    return found if found.says_something else None
 
 
 def _is_gateways(body: Mapping[str, Any]) -> bool:
-    return body.get("name") == "AiGatewayError" or body.get("success") is False
+    if body.get("name") == "AiGatewayError":
+        return True
+    return body.get("success") is False and "detail" not in body  # which is a provider's
 
 
 def _read(body: Mapping[str, Any], *, is_gateways: bool) -> ErrorDetail:
@@ -105,5 +117,5 @@ def _first_int(*candidates: object) -> int | None:
 def _first_text(*candidates: object) -> str:
     for candidate in candidates:
         if isinstance(candidate, str) and candidate.strip():
-            return candidate.strip()[:_TEXT_LIMIT]
+            return _UNPRINTABLE.sub(" ", candidate.strip())
     return NO_MESSAGE

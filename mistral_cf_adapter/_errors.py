@@ -41,13 +41,14 @@ from functools import cache
 from typing import Any, cast
 
 from ._edge import Page, Sender, find_page, is_from_provider
-from ._envelopes import NO_MESSAGE, ErrorDetail, parse_json, read_envelope
+from ._envelopes import ErrorDetail, parse_json, read_envelope, read_event
 from ._public import set_public_module
 from ._sdk import SDKError, http_library
 
 CREDENTIALS = ("authorization", "x-api-key")
 
 _BODY_LIMIT = 1_000_000
+_MESSAGE_LIMIT = 500  # characters
 
 
 class GatewayError(SDKError):
@@ -370,9 +371,9 @@ _BY_KIND: Mapping[str, type[GatewayError]] = {
 
 def build_page_error(page: Page, response: Any, mask: Mask) -> GatewayError:
     """Return the error for a page of the edge; the response need not be read."""
-    ray = response.headers.get("cf-ray", "")[:40]
+    ray = mask(response.headers.get("cf-ray", ""))[:40]
     code = "" if page.code is None else f"{page.code}, "
-    ray_id = f", Ray ID {mask(ray)}" if ray else ""
+    ray_id = f", Ray ID {ray}" if ray else ""
     numbers = f"{code}HTTP {response.status_code}{ray_id}"
     _drop_credentials(response)
     body = None if hasattr(response, "_content") else ""
@@ -392,7 +393,7 @@ def build_error(
 
 
 def _build(parsed: _ParsedError, response: Any, mask: Mask, address: str = "") -> GatewayError:
-    said = mask(parsed.message).rstrip(".")
+    said = mask(parsed.message)[:_MESSAGE_LIMIT].rstrip(".")  # masked first, while it is whole
     advice = parsed.advice or parsed.cls.advice
     if address and advice is GatewayNotFoundError.advice:
         advice = _CREATE_GATEWAY.format(address=address)
@@ -421,9 +422,15 @@ def from_success_response(response: Any, mask: Mask = str) -> GatewayError | Non
     """Return the gateway's error in a response with HTTP 200 that was read, or None."""
     detail = read_envelope(parse_json(response.content), response.status_code)
     # A provider's own body may have a `success` too: only one with an error in it counts.
-    if detail is None or (detail.code is None and detail.message == NO_MESSAGE):
+    if detail is None or not detail.says_something:
         return None
     return _build(_classify(detail, response.status_code), response, mask)
+
+
+def from_json_stream(response: Any, mask: Mask = str) -> GatewayError | None:
+    """Return the error in a JSON response to a streamed call, in any form, or None."""
+    detail = read_event("", parse_json(response.content))
+    return None if detail is None else from_event(detail, response, mask)
 
 
 def from_event(detail: ErrorDetail, response: Any, mask: Mask = str) -> GatewayError:
@@ -491,6 +498,11 @@ def drop_stream(response: Any) -> None:
             # Stored now, as httpx2 reads it from the stream that is dropped here.
             response.elapsed = response.elapsed
         response.stream = http_library(response).ByteStream(b"")
+
+
+def mask_error(error: Exception, mask: Mask) -> None:
+    """Take secrets out of the texts of an error, where a server has sent them back."""
+    error.args = tuple(mask(value) if isinstance(value, str) else value for value in error.args)
 
 
 def copy_without_credentials(request: Any) -> Any:

@@ -24,6 +24,7 @@ from ._errors import (
     build_error,
     build_page_error,
     drop_stream,
+    from_json_stream,
     from_response,
     from_success_response,
 )
@@ -226,6 +227,10 @@ class _RequestFlow:
         content: bytes = getattr(response, "_content", b"")
         if self.direct or response.status_code != 200 or len(content) > _MAX_ENVELOPE:
             return None
+        if "json" not in response.headers.get("content-type", ""):
+            return None  # a file, read by a hook
+        if self.wants_stream and b"rror" in content:
+            return from_json_stream(response, mask)
         # An error has one of these words: no other body is parsed.
         if b'"success"' not in content and b"AiGatewayError" not in content:
             return None
@@ -449,7 +454,9 @@ class _RequestFlow:
         if getattr(error, "_request", None) is not None:
             error.request = self.request  # type: ignore[attr-defined]
             scheme, host, port = get_origin(self.request.url)
-            error.add_note(f"{self.request.method} {scheme}://{host}:{port}{self.request.url.path}")
+            note = f"{self.request.method} {scheme}://{host}:{port}{self.request.url.path}"
+            if note not in getattr(error, "__notes__", ()):  # a transport may raise one again
+                error.add_note(note)
 
 
 def _find_end_marks(path: str) -> frozenset[bytes] | None:

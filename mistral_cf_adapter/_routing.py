@@ -2,11 +2,11 @@
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from time import time
-from typing import Any, NoReturn, cast
+from typing import Any, NoReturn, Self, cast
 from weakref import ref
 
 from . import _paths
@@ -479,7 +479,7 @@ def raise_for_gateway_error(response: Any, mask: Mask = str, address: str = "") 
         return response
     error = from_response(response, mask, address)
     if error is not None and error.retryable:
-        response.iter_text = response.aiter_text = _make_raiser(ref(response), mask)
+        response.iter_text = response.aiter_text = _ErrorRaiser(ref(response), mask)
     _hide_long_retry_after(response)
     if error is None or error.retryable:
         return response
@@ -489,10 +489,32 @@ def raise_for_gateway_error(response: Any, mask: Mask = str, address: str = "") 
         del error  # an error and a frame that holds it would form a cycle
 
 
-def _make_raiser(response: Callable[[], Any], mask: Mask) -> Callable[..., NoReturn]:
-    """Return what raises a response's error; it does not hold the error, which has the response."""
+class _ErrorRaiser:
+    """Raises a response's error; it does not hold the error, which has the response."""
 
-    def raise_now(*_: object) -> NoReturn:
-        raise cast("Exception", from_response(response(), mask))
+    def __init__(self, response: Callable[[], Any], mask: Mask) -> None:
+        self._response = response
+        self._mask = mask
 
-    return raise_now
+    def __call__(self, *_: object) -> NoReturn:
+        raise cast("Exception", from_response(self._response(), self._mask))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        response = self._response()
+        return _TextIterator, ("" if response is None else response.text,)
+
+
+class _TextIterator:
+    """What an `_ErrorRaiser` is in a copy by pickle: it yields the text."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def __call__(self, *_: object) -> Self:
+        return self
+
+    def __iter__(self) -> Iterator[str]:
+        yield self._text
+
+    async def __aiter__(self) -> AsyncIterator[str]:
+        yield self._text

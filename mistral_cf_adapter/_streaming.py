@@ -24,7 +24,14 @@ from typing import Any, NamedTuple, Self, cast
 from weakref import ref
 
 from ._envelopes import parse_json, read_event
-from ._errors import GatewayError, GatewayStreamError, Mask, build_error, from_event
+from ._errors import (
+    GatewayError,
+    GatewayStreamError,
+    Mask,
+    build_error,
+    from_event,
+    mask_error,
+)
 from ._sdk import http_library, httpx, library_of_class
 
 _BOUND = frozenset({"BoundSyncStream", "BoundAsyncStream"})  # of httpx and of httpx2
@@ -295,31 +302,40 @@ def _make_guarded(stream: Any, response: Any, guard: Any, mask: Mask) -> Any:
 
 def _guard_content(response: Any, end_marks: frozenset[bytes], mask: Mask) -> None:
     """Do the same for a response whose body was read: its iterators go over that."""
-    arguments = response.content, ResponseRef(response), end_marks, mask
-    response.iter_bytes = partial(_iterate_content, *arguments)
-    response.aiter_bytes = partial(_aiterate_content, *arguments)
+    guard = partial(StreamGuard, ResponseRef(response), end_marks, mask)
+    response.iter_bytes = _ContentIterator(response.content, guard)
+    response.aiter_bytes = _AsyncContentIterator(response.content, guard)
 
 
-def _iterate_content(
-    content: bytes,
-    response: "ResponseRef",
-    end_marks: frozenset[bytes],
-    mask: Mask,
-    chunk_size: int | None = None,
-) -> Generator[bytes, None, None]:
-    guard = StreamGuard(response, end_marks, mask)
-    valid = guard.read(content)
-    size = max(1, len(valid) if chunk_size is None else chunk_size)
-    for start in range(0, len(valid), size):
-        yield valid[start : start + size]
-    guard.end()
-    if guard.failure is not None:
-        raise guard.failure(response.get())
+class _ContentIterator:
+    """Stands in for `iter_bytes()` of a response that was read. A copy by pickle has no guard."""
+
+    def __init__(self, content: bytes, make_guard: Any = None) -> None:
+        self._content = content
+        self._make_guard = make_guard
+
+    def __call__(self, chunk_size: int | None = None) -> Generator[bytes, None, None]:
+        guard = None if self._make_guard is None else self._make_guard()
+        valid = self._content if guard is None else guard.read(self._content)
+        size = max(1, len(valid) if chunk_size is None else chunk_size)
+        for start in range(0, len(valid), size):
+            yield valid[start : start + size]
+        if guard is None:
+            return
+        guard.end()
+        if guard.failure is not None:
+            raise guard.failure(guard.response.get())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self._content,)
 
 
-async def _aiterate_content(*arguments: Any) -> AsyncGenerator[bytes, None]:
-    for chunk in _iterate_content(*arguments):
-        yield chunk
+class _AsyncContentIterator(_ContentIterator):
+    async def __call__(  # type: ignore[override]
+        self, chunk_size: int | None = None
+    ) -> AsyncGenerator[bytes, None]:
+        for chunk in super().__call__(chunk_size):
+            yield chunk
 
 
 class ResponseRef:
@@ -328,14 +344,16 @@ class ResponseRef:
     def __init__(self, response: Any) -> None:
         self.headers = response.headers
         self._ref = ref(response)
-        self._class: Any = cast("type[object]", type(response))
+        # Not the response's own class: one of a user's own may be made in another way.
+        self._class = http_library(response).Response
+        self._request = getattr(response, "_request", None)
         self._status_code = response.status_code
 
     def get(self) -> Any:
         """Return the response, or one like it where only its stream is left."""
         response = self._ref()
         if response is None:
-            response = self._class(self._status_code, headers=self.headers)
+            response = self._class(self._status_code, headers=self.headers, request=self._request)
         return response
 
     def alive(self) -> Any:
@@ -403,6 +421,8 @@ class StreamGuard:
     def _look(self, chunk: bytes) -> bytes:
         if self.done or self.failure is not None:
             return b"" if self.failure else chunk
+        if type(chunk) is not bytes:  # of a transport of the user's own
+            chunk = bytes(chunk)
         is_whole = not self._unfinished and chunk.endswith(b"\n\n") and b"\r" not in chunk
         if is_whole and chunk.find(b"\n\n") == len(chunk) - 2:  # nearly every chunk is one event
             self.failure = self._check_event(chunk[:-2])
@@ -650,8 +670,13 @@ def _make_guarded_class(bases: tuple[Any, ...]) -> type[Any]:
 
         def _note_log_id(self, error: Exception) -> None:
             """Add the log id to an error of the HTTP library; those of ours have it already."""
+            if isinstance(error, GatewayError):
+                return
+            for each in (error, error.__cause__):
+                if isinstance(each, Exception):
+                    mask_error(each, self._mask)
             log_id = self._response.headers.get("cf-aig-log-id")
-            if log_id and not isinstance(error, GatewayError):
+            if log_id:
                 error.add_note(f"cf-aig-log-id: {self._mask(log_id)}")
 
         def _take_unread(self) -> Any:
