@@ -307,3 +307,53 @@ def test_the_cause_is_looked_for_in_what_an_error_came_from(errors, cause):
     for one, from_ in itertools.pairwise(errors):
         one.__cause__ = from_
     assert _connection_errors.find_cause(errors[0]) == cause
+
+
+# ---------------------------------------------------------------- of a user's own
+
+
+class CircuitOpenError(sdk_httpx.TransportError):
+    """An error of a user's own transport, made in a way of its own."""
+
+    def __new__(cls, *, until):
+        return super().__new__(cls)
+
+    def __init__(self, *, until):
+        super().__init__("open")
+        self.until = until
+
+    @property
+    def message(self):
+        return "mine"
+
+
+def test_an_error_of_a_users_own_transport_stays_as_it_is(make_settings):
+    error = caught_from(SYNC, raising(make_settings, CircuitOpenError(until=5)))
+    assert type(error) is CircuitOpenError
+    assert (error.until, error.message) == (5, "mine")
+
+
+@pytest.mark.parametrize("other", [ssl.SSLError("of another call"), socket.gaierror("other")])
+def test_what_the_program_was_handling_is_not_the_cause(make_settings, nobody, other):
+    client = make_client(make_settings(base_url=nobody))
+    try:
+        raise other
+    except OSError:
+        error = caught_from(SYNC, client)
+    assert "the connection was refused" in error.message
+    assert error.retryable
+
+
+def test_a_secret_that_a_server_sends_back_is_in_no_text(make_settings):
+    error = caught_from(
+        SYNC, raising(make_settings, sdk_httpx.RemoteProtocolError(f"illegal: {TOKEN}"))
+    )
+    assert isinstance(error, GatewayConnectionError)
+    assert TOKEN not in f"{error!s} {error.__cause__!s} {error.__cause__!r}"
+
+
+def test_an_error_that_is_raised_again_has_one_note(make_settings):
+    client = raising(make_settings, sdk_httpx.ConnectError("no route"))
+    for _ in range(3):
+        error = caught_from(SYNC, client)
+    assert len(error.__notes__) == 1

@@ -484,3 +484,37 @@ def test_any_401_in_an_envelope_is_about_the_token(gateway, client, mode, body):
     error = caught_from(mode, client)
     assert type(error) is _errors.GatewayUnauthorizedError
     assert "CF_AIG_TOKEN" in error.message
+
+
+# ---------------------------------------------------------------- texts of a server's
+
+
+def test_a_secret_is_masked_before_a_message_is_cut(gateway, client, mode):
+    refused(gateway, 401, today(401, 2009, f"{'x' * 480} token {TOKEN} is wrong"))
+    assert TOKEN[:8] not in caught_from(mode, client).message
+
+
+def test_a_message_can_be_printed(gateway, client):
+    refused(gateway, 424, today(424, 2016, "half \ud83d of\r\n\x1b[31m an emoji"))
+    error = caught_from(SYNC, client)
+    assert str(error).encode()
+    assert "half   of [31m an emoji" in error.message
+
+
+def test_an_envelope_with_a_providers_detail_is_the_providers(gateway, client):
+    refused(gateway, 422, {"success": False, **VALIDATION})
+    assert not isinstance(caught_from(SYNC, client), GatewayError)
+
+
+def test_a_response_of_an_error_that_may_pass_can_be_pickled(gateway, client):
+    kept = []
+
+    class Keeping:
+        def after_error(self, _context, response, error):
+            kept.append(pickle.dumps(response))
+            return response, error
+
+    client.sdk_configuration._hooks.register_after_error_hook(Keeping())
+    refused(gateway, 429, today(429, 2003, "Rate limited"))
+    assert type(caught_from(SYNC, client)) is _errors.GatewayRateLimitedError
+    assert "Rate limited" in "".join(pickle.loads(kept[0]).iter_text())

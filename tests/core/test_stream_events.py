@@ -472,3 +472,92 @@ def test_a_provider_may_use_the_word_success(body):
         except Exception as raised:
             error = raised
     assert not isinstance(error, GatewayError)
+
+
+def test_an_error_in_a_json_response_to_a_stream_is_raised():
+    choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "x"}}
+    body = {"choices": [choice], "error": {"code": 502, "message": "Provider returned error"}}
+    with (
+        FaultServer(answer(body)) as server,
+        make_client(settings_of(server)) as client,
+        pytest.raises(GatewayStreamError, match="Provider returned error"),
+    ):
+        client.chat.stream(**ASK)
+
+
+def test_a_file_that_a_hook_reads_is_no_error():
+    content = b'{"success": false, "error": "job failed"}'
+
+    def play(wire, _request):
+        wire.send(http(200, content, "Content-Type: application/octet-stream"))
+
+    with (
+        FaultServer(play) as server,
+        httpx.Client(event_hooks={"response": [lambda response: response.read()]}) as own,
+    ):
+        client = make_client(settings_of(server), client=own)
+        assert client.files.download(file_id="f").read() == content
+
+
+# ---------------------------------------------------------------- what is no error
+
+CHUNK = json.loads(HEALTHY[0].removeprefix(b"data: "))
+EMPTY_ERRORS = [
+    {"error": None},
+    {"error": ""},
+    {"error": {}},
+    {"error": []},
+    {"error": False},
+    {"error": {"code": None, "message": None}},
+    {"error": {"code": 0, "message": ""}},
+    {"success": False},
+    {"success": True, "error": None},
+]
+
+
+@pytest.mark.parametrize("fields", EMPTY_ERRORS, ids=json.dumps)
+def test_a_healthy_event_may_have_an_empty_error(fields):
+    seen = []
+    with FaultServer(served(data({**CHUNK, **fields}), DONE)) as server:
+        run(server, "sync", seen)
+    assert seen == ["one"]
+
+
+@pytest.mark.parametrize(
+    "fields", [{"success": False}, {"name": "AiGatewayError"}, {"error": {"message": "of a tool"}}]
+)
+def test_an_event_with_a_type_tells_of_something_else(fields):
+    kind = "tool.execution.done"
+    tool = {"id": "1", "name": "web_search", "type": kind, "created_at": "2026-01-01T00:00:00Z"}
+    packets = [data({**tool, **fields}, kind), *conversation("conversation.response.error")]
+    with FaultServer(served(*packets)) as server, make_client(settings_of(server)) as client:
+        assert [one.event for one in start(client)] == [kind, "conversation.response.error"]
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_a_response_that_was_read_can_be_read_in_parts_and_pickled(asynchronous):
+    body = b"".join((*HEALTHY, DONE))
+
+    def respond(_request):
+        return httpx.Response(200, headers={"content-type": "text/event-stream"}, content=body)
+
+    transport = httpx.MockTransport(respond)
+    settings = GatewaySettings(account_id="0" * 32, token=TOKEN, mistral_api_key=KEY)
+
+    async def call():
+        async with httpx.AsyncClient(transport=transport) as own:
+            events = await make_client(settings, async_client=own).chat.stream_async(**ASK)
+            return events.response, [
+                part async for part in events.response.aiter_bytes(chunk_size=7)
+            ]
+
+    if asynchronous:
+        response, parts = asyncio.run(call())
+    else:
+        with httpx.Client(transport=transport) as own:
+            response = make_client(settings, client=own).chat.stream(**ASK).response
+            parts = list(response.iter_bytes(chunk_size=7))
+    assert b"".join(parts) == body
+    assert {len(part) for part in parts[:-1]} == {7}
+    twin = pickle.loads(pickle.dumps(response))
+    assert b"".join(twin.iter_bytes()) == body
