@@ -327,7 +327,9 @@ def _is_digest(each: Difference) -> bool:
 
 
 def _is_no_redirect(each: Difference) -> bool:
-    return each.scenario.changes.get("max_redirects") == 0
+    return each.scenario.changes.get("max_redirects") == 0 and (
+        each.bare_error == "TooManyRedirects" and _is_of_outcome(each)
+    )
 
 
 def _is_next_request(each: Difference) -> bool:
