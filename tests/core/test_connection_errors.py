@@ -230,16 +230,6 @@ def test_a_client_of_the_other_library_raises_that_ones(make_settings, nobody):
     assert library_of_class(type(error)) is library
 
 
-class Unreachable(sdk_httpx.ConnectError):
-    """An error of a user's own transport."""
-
-
-def test_an_error_of_ones_own_transport_stays_one(make_settings):
-    error = caught_from(SYNC, raising(make_settings, Unreachable("no way")))
-    check(error, GatewayConnectionError, Unreachable, 502)
-    assert "(Unreachable: no way)" in error.message
-
-
 def test_an_error_that_takes_no_second_class_is_left_alone(make_settings):
     class Sealed(sdk_httpx.ConnectError):
         def __init_subclass__(cls):

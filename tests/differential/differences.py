@@ -129,9 +129,11 @@ def _is_refused_before(each: Difference) -> bool:
 
 
 def _is_not_retried(each: Difference) -> bool:
-    errors = [str(value) for name, value in each.all_ours.items() if name.endswith("error type")]
-    final = any(error.startswith(_GATEWAYS) for error in errors)
-    return final and bool(each.scenario.retries) and each.bare != [] and _is_of_traffic(each)
+    """Return whether a retry of the SDK is missing after an error that asking again cannot mend."""
+    number = "number of requests to same"
+    fewer = _is_less(each.all_ours.get(number), each.all_bare.get(number))
+    is_final = any(str(value).startswith(_GATEWAYS) for value in each.all_ours.values())
+    return fewer and is_final and bool(each.scenario.retries) and _is_of_traffic(each)
 
 
 _LONG = ("wait 61", "wait 120", "wait three days", "wait a date far off", "wait infinity",
@@ -168,13 +170,17 @@ def _is_shared_connection(each: Difference) -> bool:
     return each.field == "open after closing" and each.bare == 0 and each.ours in (1, 2)
 
 
+def _is_less(one: Any, other: Any) -> bool:
+    return isinstance(one, int) and isinstance(other, int) and one < other
+
+
 def _is_kept_connection(each: Difference) -> bool:
     """Return whether a response to a stream left its connection to the next call."""
     if not each.is_stream:
         return False
     if each.field == "open after the calls":
-        return each.bare < each.ours <= each.scenario.times
-    return each.field.startswith("connections to") and each.ours < each.bare
+        return _is_less(each.bare, each.ours) and each.ours <= each.scenario.times
+    return each.field.startswith("connections to") and _is_less(each.ours, each.bare)
 
 
 def _is_dropped_connection(each: Difference) -> bool:
@@ -187,14 +193,9 @@ def _is_dropped_connection(each: Difference) -> bool:
 
 
 def _is_unread_stream(each: Difference) -> bool:
-    """Return whether the bare SDK leaves a stream open that nobody has."""
-    is_dropped = each.scenario.reading == "dropped" or "fail after" in each.scenario.hooks
-    return (
-        is_dropped
-        and each.is_stream
-        and each.field == "open after the calls"
-        and each.ours < each.bare
-    )
+    """Return whether the bare SDK leaves a connection in use by a stream that nobody reads."""
+    is_open = each.field == "open after the calls"
+    return each.is_stream and is_open and _is_less(each.ours, each.bare)
 
 
 def _is_key_of_an_error(each: Difference) -> bool:
@@ -202,10 +203,10 @@ def _is_key_of_an_error(each: Difference) -> bool:
     return failed and each.name == "response request_headers" and _lacks(each, {"authorization"})
 
 
-def _is_async_redirect(each: Difference) -> bool:
-    """Return whether SDK 1.x was redirected: its async client alone does not follow."""
+def _is_redirect_followed(each: Difference) -> bool:
+    """Return whether the SDK's own client was redirected, which that of 1.x does not follow."""
     replies = b"".join(reply.packets[0] for reply in each.scenario.replies if reply.packets)
-    return b"\r\nLocation: " in replies and "async" in each.way and each.scenario.http is None
+    return b"\r\nLocation: " in replies and each.scenario.http is None
 
 
 def _is_break_after_the_end(each: Difference) -> bool:
@@ -218,6 +219,20 @@ def _is_break_after_the_end(each: Difference) -> bool:
 
 def _is_more_loops(each: Difference) -> bool:
     return each.scenario.name == "program: two loops, one after the other"
+
+
+def _is_name_alone(each: Difference) -> bool:
+    return each.scenario.name.startswith("a name alone")
+
+
+def _is_key_of_environment(each: Difference) -> bool:
+    names = {"MISTRAL_API_KEY"} & set(each.scenario.environment)
+    fields = ("request to same 1", "call 1 response request_headers")
+    return bool(names) and "api_key" in each.scenario.sdk and each.field.startswith(fields)
+
+
+def _is_without_complaint(each: Difference) -> bool:
+    return each.field == "complaints" and each.ours == {}
 
 
 def _is_loop_by_hand(each: Difference) -> bool:
@@ -278,11 +293,13 @@ def _is_own_request(each: Difference) -> bool:
 
 def _is_loopback(each: Difference) -> bool:
     """Return whether a request over plain http to this machine took no proxy."""
-    return (
-        "proxy" in each.scenario.name
-        and each.scenario.origin != "{tls}"
-        and not (each.scenario.http)
-    )
+    if not any(name.upper().endswith("_PROXY") for name in each.scenario.environment):
+        return False
+    if each.scenario.origin == "{tls}" or each.scenario.http is not None:
+        return False
+    number = "connections to same"
+    is_refused = each.scenario.origin == "{refused}"
+    return is_refused or _is_less(each.all_bare.get(number), each.all_ours.get(number))
 
 
 def _is_late(each: Difference) -> bool:
@@ -307,6 +324,12 @@ DIFFERENCES = [
         "to be mended: a loop made by hand",
         "Closing an event loop without `shutdown_asyncgens()` prints `Task was destroyed`.",
         _is_loop_by_hand,
+        majors=(2, 3),
+    ),
+    Listed(
+        "to be mended: a name alone",
+        "An event that is named `error` and has no data makes an error of the next event.",
+        _is_name_alone,
     ),
     # What comes of a call.
     Listed(
@@ -363,6 +386,11 @@ DIFFERENCES = [
         "An error of the HTTP library has a note with the method, the URL and the log id.",
         _is_note,
     ),
+    Listed(
+        "kept connections",
+        "A streamed call leaves its connection to the next call.",
+        _is_kept_connection,
+    ),
     # What is sent, and how often.
     Listed(
         "final refusals",
@@ -378,6 +406,7 @@ DIFFERENCES = [
         "uploads that cannot be repeated",
         "An upload from what cannot be rewound is sent once; a retry raises its error.",
         _is_once,
+        majors=(2, 3),
     ),
     Listed(
         "secrets after redirects",
@@ -413,15 +442,27 @@ DIFFERENCES = [
         _is_way_out,
     ),
     Listed(
-        "redirects of async calls",
-        "With SDK 1.x async calls follow redirects too, as all others do.",
-        _is_async_redirect,
+        "redirects",
+        "With SDK 1.x redirects are followed, as by later ones.",
+        _is_redirect_followed,
         majors=(1,),
     ),
     Listed(
         "breaks after the end",
         "A connection that breaks after a stream's end mark is no error.",
         _is_break_after_the_end,
+    ),
+    Listed(
+        "the environment's key",
+        "With SDK 1.x `MISTRAL_API_KEY` is sent too where no key is given, as by later ones.",
+        _is_key_of_environment,
+        majors=(1,),
+    ),
+    Listed(
+        "fewer warnings",
+        "With SDK 1.x no connection is left to a `ResourceWarning` when an event loop ends.",
+        _is_without_complaint,
+        majors=(1,),
     ),
     Listed(
         "several event loops",
@@ -435,18 +476,13 @@ DIFFERENCES = [
         _is_shared_connection,
     ),
     Listed(
-        "kept connections",
-        "A streamed call leaves its connection to the next call.",
-        _is_kept_connection,
-    ),
-    Listed(
         "dropped connections",
         "A response that is refused before its end is closed with its connection.",
         _is_dropped_connection,
     ),
     Listed(
         "streams that nobody reads",
-        "A stream that is dropped unread is closed at once.",
+        "A stream that is dropped unread, as an attempt that is retried is, is closed at once.",
         _is_unread_stream,
     ),
     Listed(

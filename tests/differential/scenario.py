@@ -79,7 +79,7 @@ def whole(status: int, body: bytes, *headers: str, log_id: bool = False) -> Repl
 def in_chunks(status: int, *chunks: bytes, headers: tuple[str, ...] = (JSON,)) -> Reply:
     """Return a response in chunks, each in a packet of its own."""
     begin = head(status, *headers, CHUNKED, log_id=False)
-    return Reply((begin, *chunked(*chunks), LAST))
+    return Reply((begin, *chunked(*filter(None, chunks)), LAST))
 
 
 def until_close(status: int, body: bytes, *headers: str) -> Reply:
