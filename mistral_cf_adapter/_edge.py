@@ -249,7 +249,8 @@ def _find_edge(response: Any, parsed: object) -> Page | None:
         page = _find_html(text, status, is_cloudflares=_is_cloudflares(response))
         if page is not None:
             return page
-    return _by_number(status, status) if status in PAGES else None
+    is_page = status in PAGES or not text or _is_html(response)
+    return _by_number(status, status) if 520 <= status <= 530 and is_page else None
 
 
 def _find_json(body: Mapping[str, Any], status: int) -> Page | None:

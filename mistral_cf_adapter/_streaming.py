@@ -344,16 +344,20 @@ class ResponseRef:
     def __init__(self, response: Any) -> None:
         self.headers = response.headers
         self._ref = ref(response)
-        # Not the response's own class: one of a user's own may be made in another way.
-        self._class = http_library(response).Response
-        self._request = getattr(response, "_request", None)
+        self._class: Any = cast("type[object]", type(response))
+        request = getattr(response, "_request", None)
+        # Not the request, which has the key.
+        self._sent = request and (request.method, request.url)
         self._status_code = response.status_code
 
     def get(self) -> Any:
         """Return the response, or one like it where only its stream is left."""
         response = self._ref()
         if response is None:
-            response = self._class(self._status_code, headers=self.headers, request=self._request)
+            # Not of its own class: one of a user's own may be made in another way.
+            library = library_of_class(self._class)
+            request = self._sent and library.Request(*self._sent)
+            response = library.Response(self._status_code, headers=self.headers, request=request)
         return response
 
     def alive(self) -> Any:
