@@ -38,13 +38,16 @@ LIMIT = 600.0
 Row = dict[str, Any]
 
 
-@dataclass
+@dataclass(repr=False)
 class Comparison:
     """What came of all runs."""
 
     scenarios: int
     found: list[Difference]
     ways: int
+
+    def __repr__(self) -> str:
+        return f"<{self.summary()}>"
 
     @cached_property
     def explained(self) -> list[tuple[Difference, str | None]]:

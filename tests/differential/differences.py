@@ -218,7 +218,7 @@ def _is_break_after_the_end(each: Difference) -> bool:
 
 
 def _is_more_loops(each: Difference) -> bool:
-    return each.scenario.name == "program: two loops, one after the other"
+    return each.scenario.name.startswith("program: two loops")
 
 
 def _is_name_alone(each: Difference) -> bool:
@@ -257,8 +257,8 @@ def _is_note(each: Difference) -> bool:
 
 
 def _lacks(each: Difference, names: set[str]) -> bool:
-    """Return whether nothing but these headers is missing."""
-    if not (isinstance(each.bare, list) and isinstance(each.ours, list)):
+    """Return whether nothing but headers of these names is missing."""
+    if not each.name.endswith(("headers", "order")) or "(absent)" in (each.bare, each.ours):
         return False
     if each.name.endswith("order"):
         return set(each.bare) - set(each.ours) <= names
@@ -268,10 +268,18 @@ def _lacks(each: Difference, names: set[str]) -> bool:
 
 
 def _is_redirected_secret(each: Difference) -> bool:
-    sent = re.fullmatch(r"request to \w+ [2-9] (headers|order)", each.field)
-    seen = each.name == "response request_headers"
-    named = each.scenario.name.startswith("redirect") or "redirect" in each.scenario.name
-    return bool(sent or seen) and named and _lacks(each, {"authorization", "x-hook", "cookie"})
+    """Return whether a redirect led out of the gateway's provider, and took no key along."""
+    if not _lacks(each, {"authorization"}):
+        return False
+    if each.part.startswith("request to other"):
+        return True
+    if each.part.startswith("request to same"):
+        _, path, _ = str(each.of_ours("line")).split(" ")
+        return not path.startswith("/v1/acc/gw/mistral/")
+    url = str(each.of_ours("response url"))
+    return each.name == "response request_headers" and not url.startswith(
+        "{same}/v1/acc/gw/mistral/"
+    )
 
 
 def _is_cookie_of_before(each: Difference) -> bool:
@@ -324,7 +332,7 @@ DIFFERENCES = [
         "to be mended: a loop made by hand",
         "Closing an event loop without `shutdown_asyncgens()` prints `Task was destroyed`.",
         _is_loop_by_hand,
-        majors=(2, 3),
+        majors=(3,),
     ),
     Listed(
         "to be mended: a name alone",

@@ -239,18 +239,12 @@ def _is_client_socket(descriptor: int, ports: set[int]) -> bool:
 # ---------------------------------------------------------------- what differs from run to run
 
 
-def without_ports(value: Any, origins: dict[str, str]) -> Any:
+def without_ports(record: str, origins: dict[str, str]) -> str:
     """Return a record in which origins of servers are names: ports differ from run to run."""
-    if isinstance(value, str):
-        for name, origin in origins.items():
-            host = origin.rpartition("//")[2]
-            value = value.replace(origin, f"{{{name}}}").replace(host, f"{{{name} host}}")
-        return value
-    if isinstance(value, list | tuple):
-        return [without_ports(each, origins) for each in value]
-    if isinstance(value, dict):
-        return {name: without_ports(each, origins) for name, each in value.items()}
-    return value
+    for name, origin in origins.items():
+        host = origin.rpartition("//")[2]
+        record = record.replace(origin, f"{{{name}}}").replace(host, f"{{{name} host}}")
+    return record
 
 
 def watch_loop(watch: Watch) -> None:

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import client_scenarios
 import environment_scenarios
+import reported_scenarios
 import request_scenarios
 import response_scenarios
 import retry_scenarios
@@ -32,6 +33,7 @@ _MODULES = (
     request_scenarios,
     client_scenarios,
     environment_scenarios,
+    reported_scenarios,
 )
 
 SCENARIOS = [
