@@ -32,7 +32,7 @@ HERE = Path(__file__).parent
 BARE, ADAPTER, WITHOUT_SPEEDUPS = SIDES = ("bare", "adapter", "adapter without speed-ups")
 ABSENT = "(absent)"
 BY_NAME = {scenario.name: scenario for scenario in (*SCENARIOS, *PROGRAMS)}
-LIMIT = 600.0
+LIMIT = 1_200.0
 """Seconds after which a side counts as one that hangs."""
 
 Row = dict[str, Any]
@@ -109,6 +109,22 @@ def run_all(names: Iterable[str] = ()) -> Comparison:
         for row in programs.result():
             rows[BARE if row["entry"] == "bare" else ADAPTER].append(row)
     return compare(rows)
+
+
+def run_all_twice() -> Comparison:
+    """Run every scenario, and those with an unlisted difference once more, on a machine at rest.
+
+    A busy machine is late by itself: what differs differs each time.
+    """
+    first = run_all()
+    names = sorted({each.scenario.name for each in first.unlisted})
+    again = {_key(each) for each in run_all(names).unlisted} if names else set[Any]()
+    found = [each for each in first.found if explain(each) is not None or _key(each) in again]
+    return Comparison(first.scenarios, found, first.ways)
+
+
+def _key(difference: Difference) -> tuple[str, str, str]:
+    return difference.scenario.name, difference.way, difference.field
 
 
 def _run_side(side: str, path: Path, names: tuple[str, ...]) -> None:

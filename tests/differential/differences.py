@@ -221,10 +221,6 @@ def _is_more_loops(each: Difference) -> bool:
     return each.scenario.name.startswith("program: two loops")
 
 
-def _is_name_alone(each: Difference) -> bool:
-    return each.scenario.name.startswith("a name alone")
-
-
 def _is_key_of_environment(each: Difference) -> bool:
     names = {"MISTRAL_API_KEY"} & set(each.scenario.environment)
     fields = ("request to same 1", "call 1 response request_headers")
@@ -333,11 +329,6 @@ DIFFERENCES = [
         "Closing an event loop without `shutdown_asyncgens()` prints `Task was destroyed`.",
         _is_loop_by_hand,
         majors=(3,),
-    ),
-    Listed(
-        "to be mended: a name alone",
-        "An event that is named `error` and has no data makes an error of the next event.",
-        _is_name_alone,
     ),
     # What comes of a call.
     Listed(

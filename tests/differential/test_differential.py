@@ -9,7 +9,7 @@ from differences import DIFFERENCES, to_markdown
 
 @pytest.fixture(scope="module")
 def comparison():
-    return compare.run_all()
+    return compare.run_all_twice()
 
 
 def test_every_difference_is_on_the_list(comparison, record_property):
