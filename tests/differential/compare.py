@@ -68,7 +68,7 @@ class Comparison:
         return [
             entry.name
             for entry in DIFFERENCES
-            if MAJOR in entry.majors and entry.name not in self.matches
+            if MAJOR in entry.majors and entry.name not in self.matches and not entry.is_rare
         ]
 
     @property

@@ -74,6 +74,8 @@ class Listed:
     reason: str
     explains: Callable[[Difference], bool]
     majors: tuple[int, ...] = (1, 2, 3)
+    is_rare: bool = False
+    """A run may do without it: it depends on what arrives together."""
 
     @property
     def is_bug(self) -> bool:
@@ -488,6 +490,7 @@ DIFFERENCES = [
         "keys in errors",
         "The request of an error's response has no key in it.",
         _is_key_of_an_error,
+        is_rare=True,
     ),
     Listed(
         "surplus responses",
