@@ -80,12 +80,7 @@ ONCE_A_MAJOR = {
 }
 
 # What the tests of such a file share takes long to make: one process of pytest-xdist runs them all.
-TOGETHER = {
-    "test_differential.py",
-    "test_operations.py",
-    "test_paths.py",
-    "test_serve_other_languages.py",
-}
+TOGETHER = {"test_operations.py", "test_paths.py", "test_serve_other_languages.py"}
 
 WITHOUT_SPEEDUPS = os.environ.get("CF_AIG_SPEEDUPS") == "false"
 

@@ -7,23 +7,13 @@ import pytest
 from differences import DIFFERENCES, to_markdown
 
 
-@pytest.fixture(scope="module")
-def comparison():
-    return compare.run_all_twice()
-
-
-def test_every_difference_is_on_the_list(comparison, record_property):
+def test_every_difference_is_on_the_list_and_every_entry_is_needed(record_property):
+    # One test, so that each process of pytest-xdist does not run everything again.
+    comparison = compare.run_all_twice()
     record_property("differential", comparison.summary())
     if comparison.unlisted:
         pytest.fail(f"{comparison.summary()}\n{compare.report(comparison)}", pytrace=False)
-
-
-def test_every_entry_of_the_list_is_needed(comparison):
-    unmatched = comparison.unmatched
-    assert not unmatched
-
-
-def test_the_suite_is_not_a_small_one(comparison):
+    assert not comparison.unmatched
     assert comparison.scenarios > 3_000
     assert comparison.ways > 7_000
 
