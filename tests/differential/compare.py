@@ -32,7 +32,7 @@ HERE = Path(__file__).parent
 BARE, ADAPTER, WITHOUT_SPEEDUPS = SIDES = ("bare", "adapter", "adapter without speed-ups")
 ABSENT = "(absent)"
 BY_NAME = {scenario.name: scenario for scenario in (*SCENARIOS, *PROGRAMS)}
-LIMIT = 600.0
+LIMIT = 1_200.0
 """Seconds after which a side counts as one that hangs."""
 
 Row = dict[str, Any]
