@@ -527,9 +527,9 @@ def test_a_healthy_event_may_have_an_empty_error(fields):
     "fields", [{"success": False}, {"name": "AiGatewayError"}, {"error": {"message": "of a tool"}}]
 )
 def test_an_event_with_a_type_tells_of_something_else(fields):
-    kind = "tool.execution.done"
-    tool = {"id": "1", "name": "web_search", "type": kind, "created_at": "2026-01-01T00:00:00Z"}
-    packets = [data({**tool, **fields}, kind), *conversation("conversation.response.error")]
+    kind = "function.call.delta"
+    call = {"id": "1", "name": "f", "tool_call_id": "2", "arguments": "{}", "type": kind}
+    packets = [data({**call, **fields}, kind), *conversation("conversation.response.error")]
     with FaultServer(served(*packets)) as server, make_client(settings_of(server)) as client:
         assert [one.event for one in start(client)] == [kind, "conversation.response.error"]
 
