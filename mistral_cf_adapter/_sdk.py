@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from functools import cache
 from types import CodeType, FrameType, ModuleType, SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from ._options import GatewayConfigError
 
@@ -104,8 +104,7 @@ def hide_from_retries(headers: Any, names: frozenset[str]) -> Any:
 
     The caller's own code finds them.
     """
-    headers_class: Any = type(headers)
-    hiding = _hiding_class(headers_class)(headers)
+    hiding = _hiding_class(cast("Any", type(headers)))(headers)
     hiding.hidden_names = names
     return hiding
 
@@ -117,11 +116,11 @@ def _hiding_class(cls: Any) -> Any:
         """Headers of the HTTP library, some of which the SDK's retries do not see."""
 
         def get(self, key: str, default: Any = None) -> Any:
-            caller: str = sys._getframe(1).f_globals.get("__name__", "")  # noqa: SLF001
+            caller: str = sys._getframe(1).f_globals.get("__name__", "")  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
             is_retrying = caller.startswith("mistralai.") and caller.endswith(".utils.retries")
             if is_retrying and key.lower() in self.hidden_names:
                 return default
-            return super().get(key, default)
+            return cls.get(self, key, default)
 
         def __reduce__(self) -> tuple[Any, ...]:
             return cls, (self.raw,)
