@@ -138,7 +138,7 @@ class Worker:
     def failed(self, error, *, sent):
         status, code = getattr(error, "status_code", None), getattr(error, "code", None)
         if isinstance(error, cf.GatewayConnectionError):
-            status = None  # its 502 or 504 stands for an answer that did not come
+            status = None  # there was no response: its 502 or 504 is a stand-in
         passing = sent if status is None else status in {408, 429} or status >= 500
         retryable = getattr(error, "retryable", passing)
         stopping = isinstance(error, STOPPING) or status in {401, 402}

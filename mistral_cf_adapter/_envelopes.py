@@ -64,7 +64,7 @@ def read_event(name: str, data: object) -> ErrorDetail | None:
     kinds = (name, data.get("object"), data.get("type"))
     if "error" in kinds:
         return _read(data, is_gateways=_is_gateways(data))
-    # An event with a type of its own may have an `error` that tells of something else.
+    # An event with another type may have a field `error` that is not about the stream.
     if data.get("type") is not None:
         return None
     if not (_is_gateways(data) or data.get("error")):

@@ -106,7 +106,7 @@ def _strip_request(request: Any) -> Any:
     return type(request)(request.method, request.url)
 
 
-_CREATE_GATEWAY = (
+CREATE_GATEWAY = (
     "Check {address}, or create the gateway in the Cloudflare dashboard under AI > AI Gateway; "
     "only `default` is created by itself."
 )
@@ -115,7 +115,7 @@ _CREATE_GATEWAY = (
 class GatewayNotFoundError(GatewayError):
     """There is no gateway of that name in the account (2001)."""
 
-    advice = _CREATE_GATEWAY.format(
+    advice = CREATE_GATEWAY.format(
         address="CF_AIG_BASE_URL if it is set, else CLOUDFLARE_ACCOUNT_ID and CLOUDFLARE_GATEWAY_ID"
     )
 
@@ -379,9 +379,9 @@ def build_page_error(page: Page, response: Any, mask: Mask) -> GatewayError:
     body = None if hasattr(response, "_content") else ""
     text = f"AI Gateway: {page.what} ({numbers}). {page.advice}"
     error = _BY_KIND[page.kind](text, response, body)
-    for name in ("code", "advice", "retryable"):
-        object.__setattr__(error, name, getattr(page, name))
-    return error
+    return _with_fields(
+        error, {"code": page.code, "advice": page.advice, "retryable": page.retryable}
+    )
 
 
 def build_error(
@@ -396,7 +396,7 @@ def _build(parsed: _ParsedError, response: Any, mask: Mask, address: str = "") -
     said = mask(parsed.message)[:_MESSAGE_LIMIT].rstrip(".")  # masked first, while it is whole
     advice = parsed.advice or parsed.cls.advice
     if address and advice is GatewayNotFoundError.advice:
-        advice = _CREATE_GATEWAY.format(address=address)
+        advice = CREATE_GATEWAY.format(address=address)
     numbers = [] if parsed.code is None else [str(parsed.code)]
     body = None
     if issubclass(parsed.cls, GatewayStreamError):

@@ -595,7 +595,7 @@ def get_connect_failure(error: Exception) -> str | None:
 def get_edge_failure(response: Any) -> str | None:
     """Return the status of an error response that came in place of the gateway's, or None.
 
-    Neither the gateway nor the provider is known to have sent it: `find_sender()` decides.
+    Neither the gateway nor the provider is known to have sent it: `from_response()` decides.
     """
     if response.status_code not in _EDGE_STATUSES:
         return None

@@ -354,7 +354,7 @@ class ResponseRef:
         """Return the response, or one like it where only its stream is left."""
         response = self._ref()
         if response is None:
-            # Not of its own class: one of a user's own may be made in another way.
+            # The library's class, as a subclass of a user may need other arguments.
             library = library_of_class(self._class)
             request = self._sent and library.Request(*self._sent)
             response = library.Response(self._status_code, headers=self.headers, request=request)

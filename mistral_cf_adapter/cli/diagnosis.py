@@ -12,6 +12,7 @@ from urllib.request import getproxies, proxy_bypass
 
 from mistral_cf_adapter._connection_errors import Cause, find_cause, first_of, iterate_causes
 from mistral_cf_adapter._errors import (
+    CREATE_GATEWAY,
     GatewayConnectionError,
     GatewayError,
     GatewayNotFoundError,
@@ -105,10 +106,6 @@ def _snake(name: str) -> str:
 
 
 _CODES_OF_THE_API = (7000, 7001, 7003, 9109, 10000, 10001)
-_CREATE_GATEWAY = (
-    ", or create the gateway in the Cloudflare dashboard under AI > AI Gateway; only `default` is "
-    "created by itself."
-)
 
 
 def _not_a_gateway(error: GatewayError, settings: GatewaySettings, address: str) -> Problem:
@@ -130,14 +127,14 @@ def _not_found(settings: GatewaySettings, address: str) -> Problem:
         return Problem(
             "gateway_not_found",
             f"There is no gateway at {settings.base_url}.",
-            f"Check account and gateway in {address}{_CREATE_GATEWAY}",
+            CREATE_GATEWAY.format(address=f"account and gateway in {address}"),
         )
     variables = f"{variable_of('account_id')} and {variable_of('gateway_id')}"
     return Problem(
         "gateway_not_found",
         f"There is no gateway called {settings.gateway_id!r} in the account {settings.account_id}, "
         "or no such account.",
-        f"Check {variables}{_CREATE_GATEWAY}",
+        CREATE_GATEWAY.format(address=variables),
     )
 
 

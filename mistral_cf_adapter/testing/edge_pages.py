@@ -1,4 +1,4 @@
-"""What answers in front of the gateway: pages of Cloudflare's edge, and Cloudflare Access.
+"""Responses that do not come from the gateway: pages of Cloudflare's edge, and Cloudflare Access.
 
 Documented by Cloudflare: the numbers and their statuses, `cf-mitigated: challenge`, the redirect to
 Access's login page. Seen by others on live zones: the line `error code: 1010`, JSON with

@@ -209,23 +209,21 @@ class Seeing:
 async def calling(gateway, mode, ssl_context, way, seen, **options):
     """Yield what makes a call with an own HTTP client, with the bare SDK or through the adapter."""
     options = {"verify": ssl_context, "follow_redirects": True, **options}
-    async with (
-        httpx.AsyncClient(**options) as async_http,
-        _entered(httpx.Client(**options)) as http,
-    ):
-        clients = {"client": http, "async_client": async_http}
-        if way == "bare":
-            client = Mistral(api_key=KEY, server_url=f"{gateway.base_url}/mistral", **clients)
-        else:
-            settings = GatewaySettings(base_url=gateway.base_url, token=TOKEN, mistral_api_key=KEY)
-            client = make_client(settings, **clients)
-        hooks = client.sdk_configuration._hooks
-        hooks.register_after_success_hook(Seeing(seen))
-        hooks.register_after_error_hook(Seeing(seen))
-        yield lambda: mode.achat(client) if mode.is_async else asyncio.to_thread(mode.chat, client)
-
-
-@contextlib.asynccontextmanager
-async def _entered(http):
-    with http:
-        yield http
+    with httpx.Client(**options) as http:
+        async with httpx.AsyncClient(**options) as async_http:
+            clients = {"client": http, "async_client": async_http}
+            if way == "bare":
+                client = Mistral(api_key=KEY, server_url=f"{gateway.base_url}/mistral", **clients)
+            else:
+                settings = GatewaySettings(
+                    base_url=gateway.base_url, token=TOKEN, mistral_api_key=KEY
+                )
+                client = make_client(settings, **clients)
+            hooks = client.sdk_configuration._hooks
+            hooks.register_after_success_hook(Seeing(seen))
+            hooks.register_after_error_hook(Seeing(seen))
+            yield (
+                lambda: (
+                    mode.achat(client) if mode.is_async else asyncio.to_thread(mode.chat, client)
+                )
+            )
