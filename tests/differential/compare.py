@@ -96,12 +96,12 @@ def explain(difference: Difference) -> str | None:
 
 
 def run_all(names: Iterable[str] = ()) -> Comparison:
-    """Run scenarios on each side, two processes at a time, and compare."""
+    """Run scenarios on all sides at once, each in a process, as they often wait; then compare."""
     names = tuple(names)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder)
-        with ThreadPoolExecutor(2) as pool:
-            sides = [pool.submit(_run_side, side, path / side, names) for side in reversed(SIDES)]
+        with ThreadPoolExecutor(len(SIDES) + 1) as pool:
+            sides = [pool.submit(_run_side, side, path / side, names) for side in SIDES]
             programs = pool.submit(lambda: list(run_programs(path, names)))
             for side in sides:
                 side.result()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from leaving import Launcher, server
 from program_scenarios import BEGIN, PROGRAMS
 from scenario import Scenario
+from scenarios import is_in_part
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,20 +30,22 @@ PATCH = """
     clients = [Mistral(api_key="k")]
 """
 ENTRIES = {"bare": BARE, "make_client": MAKE_CLIENT, "patch": PATCH}
-SCENARIOS = [Scenario(f"program: {name}", (), ("program",)) for name in PROGRAMS]
+PREFIX = "program: "
+SCENARIOS = [Scenario(PREFIX + name, (), ("program",)) for name in PROGRAMS if is_in_part(name)]
 
 
 def run_programs(folder: Path, names: tuple[str, ...] = ()) -> Iterator[dict[str, Any]]:
     """Yield a record for each program and entry."""
-    chosen = [name for name in PROGRAMS if not names or f"program: {name}" in names]
+    chosen = [each.name for each in SCENARIOS if not names or each.name in names]
     if not chosen:
         return
     with server() as gateway, Launcher(gateway.origin, folder) as launcher:
         for name in chosen:
-            endings = launcher.run(BEGIN + PROGRAMS[name], *ENTRIES.values())
+            program = PROGRAMS[name.removeprefix(PREFIX)]
+            endings = launcher.run(BEGIN + program, *ENTRIES.values())
             for entry, ending in zip(ENTRIES, endings, strict=True):
                 yield {
-                    "scenario": f"program: {name}",
+                    "scenario": name,
                     "entry": entry,
                     "mode": "program",
                     "exit status": ending.status,
