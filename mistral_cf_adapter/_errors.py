@@ -139,7 +139,10 @@ class GatewayProviderError(GatewayError):
 class GatewayInvalidProviderError(GatewayError):
     """The provider segment of the URL, or the model's prefix, is unknown (2008)."""
 
-    advice = "Check CF_AIG_PROVIDER (`mistral`, or `custom-<slug>` as created in the dashboard)."
+    advice = (
+        "Check CF_AIG_PROVIDER (`mistral`, or `custom-<slug>` as created in the dashboard), and on "
+        "the compat endpoint what stands before the `/` in the model."
+    )
 
 
 class GatewayUnauthorizedError(GatewayError):
@@ -165,7 +168,8 @@ class GatewayBadFormatError(GatewayError):
     """The request is not in the endpoint's shape (2019)."""
 
     advice = (
-        "On the compat endpoint the model needs a prefix: `mistral/{model}` or `dynamic/{route}`."
+        "On the compat endpoint the model needs a prefix: `mistral/{model}`, `dynamic/{route}` or "
+        "`cloudflare/auto`."
     )
 
 
