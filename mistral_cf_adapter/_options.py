@@ -59,7 +59,7 @@ def from_json(text: str, example: str) -> Any:
     """Parse JSON with exact decimals; `example` is for the error message."""
     try:
         return json.loads(text, parse_float=Decimal)
-    except ValueError:
+    except (ValueError, RecursionError):
         msg = f"is not JSON, as in {example}"
         raise ValueError(msg) from None
 

@@ -98,8 +98,12 @@ def _entries(headers: Headers, name: str) -> Sequence[str]:
 
 
 def _matches(entry: str, model: str) -> bool:
-    pattern = "[^/]*".join(map(re.escape, entry.split("*")))
-    return re.fullmatch(pattern, model) is not None
+    if "*" not in entry:
+        return entry == model
+    first, *middle, last = map(re.escape, entry.split("*"))
+    # Each part is looked for once, from the left: without `(?>)` many stars would take hours.
+    parts = "".join(f"(?>[^/]*?{part})" for part in middle)
+    return re.fullmatch(f"{first}{parts}[^/]*{last}", model) is not None
 
 
 def _refusal(message: str) -> Response:

@@ -86,6 +86,7 @@ POOLS = [
     ({}, "anthropic/claude-fable-5", "cost_optimal_within_pool"),
     ({"allowed_models": ["openai/*"]}, "openai/gpt-5.6-luna", "cost_optimal_within_pool"),
     ({"allowed_models": ["openai/gpt-6-sol"]}, "openai/gpt-6-sol", "forced_by_candidate_pool"),
+    ({"allowed_models": ["**/*5.6*-*a"]}, "openai/gpt-5.6-luna", "cost_optimal_within_pool"),
     ({"allowed_models": ["@cf/qwen/*"]}, "@cf/qwen/qwen3.8-27b", "forced_by_candidate_pool"),
     ({"allowed_providers": ["minimax"]}, "minimax/m3", "forced_by_candidate_pool"),
     (
@@ -112,6 +113,8 @@ def test_lists_narrow_the_pool(ask, options, model, reason):
         {"allowed_models": ["OPENAI/*"]},
         {"allowed_models": ["openai/gpt-5.6.luna"]},
         {"allowed_models": ["mistral-small-latest"]},
+        {"allowed_models": ["*" * 40 + "x"]},
+        {"allowed_models": ["*-" * 20 + "*/*-*.*"]},
         {"allowed_providers": ["mistral"]},
         {"allowed_providers": ["openai", "x*"]},
         {"allowed_models": ["openai/*"], "allowed_providers": ["xai"]},

@@ -195,6 +195,8 @@ REFUSED = [
     ({"allowed_models": ",a/b"}, "entry 1"),
     ({"allowed_models": '["a/b"'}, "is not JSON"),
     ({"allowed_models": "[]"}, "is an empty list"),
+    ({"allowed_models": "[" * 100_000}, "is not JSON"),
+    ({"metadata": "[" * 100_000}, "is not JSON"),
     ({"allowed_models": '["a,b"]'}, "no comma"),
     ({"allowed_providers": ["openai", "x,y"]}, "allowed_providers: entry 2"),
 ]
