@@ -321,7 +321,9 @@ class LocalGateway:
         """Let the gateway refuse the next request that passes its own checks and the cache.
 
         With `code`, in the gateway's shape and with that code's usual status and message; with
-        `kind`, in the shape of a policy's refusal; with `status` and `body`, with these bytes.
+        `kind`, in the shape of a policy's refusal, "policy_denied" (403, also where no policy
+        allows the request) or "policy_spend" (429, with bucket, spent and limit); with `status` and
+        `body`, with these bytes.
         A refusal is not retried by the gateway; for a provider that fails see `upstream_fail`.
         It has the gateway's headers, so a `body` that is not in the gateway's shape passes for the
         provider's own: what Cloudflare's edge says in the gateway's place is `fault("edge")`.

@@ -132,9 +132,9 @@ def _compat_target(request: ReceivedRequest, path: str, state: State) -> Target:
     provider, _, name = model.partition("/")
     routing: Mapping[str, str] = {}
     if model == auto_router.MODEL:
-        provider, name, routing = _choose(request)
-    elif provider in _NAMED:
-        provider, name = PROVIDER, _named(provider, name, state)
+        provider, name, routing = _choose_model(request)
+    elif provider in _PREFIXES:
+        provider, name = PROVIDER, _find_model(provider, name, state)
     elif not _is_provider(provider, state):
         raise Refused(gateway_error(2008))
     return Target(
@@ -148,22 +148,22 @@ def _compat_target(request: ReceivedRequest, path: str, state: State) -> Target:
     )
 
 
-def _choose(request: ReceivedRequest) -> tuple[str, str, Mapping[str, str]]:
+def _choose_model(request: ReceivedRequest) -> tuple[str, str, Mapping[str, str]]:
     choice = auto_router.choose(request.headers)
     if isinstance(choice, Response):
         raise Refused(choice)
     return choice
 
 
-_NAMED = {"dynamic": "route", "custom": "alias"}
+_PREFIXES = {"dynamic": "route", "custom": "alias"}
 
 
-def _named(prefix: str, name: str, state: State) -> str:
+def _find_model(prefix: str, name: str, state: State) -> str:
     """Return the model of a dynamic route or of an alias."""
     models = state.routes if prefix == "dynamic" else state.aliases
     if name not in models:
         known = ", ".join(sorted(models)) or "none"
-        message = f"No {_NAMED[prefix]} '{name}'; configured: {known}"
+        message = f"No {_PREFIXES[prefix]} '{name}'; configured: {known}"
         raise Refused(gateway_error(2005, message=message))
     return models[name].removeprefix(f"{PROVIDER}/")
 
@@ -173,7 +173,7 @@ def _provider_authorization(request: ReceivedRequest, target: Target, state: Sta
     if target.compat and authorization == f"Bearer {state.token}":
         authorization = None
     if target.routing:
-        return _routed_authorization(request, authorization, state)
+        return _auto_router_authorization(request, authorization, state)
     if authorization is not None:
         return authorization
     if state.stored_keys and target.provider == PROVIDER:
@@ -182,7 +182,9 @@ def _provider_authorization(request: ReceivedRequest, target: Target, state: Sta
     return None
 
 
-def _routed_authorization(request: ReceivedRequest, authorization: str | None, state: State) -> str:
+def _auto_router_authorization(
+    request: ReceivedRequest, authorization: str | None, state: State
+) -> str:
     """Return the key of what stands in for the provider that the Auto Router chose.
 
     Cloudflare pays where the request brings none; one that it brings goes on, and a key of
