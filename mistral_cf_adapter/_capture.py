@@ -58,6 +58,12 @@ class GatewayCall:
     """`cf-aig-model`: what served a dynamic route."""
     provider: str | None = None
     """`cf-aig-provider`: who served a dynamic route."""
+    routed_model: str | None = None
+    """`cf-aig-routed-model`: what the Auto Router chose, as `openai/gpt-5.6-luna`."""
+    routing_reason: str | None = None
+    """`cf-aig-routing-reason`: why, as `cost_optimal_within_pool` or `pinned_by_turn`."""
+    routing_decision_id: str | None = None
+    """`cf-aig-routing-decision-id`: the Auto Router's id for the choice."""
     dlp: Mapping[str, Any] | None = None
     """`cf-aig-dlp`: findings and action of data loss prevention."""
     buffered: bool = False
@@ -75,6 +81,7 @@ _FIELDS = {
     for name in (
         *("log_id", "request_id", "event_id", "cache_status"),
         *("step", "model", "provider", "dlp"),
+        *("routed_model", "routing_reason", "routing_decision_id"),
     )
 }
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, cast
 NO_MESSAGE = "no message"
 # Of no use in a message, or such that it could not be printed: half of an emoji, an escape code.
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
-_SPEND_FIELDS = ("bucket", "spent", "limit")
+_BUDGET = ("spent", "limit", "bucket")
 
 
 class ErrorDetail(NamedTuple):
@@ -24,8 +24,8 @@ class ErrorDetail(NamedTuple):
     message: str
     is_gateways: bool
     """The gateway says it, not the provider."""
-    spend: Mapping[str, Any]
-    """Of a spend policy: `bucket`, `spent` and `limit`."""
+    budget: Mapping[str, str | int | float]
+    """Of a spend policy: `spent`, `limit` and `bucket`, as far as they are texts and numbers."""
 
     @property
     def says_something(self) -> bool:
@@ -46,7 +46,7 @@ def read_envelope(body: object, status: int) -> ErrorDetail | None:
     if not isinstance(body, Mapping):
         return None
     body = cast("Mapping[str, Any]", body)
-    if _is_gateways(body) or (status == 429 and _spend(_first_detail(body.get("error")))):
+    if _is_gateways(body) or (status == 429 and _is_about_budget(body)):
         return _read(body, is_gateways=True)
     return None
 
@@ -62,14 +62,15 @@ def read_event(name: str, data: object) -> ErrorDetail | None:
         return _read({"error": data}, is_gateways=False) if name == "error" else None
     data = cast("Mapping[str, Any]", data)
     kinds = (name, data.get("object"), data.get("type"))
+    is_gateways = _is_gateways(data) or _is_about_budget(data)
     if "error" in kinds:
-        return _read(data, is_gateways=_is_gateways(data))
+        return _read(data, is_gateways=is_gateways)
     # An event with another type may have a field `error` that is not about the stream.
     if data.get("type") is not None:
         return None
-    if not (_is_gateways(data) or data.get("error")):
+    if not (is_gateways or data.get("error")):
         return None
-    found = _read(data, is_gateways=_is_gateways(data))
+    found = _read(data, is_gateways=is_gateways)
     return found if found.says_something else None
 
 
@@ -86,7 +87,7 @@ def _read(body: Mapping[str, Any], *, is_gateways: bool) -> ErrorDetail:
         *(detail.get("message"), body.get("message"), body.get("description")),
         *(body.get("detail"), detail.get("type")),
     )
-    return ErrorDetail(code, _first_text(*texts), is_gateways, _spend(detail))
+    return ErrorDetail(code, _first_text(*texts), is_gateways, _budget(detail))
 
 
 def _first_detail(details: Any) -> Mapping[str, Any]:
@@ -98,11 +99,19 @@ def _first_detail(details: Any) -> Mapping[str, Any]:
     return {"message": details}
 
 
-def _spend(detail: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return what a policy says of a budget (docs: features/policies)."""
-    if all(name in detail for name in _SPEND_FIELDS):
-        return {name: detail[name] for name in _SPEND_FIELDS}
-    return {}
+def _is_about_budget(body: Mapping[str, Any]) -> bool:
+    """Return whether an error has all that a spend policy says (docs: features/policies)."""
+    detail = _first_detail(body.get("error"))
+    return all(name in detail for name in _BUDGET)
+
+
+def _budget(detail: Mapping[str, Any]) -> Mapping[str, str | int | float]:
+    fields = {name: detail.get(name) for name in _BUDGET}
+    return {
+        name: _UNPRINTABLE.sub(" ", value) if isinstance(value, str) else value
+        for name, value in fields.items()
+        if isinstance(value, str | int | float) and not isinstance(value, bool)
+    }
 
 
 def _first_int(*candidates: object) -> int | None:

@@ -139,7 +139,10 @@ class GatewayProviderError(GatewayError):
 class GatewayInvalidProviderError(GatewayError):
     """The provider segment of the URL, or the model's prefix, is unknown (2008)."""
 
-    advice = "Check CF_AIG_PROVIDER (`mistral`, or `custom-<slug>` as created in the dashboard)."
+    advice = (
+        "Check CF_AIG_PROVIDER (`mistral`, or `custom-<slug>` as created in the dashboard), and on "
+        "the compat endpoint what stands before the `/` in the model."
+    )
 
 
 class GatewayUnauthorizedError(GatewayError):
@@ -165,7 +168,8 @@ class GatewayBadFormatError(GatewayError):
     """The request is not in the endpoint's shape (2019)."""
 
     advice = (
-        "On the compat endpoint the model needs a prefix: `mistral/{model}` or `dynamic/{route}`."
+        "On the compat endpoint the model needs a prefix: `mistral/{model}`, `dynamic/{route}` or "
+        "`cloudflare/auto`."
     )
 
 
@@ -191,8 +195,12 @@ class GatewaySpendLimitError(GatewayError):
     """A spend limit is reached (2041, 2045, or a spending policy without a code).
 
     Attributes:
-        bucket, spent, limit: what a policy says of its budget (docs: features/policies); `None`
-            with an error that does not.
+        bucket: id of a policy's budget that is used up.
+        spent: how much of it is spent, a number as documented. A policy's amount is in US dollars;
+            of what unit this is, Cloudflare does not say.
+        limit: how much may be spent, likewise.
+
+    They are a policy's alone (docs: features/policies), and `None` where it does not say them.
     """
 
     bucket: Any = None
@@ -204,6 +212,7 @@ class GatewaySpendLimitError(GatewayError):
 
 
 _POLICY_ADVICE = "The rules are in the gateway's Policies in the dashboard."
+_BUDGET_ADVICE = f"A budget starts again with its next hour, day, week or month. {_POLICY_ADVICE}"
 
 
 class GatewayPolicyError(GatewayError):
@@ -406,7 +415,8 @@ def _build(parsed: _ParsedError, response: Any, mask: Mask, address: str = "") -
     place = f" ({', '.join(numbers)})" if numbers else ""
     _drop_credentials(response)
     error = parsed.cls(f"AI Gateway: {said}{place}. {advice}", response, body)
-    fields = {**parsed.fields, "code": parsed.code, "advice": advice}
+    texts = {name: mask(value) for name, value in parsed.fields.items() if isinstance(value, str)}
+    fields = {**parsed.fields, **texts, "code": parsed.code, "advice": advice}
     if parsed.cls is GatewayError:
         fields["retryable"] = response.status_code in (429, *range(500, 600))
     return _with_fields(error, fields)
@@ -438,16 +448,16 @@ def from_event(detail: ErrorDetail, response: Any, mask: Mask = str) -> GatewayE
 
     With a code of the gateway's it has that code's class too, with its advice.
     """
-    text = f"the stream carries an error: {detail.message}"
     cls: Any
     if detail.is_gateways:
         parsed = _classify(detail, response.status_code)
-        cls, advice = parsed.cls, parsed.advice or parsed.cls.advice
+        cls, said, advice = parsed.cls, parsed.message, parsed.advice or parsed.cls.advice
         fields = {**parsed.fields, "retryable": cls.retryable}
     else:
         is_final = _is_final(detail.code)
-        cls, advice = GatewayStreamError, _FINAL_ADVICE if is_final else ""
+        cls, said, advice = GatewayStreamError, detail.message, _FINAL_ADVICE if is_final else ""
         fields = {"retryable": not is_final}
+    text = f"the stream carries an error: {said}"
     parsed = _ParsedError(_stream_class(cls), detail.code, text, fields, advice)
     return _build(parsed, response, mask)
 
@@ -529,24 +539,32 @@ def _classify(detail: ErrorDetail, status: int) -> _ParsedError:
     if code in _REST_API_CODES:
         return _ParsedError(GatewayNotFoundError, code, message, advice=_REST_API_ADVICE)
     if code is not None and code in BY_CODE:
-        return _ParsedError(BY_CODE[code], code, message)
-    if status == 401:
-        return _ParsedError(GatewayUnauthorizedError, code, message)
-    if code is not None:
-        return _ParsedError(GatewayError, code, message)
-    if not detail.spend:
-        return _ParsedError(_policy_class(message, status), None, message)
-    said = ", ".join(f"{name} {value}" for name, value in detail.spend.items())
-    return _ParsedError(
-        GatewaySpendLimitError, None, f"{message} ({said})", detail.spend, _POLICY_ADVICE
-    )
+        cls = BY_CODE[code]
+    elif status == 401:
+        cls = GatewayUnauthorizedError
+    elif code is not None:
+        cls = GatewayError
+    else:
+        cls = _policy_class(detail, status)
+    if cls is not GatewaySpendLimitError:
+        return _ParsedError(cls, code, message)
+    if detail.budget:
+        said = ", ".join(f"{name} {value}" for name, value in detail.budget.items())
+        message = f"{message.rstrip('.')} ({said})"
+    advice = _BUDGET_ADVICE if code is None else ""
+    return _ParsedError(cls, code, message, detail.budget, advice)
 
 
-def _policy_class(message: str, status: int) -> type[GatewayError]:
-    """Return the class of a policy's error, which has no code (docs: features/policies)."""
-    if "spend" in message.lower() and status in (402, 403, 429):
+def _policy_class(detail: ErrorDetail, status: int) -> type[GatewayError]:
+    """Return the class of a policy's error, which has no code (docs: features/policies).
+
+    Its status is 200 where it stands in a response that began well.
+    """
+    message = detail.message.lower()
+    has_budget = all(name in detail.budget for name in ("bucket", "spent", "limit"))
+    if has_budget or ("spend" in message and status in (200, 402, 403, 429)):
         return GatewaySpendLimitError
-    if "policy" in message.lower() and status == 403:
+    if "policy" in message and status in (200, 403):
         return GatewayPolicyError
     return GatewayError
 

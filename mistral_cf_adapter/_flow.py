@@ -28,9 +28,11 @@ from ._errors import (
     from_response,
     from_success_response,
 )
+from ._gateway_models import find_misplaced_model
 from ._options import GatewayConfigError, get_current_scope
 from ._routing import (
     ATTEMPT,
+    KEYLESS,
     MISTRAL_HOST,
     ROUTED,
     Route,
@@ -217,6 +219,7 @@ class _RequestFlow:
         if response.status_code < 400:
             return response
         drop_stream(response)  # the SDK's error keeps the response, and so what was sent
+        self._warn_of_misplaced_model(outgoing)
         if self.direct:
             return response
         return raise_for_gateway_error(response, mask, self.route.address)
@@ -235,6 +238,19 @@ class _RequestFlow:
         if b'"success"' not in content and b"AiGatewayError" not in content:
             return None
         return from_success_response(response, mask)
+
+    def _warn_of_misplaced_model(self, outgoing: Any) -> None:
+        """Warn if Mistral was asked for a model of the gateway's own, which it does not know."""
+        if self.route.provider != "mistral" or outgoing.url.path != self.request.url.path:
+            return
+        model = find_misplaced_model(self.request, self.response.status_code)
+        if model is not None:
+            message = (
+                f"model {model} is AI Gateway's own, and went to Mistral: it is for chat with "
+                'endpoint="compat" (gateway_options() or CF_AIG_ENDPOINT)'
+            )
+            logger.info("%s", message)
+            warn_once(self.noticed, model, message)
 
     def _make_recorder(self, mask: Mask) -> Callable[[Any], None]:
         """Return a function that records the call that begins now, given its response or `None`."""
@@ -394,8 +410,12 @@ class _RequestFlow:
         return get_origin(url) != get_origin(self.request.url) or not is_within(url, area)
 
     def _must_drop_auth(self, outgoing: Any) -> bool:
-        """Return whether the HTTP client must not add credentials: a stored key is to be used."""
-        return not _has_credentials(outgoing) and uses_stored_key(self.route, outgoing.headers)
+        """Return whether the HTTP client must not add credentials: none is to be sent."""
+        if _has_credentials(outgoing):
+            return False
+        return uses_stored_key(self.route, outgoing.headers) or bool(
+            outgoing.extensions.get(KEYLESS)
+        )
 
     def _must_read(self) -> bool:
         """Return whether the body must be read before the SDK gets the response."""

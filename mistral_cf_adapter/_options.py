@@ -10,7 +10,7 @@ import functools
 import inspect
 import json
 import math
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from datetime import date, time
 from decimal import Decimal, InvalidOperation
@@ -59,7 +59,7 @@ def from_json(text: str, example: str) -> Any:
     """Parse JSON with exact decimals; `example` is for the error message."""
     try:
         return json.loads(text, parse_float=Decimal)
-    except ValueError:
+    except (ValueError, RecursionError):
         msg = f"is not JSON, as in {example}"
         raise ValueError(msg) from None
 
@@ -132,7 +132,37 @@ def _custom_cost(value: object) -> dict[str, Decimal]:
     return costs
 
 
+def _list(value: object) -> tuple[str, ...]:
+    if isinstance(value, str):
+        text = value.strip()
+        value = (
+            from_json(text, '["openai/*"]')
+            if text.startswith("[")
+            else [entry.strip() for entry in text.split(",")]
+        )
+    if not isinstance(value, Iterable) or isinstance(value, bytes | bytearray | Mapping):
+        msg = "must be a list of texts, or one text with commas in between"
+        raise ValueError(msg)  # noqa: TRY004 - pydantic collects ValueError only
+    entries = tuple(cast("Iterable[object]", value))
+    if not entries:
+        msg = "is an empty list, which would allow all; None sends no list"
+        raise ValueError(msg)
+    return tuple(_list_entry(number, entry) for number, entry in enumerate(entries, 1))
+
+
+def _list_entry(number: int, entry: object) -> str:
+    if not isinstance(entry, str) or not entry or "," in entry:
+        msg = f"entry {number} must be a text that is not empty and has no comma in it"
+        raise ValueError(msg)
+    try:
+        return _header_text(entry)
+    except ValueError as error:
+        msg = f"entry {number} {error}"
+        raise ValueError(msg) from None
+
+
 _Text: TypeAlias = Annotated[str, AfterValidator(_header_text)]
+_List: TypeAlias = Annotated[Sequence[str], PlainValidator(_list)]
 _Metadata: TypeAlias = Annotated[Mapping[str, MetadataValue], PlainValidator(_metadata)]
 _Cost: TypeAlias = Annotated[
     Mapping[str, Decimal | float | int | str], PlainValidator(_custom_cost)
@@ -206,9 +236,30 @@ class GatewayOptions(BaseModel):
         default=None,
         description="Parent span id, 16 hex digits; by default taken from an outgoing traceparent.",
     )
+    session_id: _Text | None = Field(
+        default=None,
+        description="Auto Router: your id of the conversation, which keeps its model for a turn.",
+    )
+    turn_id: _Text | None = Field(
+        default=None, description="Auto Router: your id of the turn, in place of its own guess."
+    )
+    no_session_affinity: bool | None = Field(
+        default=None, description="Auto Router: True chooses a model anew for each request."
+    )
+    allowed_models: _List | None = Field(
+        default=None,
+        description="Auto Router: models to choose from, as openai/*; a list, or with commas.",
+    )
+    allowed_providers: _List | None = Field(
+        default=None,
+        description="Auto Router: providers to choose from; a list, or with commas.",
+    )
     endpoint: Literal["native", "compat"] | None = Field(
         default=None,
-        description="Where chat goes: the provider's own path, or /compat (for dynamic routes).",
+        description=(
+            "Where chat goes: the provider's own path, or /compat (for dynamic routes and the "
+            "Auto Router)."
+        ),
     )
 
 
@@ -267,6 +318,8 @@ def _header_value(value: object) -> str:
         return "true" if value else "false"
     if isinstance(value, Mapping):
         return _json(cast("Mapping[str, object]", value))
+    if isinstance(value, tuple):
+        return ",".join(cast("tuple[str, ...]", value))
     return str(value)
 
 

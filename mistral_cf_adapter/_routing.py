@@ -12,6 +12,7 @@ from weakref import ref
 from . import _paths
 from ._capture import get_trace_ids
 from ._errors import CREDENTIALS, Mask, from_response
+from ._gateway_models import is_auto_router
 from ._options import (
     PREFIX,
     GatewayConfigError,
@@ -46,8 +47,10 @@ _RELEVANT = frozenset(
     {b"authorization", b"x-api-key", b"traceparent", *(name.encode() for name in _ACCESS)}
 )
 NOT_PICKLED = "A client of the gateway holds secrets and does not pickle: build it in the worker"
-# Keys in `request.extensions`: prepared already, number of the attempt, URL chosen by the call.
+# Keys in `request.extensions`: prepared already, to be sent without a provider's key, number of the
+# attempt, URL chosen by the call.
 ROUTED = "mistral_cf_adapter.routed"
+KEYLESS = "mistral_cf_adapter.keyless"
 ATTEMPT = "mistral_cf_adapter.attempt"
 ELSEWHERE = "mistral_cf_adapter.elsewhere"
 
@@ -200,8 +203,13 @@ def prepare_request(
     """
     options, defaults = _effective_options(route, scope)
     metadata = _merge_call_metadata(request, options)
-    compat = _compat_content(route, request) if options.get("endpoint") == "compat" else None
+    compat = _compat_body(route, request) if options.get("endpoint") == "compat" else None
+    is_auto = compat is not None and is_auto_router(compat["model"])
+    needs_key = needs_key and not is_auto
     headers, problem = _outgoing_headers(route, request, defaults, metadata, needs_key=needs_key)
+    if is_auto:  # the gateway would pass a Mistral key on to another provider
+        for name in CREDENTIALS:
+            headers.pop(name, None)
     if problem is not None:
         del headers  # a traceback may show what a frame holds
         raise GatewayConfigError(problem)
@@ -400,17 +408,17 @@ def restore_sdk_headers(request: Any, sent: Any) -> Any:
     return shown
 
 
-def _compat_content(route: Route, request: Any) -> bytes | None:
+def _compat_body(route: Route, request: Any) -> dict[str, Any] | None:
     """Return a chat request's body for the compat endpoint, `None` where it is another's."""
     if request.url.path != route.provider_path + _CHAT:
         return None
-    body = json.loads(request.content)
+    body: dict[str, Any] = json.loads(request.content)
     if "/" not in str(body.get("model", "")):
         body["model"] = f"{route.provider}/{body['model']}"
-    return json.dumps(body, separators=(",", ":")).encode()
+    return body
 
 
-def _compat_request(route: Route, request: Any, headers: Any, content: bytes) -> Any:
+def _compat_request(route: Route, request: Any, headers: Any, body: dict[str, Any]) -> Any:
     """Turn a chat request into one for the OpenAI-compatible endpoint."""
     for name in ("host", "content-length"):
         headers.pop(name, None)
@@ -418,8 +426,8 @@ def _compat_request(route: Route, request: Any, headers: Any, content: bytes) ->
         request.method,
         f"{route.compat_url}/chat/completions",
         headers=headers,
-        content=content,
-        extensions={**request.extensions, ROUTED: True},
+        content=json.dumps(body, separators=(",", ":")).encode(),
+        extensions={**request.extensions, ROUTED: True, KEYLESS: is_auto_router(body["model"])},
     )
 
 

@@ -119,9 +119,8 @@ def test_the_python_runs_from_top_to_bottom(cf_gateway, feedback, capsys):
     assert isinstance(names["client"], Mistral)
     assert names["answer"].choices[0].message.content
     assert names["calls"][-1].log_id == feedback[0][0]
-    cf_gateway.assert_sent(
-        path="compat/chat/completions", json_contains={"model": "dynamic/support"}
-    )
+    for model in ("dynamic/support", "cloudflare/auto"):
+        cf_gateway.assert_sent(path="compat/chat/completions", json_contains={"model": model})
     metadata = '{"app":"shop","team":"search"}'
     sent = {"cf-aig-metadata": metadata, "cf-aig-cache-ttl": "3600", "cf-aig-skip-cache": "true"}
     cf_gateway.assert_sent(headers=sent, times=1)

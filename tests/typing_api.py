@@ -6,7 +6,7 @@ A line that must not pass is marked so, and a mark that is not needed any more i
 
 # pyright: strict, reportUnnecessaryTypeIgnoreComment=true
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Literal, assert_type
 
@@ -104,6 +104,8 @@ def capture_collects_calls() -> None:
     assert_type((call.log_id, call.request_id), tuple[str | None, str | None])
     assert_type((call.event_id, call.cache_status), tuple[str | None, str | None])
     assert_type((call.model, call.provider), tuple[str | None, str | None])
+    assert_type((call.routed_model, call.routing_reason), tuple[str | None, str | None])
+    assert_type(call.routing_decision_id, str | None)
     assert_type(call.dlp, Mapping[str, Any] | None)
     assert_type(call.buffered, bool)
     call.log_id = "other"  # type: ignore[misc]
@@ -140,6 +142,11 @@ def options_are_checked_by_name_and_type() -> None:
         assert_type(block(decorated)("a"), int)
     assert_type(gateway_headers(event_id="e", custom_cost={"per_token_in": 0.1}), dict[str, str])
 
+    gateway_options(allowed_models=["openai/*"], allowed_providers=("openai", "xai"))
+    gateway_options(allowed_models="openai/*,xai/*", no_session_affinity=True)
+
+    gateway_options(allowed_models=7)  # type: ignore[arg-type]
+    gateway_options(allowed_models=[7])  # type: ignore[list-item]
     gateway_options(cache_ttl="long")  # type: ignore[arg-type]
     gateway_options(metadata=["a"])  # type: ignore[arg-type]
     gateway_options(backoff="cubic")  # type: ignore[arg-type]
@@ -168,6 +175,8 @@ def settings_have_typed_fields() -> None:
     assert_type((options.cache_key, options.event_id), tuple[str | None, str | None])
     assert_type((options.collect_log, options.no_wholesale), tuple[bool | None, bool | None])
     assert_type((options.request_timeout, options.retry_delay), tuple[int | None, int | None])
+    assert_type((options.session_id, options.turn_id), tuple[str | None, str | None])
+    assert_type(options.allowed_models, Sequence[str] | None)
     assert_type(options.backoff, Literal["constant", "linear", "exponential"] | None)
     assert_type(options.endpoint, Literal["native", "compat"] | None)
 

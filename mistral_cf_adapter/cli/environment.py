@@ -4,7 +4,7 @@ import json
 import shlex
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from pydantic import SecretStr
 
@@ -66,6 +66,8 @@ def _text(value: Any) -> Text:
         return "true" if value else "false"
     if isinstance(value, Mapping):
         return json.dumps(value, default=_number)
+    if isinstance(value, tuple):
+        return ",".join(cast("tuple[str, ...]", value))
     return str(value)
 
 

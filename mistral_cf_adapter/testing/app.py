@@ -192,6 +192,7 @@ class _Call:
         if target.dynamic:
             extra["cf-aig-model"] = target.model or ""
             extra["cf-aig-provider"] = target.provider
+        extra |= target.routing
         if state.dlp is not None:
             extra["cf-aig-dlp"] = json.dumps(state.dlp, separators=(",", ":"))
         if policies.read_flag(headers, "cf-aig-collect-log", default=True):

@@ -51,7 +51,8 @@ class LocalGateway:
     credentials under `cf-aig-no-wholesale`; cache key, lifetimes and `cf-aig-cache-status`;
     five entries of metadata, `cf.` names stripped; the log headers; ids and the echoed event
     id; attempts, delay, backoff and timeout, the last retry without a timeout; a guarded
-    stream answered in one piece; the body of a policy's refusal; `dynamic/` routes.
+    stream answered in one piece; the body of a policy's refusal; `dynamic/` routes; the Auto
+    Router's models and headers, of which the module `auto_router` says more.
 
     Measured by others on live gateways: the body of all other refusals and the codes 2001,
     2003, 2005, 2008, 2009, 2019, 2040; a missing provider key ends in the provider's own 401;
@@ -59,12 +60,13 @@ class LocalGateway:
     stored; no `retry-after` on 429.
 
     Our assumptions, where nothing was found: an unknown account looks like an unknown gateway;
-    paths under `/compat` other than `chat/completions` give 2008; an unknown route gives 2005;
-    failures that are retried are 429, 5xx and no response; a timeout ends in 400/2005; lifetimes
-    out of range are brought into range; streams, errors and methods other than POST are not
-    cached; skipped requests are not stored and carry no cache status; no log id without a log;
-    2001, 2008, 2009 and 2019 carry no ids. Logs are written when a response starts, which is
-    earlier than in reality. Providers other than `mistral` and `custom_providers` are unknown.
+    paths under `/compat` other than `chat/completions` give 2008; `/compat` takes `custom/`
+    aliases; an unknown route or alias gives 2005; failures that are retried are 429, 5xx and no
+    response; a timeout ends in 400/2005; lifetimes out of range are brought into range; streams,
+    errors and methods other than POST are not cached; skipped requests are not stored and carry
+    no cache status; no log id without a log; 2001, 2008, 2009 and 2019 carry no ids. Logs are
+    written when a response starts, which is earlier than in reality. Providers other than
+    `mistral` and `custom_providers` are unknown.
 
     The module `logs_api` says the same of Cloudflare's API for logs.
 
@@ -84,6 +86,8 @@ class LocalGateway:
         custom_providers: slug -> origin of a provider called `custom-<slug>`, None for the
             embedded one.
         routes: name -> model of dynamic routes, called as `dynamic/<name>` on `/compat`.
+        aliases: name -> model of model aliases, called as `custom/<name>` on `/compat`, which is
+            assumed: Cloudflare documents them for its REST API alone.
         rate_limit: requests admitted per minute; unlimited by default.
         cache_ttl: the gateway's own cache lifetime in seconds; off by default.
         authenticated: whether a token is required.
@@ -107,6 +111,7 @@ class LocalGateway:
         upstream: str | None = None,
         custom_providers: Mapping[str, str | None] | None = None,
         routes: Mapping[str, str] | None = None,
+        aliases: Mapping[str, str] | None = None,
         rate_limit: int | None = None,
         cache_ttl: int | None = None,
         authenticated: bool = True,
@@ -124,6 +129,7 @@ class LocalGateway:
             stored_keys=dict(stored_keys or {}),
             custom_providers=dict(custom_providers or {}),
             routes=dict(routes or {}),
+            aliases=dict(aliases or {}),
             upstream=upstream,
             rate_limit=rate_limit,
             authenticated=authenticated,
@@ -315,7 +321,9 @@ class LocalGateway:
         """Let the gateway refuse the next request that passes its own checks and the cache.
 
         With `code`, in the gateway's shape and with that code's usual status and message; with
-        `kind`, in the shape of a policy's refusal; with `status` and `body`, with these bytes.
+        `kind`, in the shape of a policy's refusal, "policy_denied" (403, also where no policy
+        allows the request) or "policy_spend" (429, with bucket, spent and limit); with `status` and
+        `body`, with these bytes.
         A refusal is not retried by the gateway; for a provider that fails see `upstream_fail`.
         It has the gateway's headers, so a `body` that is not in the gateway's shape passes for the
         provider's own: what Cloudflare's edge says in the gateway's place is `fault("edge")`.
@@ -441,7 +449,9 @@ class LocalGateway:
 
     async def _send_upstream(self, request: ReceivedRequest, target: Target) -> Response:
         base = self._state.upstream
-        if target.provider != PROVIDER:
+        if target.routing:
+            base = None  # the embedded Mistral stands in for what the Auto Router chose
+        elif target.provider != PROVIDER:
             slug = target.provider.removeprefix("custom-")
             base = self._state.custom_providers[slug]
         if base is None:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from starlette.datastructures import Headers
 
-from mistral_cf_adapter.testing.responses import Response, gateway_error, utf8
+from mistral_cf_adapter.testing import auto_router
+from mistral_cf_adapter.testing.responses import Response, gateway_error, json_response, utf8
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from mistral_cf_adapter.testing.records import ReceivedRequest
     from mistral_cf_adapter.testing.state import State
 
@@ -42,6 +45,8 @@ class Target:
     body: bytes
     dynamic: bool = False
     compat: bool = False
+    routing: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Response headers of the Auto Router, where it chose the model."""
 
 
 def find_target(request: ReceivedRequest, state: State) -> Target:
@@ -125,33 +130,77 @@ def _compat_target(request: ReceivedRequest, path: str, state: State) -> Target:
     if not isinstance(model, str) or "/" not in model:
         raise Refused(gateway_error(2019))
     provider, _, name = model.partition("/")
-    dynamic = provider == "dynamic"
-    if dynamic:
-        provider, name = PROVIDER, _route(name, state)
+    routing: Mapping[str, str] = {}
+    if model == auto_router.MODEL:
+        provider, name, routing = _choose_model(request)
+    elif provider in _PREFIXES:
+        provider, name = PROVIDER, _find_model(provider, name, state)
     elif not _is_provider(provider, state):
         raise Refused(gateway_error(2008))
-    body = utf8(json.dumps({**fields, "model": name}, ensure_ascii=False))
-    return Target(provider, "v1/chat/completions", name, body, dynamic=dynamic, compat=True)
+    return Target(
+        provider,
+        "v1/chat/completions",
+        name,
+        utf8(json.dumps({**fields, "model": name}, ensure_ascii=False)),
+        dynamic=model.startswith("dynamic/"),
+        compat=True,
+        routing=routing,
+    )
 
 
-def _route(name: str, state: State) -> str:
-    if name not in state.routes:
-        known = ", ".join(sorted(state.routes)) or "none"
-        raise Refused(gateway_error(2005, message=f"No route '{name}'; configured: {known}"))
-    return state.routes[name].removeprefix(f"{PROVIDER}/")
+def _choose_model(request: ReceivedRequest) -> tuple[str, str, Mapping[str, str]]:
+    choice = auto_router.choose(request.headers)
+    if isinstance(choice, Response):
+        raise Refused(choice)
+    return choice
+
+
+_PREFIXES = {"dynamic": "route", "custom": "alias"}
+
+
+def _find_model(prefix: str, name: str, state: State) -> str:
+    """Return the model of a dynamic route or of an alias."""
+    models = state.routes if prefix == "dynamic" else state.aliases
+    if name not in models:
+        known = ", ".join(sorted(models)) or "none"
+        message = f"No {_PREFIXES[prefix]} '{name}'; configured: {known}"
+        raise Refused(gateway_error(2005, message=message))
+    return models[name].removeprefix(f"{PROVIDER}/")
 
 
 def _provider_authorization(request: ReceivedRequest, target: Target, state: State) -> str | None:
     authorization = request.headers.get("authorization")
     if target.compat and authorization == f"Bearer {state.token}":
         authorization = None
+    if target.routing:
+        return _auto_router_authorization(request, authorization, state)
     if authorization is not None:
         return authorization
     if state.stored_keys and target.provider == PROVIDER:
         return f"Bearer {_stored_key(request, state)}"
+    _check_credits(request)
+    return None
+
+
+def _auto_router_authorization(
+    request: ReceivedRequest, authorization: str | None, state: State
+) -> str:
+    """Return the key of what stands in for the provider that the Auto Router chose.
+
+    Cloudflare pays where the request brings none; one that it brings goes on, and a key of
+    Mistral's is wrong there.
+    """
+    if authorization is None:
+        _check_credits(request)
+    elif authorization == f"Bearer {state.mistral_api_key}":
+        error = {"message": "Incorrect API key provided", "code": "invalid_api_key"}
+        raise Refused(json_response({"error": error}, 401))
+    return f"Bearer {state.mistral_api_key}"
+
+
+def _check_credits(request: ReceivedRequest) -> None:
     if request.headers.get("cf-aig-no-wholesale", "").lower() == "true":
         raise Refused(gateway_error(None, message="No provider credentials for this request"))
-    return None
 
 
 def _stored_key(request: ReceivedRequest, state: State) -> str:

@@ -40,6 +40,7 @@ class State:
     stored_keys: dict[str, str]
     custom_providers: Mapping[str, str | None]
     routes: Mapping[str, str]
+    aliases: Mapping[str, str]
     upstream: str | None
     rate_limit: int | None
     authenticated: bool

@@ -71,6 +71,8 @@ GIVEN = {
     "metadata": '{"team": "a,b"}',
     "custom_cost": '{"per_token_in": 1e-8}',
     "backoff": "linear",
+    "allowed_models": "openai/*,xai/*",
+    "allowed_providers": '["openai"]',
 }
 
 

@@ -103,6 +103,8 @@ def test_the_default_variables_lead_to_the_same_settings(monkeypatch):
         "skip_cache": False,
         "speedups": False,
         "keepalive_expiry": 1.5,
+        "allowed_models": ["openai/*", "a 'quoted' name/x"],
+        "allowed_providers": ["openai"],
     }
     from mistral_cf_adapter.cli.environment import own_variables
     from mistral_cf_adapter.cli.guides import reveal

@@ -29,6 +29,9 @@ HEADERS = {
     "cf-aig-step": "1",
     "cf-aig-model": "mistral-large-latest",
     "cf-aig-provider": "mistral",
+    "cf-aig-routed-model": "openai/gpt-5.6-luna",
+    "cf-aig-routing-reason": "cost_optimal_within_pool",
+    "cf-aig-routing-decision-id": "91e0b970-33f0-4921-b8dc-127412e7b103",
     "cf-aig-dlp": json.dumps(DLP),
 }
 FACTS = {
@@ -39,6 +42,9 @@ FACTS = {
     "step": 1,
     "model": "mistral-large-latest",
     "provider": "mistral",
+    "routed_model": "openai/gpt-5.6-luna",
+    "routing_reason": "cost_optimal_within_pool",
+    "routing_decision_id": "91e0b970-33f0-4921-b8dc-127412e7b103",
     "dlp": DLP,
 }
 

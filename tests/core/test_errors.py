@@ -18,6 +18,7 @@ from mistral_cf_adapter import (
     GatewayError,
     GatewayPolicyError,
     GatewaySpendLimitError,
+    GatewayStreamError,
     _errors,
     capture,
     make_client,
@@ -451,11 +452,159 @@ def test_a_budget_of_a_policy_says_how_much_of_it_is_spent(gateway, client, mode
     error = caught_from(mode, client)
     assert type(error) is GatewaySpendLimitError
     assert (error.bucket, error.spent, error.limit) == ("team-a", 12.5, 10)
-    assert "bucket team-a, spent 12.5, limit 10" in error.message
+    assert "exceeded (spent 12.5, limit 10, bucket team-a) (HTTP 429)." in error.message
     assert error.message.endswith("The rules are in the gateway's Policies in the dashboard.")
+    assert "dollar" not in error.message
     assert not error.retryable
     twin = pickle.loads(pickle.dumps(error))
     assert (twin.bucket, twin.spent, twin.limit) == ("team-a", 12.5, 10)
+
+
+HUGE = 10**400
+BUDGETS = [
+    # what is said of the budget | bucket, spent, limit | in the message
+    ({"bucket": "b", "spent": "12.50", "limit": "10"}, ("b", "12.50", "10"), "spent 12.50, limit"),
+    ({"bucket": 7, "spent": 0, "limit": 0.0}, (7, 0, 0.0), "spent 0, limit 0.0, bucket 7"),
+    ({"spent": 12.5, "limit": 10}, (None, 12.5, 10), "exceeded (spent 12.5, limit 10) (HTTP"),
+    ({"bucket": "b"}, ("b", None, None), "exceeded (bucket b) (HTTP"),
+    ({}, (None, None, None), "exceeded (HTTP"),
+    ({"bucket": None, "spent": None, "limit": None}, (None, None, None), "exceeded (HTTP"),
+    ({"bucket": {"id": 1}, "spent": [1], "limit": True}, (None, None, None), "exceeded (HTTP"),
+    ({"bucket": "", "spent": -1, "limit": HUGE}, ("", -1, HUGE), "spent -1, limit 10000"),
+    ({"bucket": "a\x1b[31m\r\nb\ud800"}, ("a [31m b ", None, None), "bucket a [31m b"),
+    ({"bucket": "Zo\u00eb"}, ("Zo\u00eb", None, None), "bucket Zo\u00eb"),
+]
+
+
+@pytest.mark.parametrize(("fields", "expected", "said"), BUDGETS)
+def test_a_budget_may_be_said_in_part_or_as_text(gateway, client, mode, fields, expected, said):
+    body = {"success": False, "error": {"message": "Spending limit exceeded", **fields}}
+    refused(gateway, 429, body)
+    error = caught_from(mode, client)
+    assert type(error) is GatewaySpendLimitError
+    assert (error.bucket, error.spent, error.limit) == expected
+    assert said in error.message
+    assert len(error.message) < 800
+    assert not error.retryable
+
+
+@pytest.mark.parametrize("text", [b"NaN", b"1e999", b"-Infinity"])
+def test_a_budget_with_a_number_that_is_none_is_shown_as_it_is(gateway, client, text):
+    body = b'{"success":false,"error":{"message":"Spending limit exceeded","spent":%s}}' % text
+    refused(gateway, 429, body)
+    assert isinstance(caught_from(SYNC, client).spent, float)
+
+
+@pytest.mark.parametrize("message", ["Monthly cap is used up", ""])
+def test_a_budget_is_known_by_its_fields_too(gateway, client, mode, message):
+    refused(gateway, 429, {"success": False, "error": {**BUDGET, "message": message}})
+    assert type(caught_from(mode, client)) is GatewaySpendLimitError
+
+
+@pytest.mark.parametrize("fields", [{}, {"success": False}], ids=["bare", "in an envelope"])
+def test_a_used_up_budget_is_raised_at_once(gateway, client, mode, fields):
+    refused(gateway, 429, {**fields, "error": BUDGET})
+    assert isinstance(caught_from(mode, client, retries=retries()), GatewaySpendLimitError)
+    assert len(gateway.requests) == 1
+
+
+POLICIES = [
+    ({"error": BUDGET}, GatewaySpendLimitError, "team-a"),
+    ({"error": {"message": "Spending limit exceeded"}}, GatewaySpendLimitError, None),
+    ({"error": {"message": "Access denied by policy"}}, GatewayPolicyError, None),
+]
+
+
+@pytest.mark.parametrize(("fields", "kind", "bucket"), POLICIES)
+def test_a_policy_in_a_response_with_http_200_is_raised(
+    gateway, client, plain_mode, fields, kind, bucket
+):
+    gateway.replies.append(Reply(200, {"success": False, **fields}))
+    error = caught_from(plain_mode, client)
+    assert type(error) is kind
+    assert getattr(error, "bucket", None) == bucket
+    assert not error.retryable
+
+
+@pytest.mark.parametrize(("fields", "kind", "bucket"), POLICIES)
+@pytest.mark.parametrize("is_event", [True, False], ids=["event", "JSON in place of the stream"])
+@pytest.mark.parametrize("stream_mode", [STREAM, ASYNC_STREAM], ids=lambda mode: mode.name)
+def test_a_policy_in_a_stream_is_raised(
+    gateway, client, stream_mode, fields, kind, bucket, is_event
+):
+    body = {"success": False, **fields}
+    event = Reply(200, f"data: {json.dumps(body)}\n\n".encode())
+    event.headers["content-type"] = "text/event-stream"
+    gateway.replies.append(event if is_event else Reply(200, body))
+    error = caught_from(stream_mode, client)
+    assert isinstance(error, kind)
+    assert isinstance(error, GatewayStreamError)
+    assert not error.retryable
+    assert getattr(error, "bucket", None) == bucket
+    if bucket:
+        assert "(spent 12.5, limit 10, bucket team-a)" in error.message
+        assert (error.spent, error.limit) == (12.5, 10)
+        twin = pickle.loads(pickle.dumps(error))
+        assert (twin.bucket, twin.spent, twin.limit) == ("team-a", 12.5, 10)
+
+
+@pytest.mark.parametrize("stream_mode", [STREAM, ASYNC_STREAM], ids=lambda mode: mode.name)
+def test_a_bare_budget_in_a_stream_is_the_gateways(gateway, client, stream_mode):
+    event = Reply(200, f"data: {json.dumps({'error': BUDGET})}\n\n".encode())
+    event.headers["content-type"] = "text/event-stream"
+    gateway.replies.append(event)
+    error = caught_from(stream_mode, client)
+    assert isinstance(error, GatewaySpendLimitError)
+    assert not error.retryable
+
+
+def test_what_a_budget_quotes_of_a_secret_is_masked(gateway, client):
+    refused(gateway, 429, {"success": False, "error": {**BUDGET, "bucket": f"user:{TOKEN}"}})
+    error = caught_from(SYNC, client)
+    assert error.bucket == "user:***"
+    assert TOKEN not in error.message
+
+
+@pytest.mark.parametrize("kind", ["policy_spend", "policy_denied"])
+def test_the_local_gateway_refuses_as_a_policy_does(local_gateway, mode, kind):
+    local_gateway.fail(kind=kind)
+    client = make_client(local_gateway.settings())
+    with pytest.raises(GatewayError) as caught:
+        mode.chat(client)
+    error = caught.value
+    expected = (
+        (GatewaySpendLimitError, 429, "daily", 10.5, 10)
+        if kind == "policy_spend"
+        else (GatewayPolicyError, 403, None, None, None)
+    )
+    fields = (getattr(error, name, None) for name in ("bucket", "spent", "limit"))
+    assert (type(error), error.status_code, *fields) == expected
+    assert error.log_id
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"error": {"message": "Rate limit exceeded", "limit": 10}},
+        {"error": {"bucket": "b", "spent": 1}},
+        {"object": "error", "message": "Spending limit exceeded", "code": "1300"},
+    ],
+)
+def test_a_429_that_may_be_mistrals_stays_mistrals(gateway, client, mode, body):
+    gateway.replies += [Reply(429, body, {"cf-aig-log-id": "log-1"})]
+    with pytest.raises(SDKError) as caught:
+        mode.chat(client)
+    assert not isinstance(caught.value, GatewayError)
+
+
+def test_a_code_with_a_budget_has_both(gateway, client):
+    body = today(429, 2041, "Spend limit exceeded.")
+    body["error"][0] |= {"bucket": "b", "spent": 2, "limit": 1}
+    refused(gateway, 429, body)
+    error = caught_from(SYNC, client)
+    assert (error.code, error.bucket, error.spent, error.limit) == (2041, "b", 2, 1)
+    assert "exceeded (spent 2, limit 1, bucket b) (2041, HTTP 429)." in error.message
+    assert "Spend limits" in error.advice
 
 
 def test_a_spend_limit_with_a_code_has_no_budget(gateway, client):

@@ -206,6 +206,8 @@ COMPAT = [
     ("mistral/mistral-small-latest", "mistral-small-latest"),
     ("dynamic/support", None),
     ("openai/gpt-4o", None),
+    ("cloudflare/auto", None),
+    ("custom/fast", None),
 ]
 
 

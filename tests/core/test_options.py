@@ -37,6 +37,10 @@ class Level(enum.IntEnum):
     HIGH = 3
 
 
+class Provider(str, enum.Enum):  # noqa: UP042 - its str() is not its value
+    XAI = "xai"
+
+
 # ---------------------------------------------------------------- how they are written
 
 WRITTEN = [
@@ -64,6 +68,16 @@ WRITTEN = [
     ({"no_wholesale": True}, "true"),
     ({"otel_trace_id": "0af7651916cd43dd8448eb211c80319c"}, "0af7651916cd43dd8448eb211c80319c"),
     ({"otel_parent_span_id": "b7ad6b7169203331"}, "b7ad6b7169203331"),
+    ({"session_id": "chat 17"}, "chat 17"),
+    ({"turn_id": "3"}, "3"),
+    ({"no_session_affinity": True}, "true"),
+    ({"allowed_models": ["openai/*", "@cf/qwen/*"]}, "openai/*,@cf/qwen/*"),
+    ({"allowed_models": ("openai/*",)}, "openai/*"),
+    ({"allowed_models": "openai/*, xai/grok-4.5"}, "openai/*,xai/grok-4.5"),
+    ({"allowed_models": '["openai/*", "xai/*"]'}, "openai/*,xai/*"),
+    ({"allowed_providers": dict.fromkeys(["openai", "xai"]).keys()}, "openai,xai"),
+    ({"allowed_providers": (name for name in ["openai", "xai"])}, "openai,xai"),
+    ({"allowed_providers": [Provider.XAI]}, "xai"),
 ]
 
 
@@ -155,6 +169,36 @@ REFUSED = [
     ({"custom_cost": {"per_token_in": "dear"}}, "numbers"),
     ({"custom_cost": 5}, "per_token_in"),
     ({"cach_ttl": 60}, "cach_ttl"),
+    ({"session_id": "a\nb"}, "session_id"),
+    ({"session_id": 7}, "session_id"),
+    ({"turn_id": "\x7f"}, "turn_id"),
+    ({"no_session_affinity": "perhaps"}, "no_session_affinity"),
+    ({"allowed_models": []}, "allowed_models: is an empty list"),
+    ({"allowed_models": ()}, "None sends no list"),
+    ({"allowed_models": ["a/b", ""]}, "entry 2"),
+    ({"allowed_models": ["a/b,c/d"]}, "no comma"),
+    ({"allowed_models": ["a\r\nx-injected: 1"]}, "entry 1 must be printable ASCII"),
+    ({"allowed_models": ["a\x00"]}, "printable ASCII"),
+    ({"allowed_models": ["mod\u00e8le"]}, "printable ASCII"),
+    ({"allowed_models": [" a/b"]}, "without surrounding spaces"),
+    ({"allowed_models": ["a/b", 7]}, "entry 2"),
+    ({"allowed_models": [None]}, "entry 1"),
+    ({"allowed_models": [["a/b"]]}, "entry 1"),
+    ({"allowed_models": [b"a/b"]}, "entry 1"),
+    ({"allowed_models": {"a/b": True}}, "a list of texts"),
+    ({"allowed_models": b"a/b"}, "a list of texts"),
+    ({"allowed_models": 7}, "a list of texts"),
+    ({"allowed_models": True}, "a list of texts"),
+    ({"allowed_models": ""}, "entry 1"),
+    ({"allowed_models": "  "}, "entry 1"),
+    ({"allowed_models": "a/b,"}, "entry 2"),
+    ({"allowed_models": ",a/b"}, "entry 1"),
+    ({"allowed_models": '["a/b"'}, "is not JSON"),
+    ({"allowed_models": "[]"}, "is an empty list"),
+    ({"allowed_models": "[" * 100_000}, "is not JSON"),
+    ({"metadata": "[" * 100_000}, "is not JSON"),
+    ({"allowed_models": '["a,b"]'}, "no comma"),
+    ({"allowed_providers": ["openai", "x,y"]}, "allowed_providers: entry 2"),
 ]
 
 
@@ -194,6 +238,17 @@ def test_any_text_is_header_safe_or_refused(text):
     assert "\r" not in value
     assert "\n" not in value
     value.encode("ascii")
+
+
+@given(st.lists(st.text()))
+def test_any_list_arrives_as_it_was_or_is_refused(entries):
+    try:
+        value = gateway_headers(allowed_models=entries)["cf-aig-allowed-models"]
+    except GatewayConfigError:
+        return
+    assert value.split(",") == entries
+    assert value.isascii()
+    assert value.isprintable()
 
 
 @given(st.dictionaries(st.text(), st.text() | st.booleans() | st.integers(), max_size=5))
@@ -254,6 +309,21 @@ def test_metadata_of_all_places_merges_entry_by_entry(gateway, make_settings, mo
     }
     arrived = json.loads(sent(gateway, make_settings, places, mode)["cf-aig-metadata"])
     assert arrived == {"who": "call", "settings": 0, "outer": 1, "inner": 2, "call": 3}
+
+
+@pytest.mark.parametrize("last", range(1, 4))
+def test_a_list_replaces_the_one_of_the_places_further_out(gateway, make_settings, mode, last):
+    places = {place: {"allowed_models": [f"{place}/*"]} for place in PLACES[: last + 1]}
+    arrived = sent(gateway, make_settings, places, mode)
+    assert arrived["cf-aig-allowed-models"] == f"{PLACES[last]}/*"
+
+
+def test_a_list_is_read_when_the_option_is_set(gateway, client, mode):
+    models = ["openai/*"]
+    with gateway_options(allowed_models=models):
+        models.append("xai/*")
+        mode.chat(client)
+    assert gateway.last.gateway["cf-aig-allowed-models"] == "openai/*"
 
 
 @pytest.mark.parametrize("last", PLACES[1:])
@@ -499,6 +569,11 @@ KNOWN = {
     "cf-aig-request-timeout",
     "cf-aig-retry-delay",
     "cf-aig-skip-cache",
+    "cf-aig-allowed-models",
+    "cf-aig-allowed-providers",
+    "cf-aig-no-session-affinity",
+    "cf-aig-session-id",
+    "cf-aig-turn-id",
     "cf-aig-zdr",
     "cf-cache-ttl",
     "cf-skip-cache",

@@ -72,6 +72,11 @@ OPTION_VARIABLES = {
     "no_wholesale": ("true", True),
     "otel_trace_id": ("a" * 32, "a" * 32),
     "otel_parent_span_id": ("b" * 16, "b" * 16),
+    "session_id": ("s-1", "s-1"),
+    "turn_id": ("t-1", "t-1"),
+    "no_session_affinity": ("true", True),
+    "allowed_models": ("openai/*, xai/*", ("openai/*", "xai/*")),
+    "allowed_providers": ('["openai", "xai"]', ("openai", "xai")),
     "endpoint": ("compat", "compat"),
 }
 
@@ -86,6 +91,43 @@ def test_every_option_is_also_a_variable(monkeypatch, name):
 
 def test_no_option_is_missing_from_the_table_above():
     assert {*OPTION_VARIABLES, "custom_cost"} == {*GatewayOptions.model_fields}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("openai/*", ("openai/*",)),
+        ("openai/*,xai/*", ("openai/*", "xai/*")),
+        (" openai/* , xai/* ", ("openai/*", "xai/*")),
+        ('["openai/*", "xai/*"]', ("openai/*", "xai/*")),
+        (' ["openai/*"]', ("openai/*",)),
+        ('"openai/*"', ("openai/*",)),
+    ],
+)
+@pytest.mark.parametrize("place", ["environment", "file", "keyword"])
+def test_a_list_is_json_or_has_commas(monkeypatch, tmp_path, place, text, expected):
+    values = {"account_id": "acc1"}
+    if place == "environment":
+        monkeypatch.setenv("CF_AIG_ALLOWED_MODELS", text)
+    elif place == "file":
+        values["_env_file"] = tmp_path / ".env"
+        values["_env_file"].write_text(f"CF_AIG_ALLOWED_MODELS='{text}'\n")
+    else:
+        if text.startswith('"'):
+            pytest.skip("a keyword needs no quotes")
+        values["allowed_models"] = text
+    settings = GatewaySettings(**values)
+    assert settings.options == {"allowed_models": expected}
+    assert settings.model_copy(update={"account_id": "acc2"}).options == settings.options
+
+
+@pytest.mark.parametrize(
+    "text", ["[]", "a,,b", "a,", "7", "{}", '{"a": 1}', '["a,b"]', '["a"', "é"]
+)
+def test_a_list_in_the_environment_that_cannot_work_names_its_variable(monkeypatch, text):
+    monkeypatch.setenv("CF_AIG_ALLOWED_MODELS", text)
+    with pytest.raises(GatewayConfigError, match="CF_AIG_ALLOWED_MODELS: "):
+        GatewaySettings(account_id="acc1")
 
 
 def test_custom_cost_from_the_environment_keeps_its_decimals(monkeypatch):
