@@ -792,8 +792,10 @@ class AsyncPoolByteStream(PoolByteStream, httpx.AsyncByteStream):
         pool, connection = self._take_unread()
         if pool is None:
             return False
-        await pool.release(connection, usable=True)
-        # One turn of the loop, for the task by which it ends the iterator that the SDK dropped at
-        # the end mark: a loop that is closed by hand at once would report that task as destroyed.
-        await asyncio.sleep(0)
+        try:
+            # One turn of the loop, for the task by which it ends the iterator that the SDK dropped
+            # at the end mark: a loop that is closed by hand at once reports one that is pending.
+            await asyncio.sleep(0)
+        finally:
+            await pool.release(connection, usable=True)
         return True
