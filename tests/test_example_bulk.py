@@ -298,6 +298,7 @@ def paid(local):
     return Counter(request.json()["messages"][0]["content"] for request in local.upstream_requests)
 
 
+@pytest.mark.packages
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no process groups to kill")
 def test_killed_half_way_and_resumed_no_row_is_lost_or_paid_for_twice(local, folder, scratch):
     pytest.importorskip("ray")
