@@ -395,7 +395,10 @@ class _RequestFlow:
 
     def _must_drop_auth(self, outgoing: Any) -> bool:
         """Return whether the HTTP client must not add credentials: a stored key is to be used."""
-        return not _has_credentials(outgoing) and uses_stored_key(self.route, outgoing.headers)
+        if not uses_stored_key(self.route, outgoing.headers):
+            return False
+        # To the gateway no key goes along: what is in `Authorization` is for Cloudflare Access.
+        return self.fields["routed"] == "gateway" or not _has_credentials(outgoing)
 
     def _must_read(self) -> bool:
         """Return whether the body must be read before the SDK gets the response."""
@@ -548,6 +551,8 @@ def build_direct_request(route: Route, request: Any, outgoing: Any) -> Any:
     key, and never for a model of another provider.
     """
     if not route.fallback or not request.url.path.startswith(f"{route.provider_path}/"):
+        return None
+    if uses_stored_key(route, outgoing.headers):  # then `Authorization` is for Cloudflare Access
         return None
     keys = {name: outgoing.headers[name] for name in CREDENTIALS if name in outgoing.headers}
     if not keys:

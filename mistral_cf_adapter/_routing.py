@@ -40,16 +40,19 @@ _TRACEPARENT = re.compile(
 _PREFIX = PREFIX.encode()
 _SEGMENT = rb"[^./?%\\][^/?%\\]*"  # without what a dot segment could be spelt with
 _OPERATION = rb"/v[0-9]+/(?=.)(%b(?:/%b)*(?:\?.*)?\Z)?" % (_SEGMENT, _SEGMENT)
-_ACCESS = ("cf-access-client-id", "cf-access-client-secret", "cf-access-token")
-_SECRET_HEADERS = (*CREDENTIALS, AUTHORIZATION, *_ACCESS)
+ACCESS_HEADERS = ("cf-access-client-id", "cf-access-client-secret", "cf-access-token")
+_SECRET_HEADERS = (*CREDENTIALS, AUTHORIZATION, *ACCESS_HEADERS)
 _RELEVANT = frozenset(
-    {b"authorization", b"x-api-key", b"traceparent", *(name.encode() for name in _ACCESS)}
+    {b"authorization", b"x-api-key", b"traceparent", *(name.encode() for name in ACCESS_HEADERS)}
 )
 NOT_PICKLED = "A client of the gateway holds secrets and does not pickle: build it in the worker"
 # Keys in `request.extensions`: prepared already, number of the attempt, URL chosen by the call.
 ROUTED = "mistral_cf_adapter.routed"
 ATTEMPT = "mistral_cf_adapter.attempt"
 ELSEWHERE = "mistral_cf_adapter.elsewhere"
+
+
+ExtraHeaders = Callable[[bool], Mapping[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +82,9 @@ class Route:
     """Returns the value of `cf-aig-authorization`."""
     read_key: Callable[[], Key] = field(repr=False)
     """Returns the Mistral key as it is now, and what is wrong with it."""
+    read_extra_headers: "ExtraHeaders | None" = field(repr=False)
+    """Returns the headers for what stands in front of the gateway, given whether the gateway is to
+    use a stored key. `None`: the settings have none."""
 
     @classmethod
     def from_settings(cls, settings: GatewaySettings, provider: str | None = None) -> "Route":
@@ -105,6 +111,7 @@ class Route:
             headers=to_headers(settings.options),
             gateway_authorization=_make_authorization_reader(settings),
             read_key=make_key_reader(settings),
+            read_extra_headers=_make_extra_headers_reader(settings),
         )
 
     def __reduce__(self) -> NoReturn:
@@ -139,6 +146,27 @@ def _make_authorization_reader(settings: GatewaySettings) -> Callable[[], str | 
     token = settings.token
     value = None if token is None else f"Bearer {token.get_secret_value()}"
     return lambda: value
+
+
+def _make_extra_headers_reader(settings: GatewaySettings) -> ExtraHeaders | None:
+    """Return what reads the headers for Cloudflare Access.
+
+    A JWT goes where the Mistral key would stand if the gateway holds that, as Cloudflare has
+    clients set up, else in a header of its name:
+    https://developers.cloudflare.com/ai-gateway/configuration/cloudflare-access/
+    """
+    if not settings.uses_access:
+        return None
+    secret = settings.access_client_secret or settings.access_token
+    value = "" if secret is None else secret.get_secret_value()
+    client_id = settings.access_client_id
+
+    def read(stored_key: bool) -> Mapping[str, str]:  # noqa: FBT001
+        if client_id is not None:
+            return {"cf-access-client-id": client_id, "cf-access-client-secret": value}
+        return {"authorization": f"Bearer {value}"} if stored_key else {"cf-access-token": value}
+
+    return read
 
 
 def get_origin(url: Any) -> tuple[str, str, int]:
@@ -231,7 +259,18 @@ def _outgoing_headers(
     problem = _authorize(route, headers, given, stored_key=stored_key, needs_key=needs_key)
     if AUTHORIZATION not in own and (authorization := route.gateway_authorization()):
         headers[AUTHORIZATION] = authorization
+    if route.read_extra_headers is not None:
+        extra = route.read_extra_headers(stored_key)
+        _add_extra_headers(headers, extra, given)
     return headers, problem or _credential_problem(_relevant_headers(headers))
+
+
+def _add_extra_headers(
+    headers: Any, extra: Mapping[str, str], given: Mapping[str, list[str]]
+) -> None:
+    """Add the headers of `Route.read_extra_headers`; those of the call itself win."""
+    if given.keys().isdisjoint(ACCESS_HEADERS):
+        headers.update(extra)
 
 
 def strip_gateway_headers(request: Any) -> Any:
@@ -459,11 +498,12 @@ def make_headers_mask(route: Route, headers: Mapping[str, str]) -> Mask:
     """Return the same for a request that is not built yet."""
 
     def mask(text: str) -> str:
-        secret = (AUTHORIZATION, *CREDENTIALS)
         values: list[str | None] = [
-            value for name, value in headers.items() if name.lower() in secret
+            value for name, value in headers.items() if name.lower() in _SECRET_HEADERS
         ]
         values += route.gateway_authorization(), route.read_key()[0]
+        if route.read_extra_headers is not None:
+            values += route.read_extra_headers(False).values()  # noqa: FBT003
         return mask_secrets(text, [Secret(clean(value)) for value in values if value])
 
     return mask

@@ -153,6 +153,13 @@ def _validate_secret(value: object) -> object:
     return Secret(clean(text))
 
 
+def _validate_client_id(value: str) -> str:
+    problem = problem_with(value)
+    if problem is not None:
+        raise ValueError(problem.replace("the token", "the id"))
+    return value
+
+
 def _validate_provider(value: str) -> str:
     if not _PROVIDER.fullmatch(value):
         msg = "must be `mistral` or `custom-<slug>`, the name of a custom provider of the gateway"
@@ -236,6 +243,17 @@ class GatewaySettings(GatewayOptions, BaseSettings):
     base_url: Annotated[str, AfterValidator(normalize_base_url)] | None = _aliased(
         "base_url", "Everything before `/{provider}`, for custom domains: `https://ai.example.com`."
     )
+    access_client_id: Annotated[str, AfterValidator(_validate_client_id)] | None = Field(
+        default=None,
+        description="Client id of a service token of Cloudflare Access, before a custom domain.",
+    )
+    access_client_secret: _Secret | None = Field(
+        default=None, description="The client secret of that service token."
+    )
+    access_token: _Secret | None = Field(
+        default=None,
+        description="JWT of Cloudflare Access, in place of a service token; it expires.",
+    )
     provider: Annotated[str, AfterValidator(_validate_provider)] = Field(
         default="mistral",
         description="`mistral`, or `custom-<slug>` for a custom provider as Mistral's EU host.",
@@ -278,6 +296,7 @@ class GatewaySettings(GatewayOptions, BaseSettings):
         # A traceback may show the variables of each frame: whatever goes wrong is returned, and
         # raised here, where there is no plain secret, and outside of any `except`.
         problem = _prepare(values, type(self)) or self._load(values) or self._contradiction(values)
+        problem = problem or self._access_contradiction()
         if problem is not None:
             values.clear()
             try:
@@ -346,6 +365,37 @@ class GatewaySettings(GatewayOptions, BaseSettings):
             )
             return GatewayConfigError(msg)
         return None
+
+    def _access_contradiction(self) -> GatewayConfigError | None:
+        """Return what is wrong with the settings of Cloudflare Access together."""
+        if (self.access_client_id is None) != (self.access_client_secret is None):
+            msg = (
+                "access_client_id (CF_AIG_ACCESS_CLIENT_ID) and access_client_secret "
+                "(CF_AIG_ACCESS_CLIENT_SECRET) are one service token, and only one of them is set. "
+                "Set both, or neither"
+            )
+            return GatewayConfigError(msg)
+        if self.access_client_id is not None and self.access_token is not None:
+            msg = (
+                "access_token (CF_AIG_ACCESS_TOKEN) and a service token "
+                "(CF_AIG_ACCESS_CLIENT_ID, CF_AIG_ACCESS_CLIENT_SECRET) contradict each other: "
+                "Cloudflare Access takes one of them. Drop the other"
+            )
+            return GatewayConfigError(msg)
+        host = (urlsplit(self.root_url).hostname or "").rstrip(".")
+        if self.uses_access and host == urlsplit(GATEWAY_URL).hostname:
+            name = "access_token" if self.access_client_id is None else "access_client_id"
+            msg = (
+                f"{name} (CF_AIG_{name.upper()}) is set, but {host} is never behind Cloudflare "
+                f"Access: set CF_AIG_BASE_URL to the custom domain of the gateway, or drop {name}"
+            )
+            return GatewayConfigError(msg)
+        return None
+
+    @property
+    def uses_access(self) -> bool:
+        """Whether calls bring a service token or a JWT for Cloudflare Access."""
+        return self.access_client_id is not None or self.access_token is not None
 
     @property
     def stored_key(self) -> bool:
@@ -459,7 +509,7 @@ def _follows_environment(settings: GatewaySettings, values: Mapping[str, Any]) -
 _VARIABLES = frozenset(
     name.lower() for field in GatewaySettings.model_fields for name in env_names(field)
 )
-_SECRETS = frozenset({"token", "mistral_api_key"})
+_SECRETS = frozenset({"token", "mistral_api_key", "access_client_secret", "access_token"})
 _FIELDS = {alias: name for name, aliases in ALIASES.items() for alias in aliases}
 
 

@@ -168,7 +168,7 @@ def _about_credentials(settings: GatewaySettings) -> list[str]:
         for (name, what), secret in _secrets_of(settings)
         if is_too_short(secret)
     ]
-    if settings.token is None:
+    if settings.token is None and not settings.uses_access:
         notes.append("No token is set: only a gateway without authentication lets such calls pass.")
     elif settings.stored_key and settings.mistral_api_key is not None:
         notes.append(
@@ -184,6 +184,8 @@ def _secrets_of(settings: GatewaySettings) -> "list[tuple[tuple[str, str], Secre
     known = {
         (variable_of("token"), "token of Cloudflare's"): settings.token,
         (variable_of("mistral_api_key"), "key of Mistral's"): settings.mistral_api_key,
+        (variable_of("access_client_secret"), "secret of Access"): settings.access_client_secret,
+        (variable_of("access_token"), "JWT of Access"): settings.access_token,
     }
     return [(name, secret) for name, secret in known.items() if secret is not None]
 

@@ -18,7 +18,7 @@ from mistral_cf_adapter.cli import main
 from mistral_cf_adapter.cli.diagnosis import diagnose
 from mistral_cf_adapter.cli.doctor import Report
 from mistral_cf_adapter.cli.report import as_text
-from mistral_cf_adapter.testing import LocalGateway
+from mistral_cf_adapter.testing import Access, LocalGateway
 
 
 @pytest.fixture(scope="module")
@@ -299,7 +299,28 @@ def test_access_in_front_of_the_gateway_is_named(local, form):
         problem = report(**local.env())["problem"]
     assert problem["code"] == "gateway_access"
     assert "Cloudflare Access refused" in problem["cause"]
-    assert "CF-Access-Client-Id" in problem["next_step"]
+    assert "CF_AIG_ACCESS_CLIENT_ID" in problem["next_step"]
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"CF_AIG_ACCESS_TOKEN": "ey.J.wt"}, "`cloudflared access token -app=http://127.0.0.1:"),
+        (
+            {"CF_AIG_ACCESS_CLIENT_ID": "a.access", "CF_AIG_ACCESS_CLIENT_SECRET": "b" * 40},
+            "Check CF_AIG_ACCESS_CLIENT_ID and CF_AIG_ACCESS_CLIENT_SECRET",
+        ),
+    ],
+)
+def test_access_that_refuses_what_is_set_is_explained(values, said):
+    with LocalGateway(access=Access()) as gateway:
+        found = report(
+            CF_AIG_BASE_URL=gateway.url, MISTRAL_API_KEY=gateway.mistral_api_key, **values
+        )
+    assert found["problem"]["code"] == "gateway_access"
+    assert said in found["problem"]["next_step"]
+    assert "b" * 8 not in str(found)
+    assert not [note for note in found["notes"] if "No token is set" in note]
 
 
 @pytest.mark.every_sdk
