@@ -33,15 +33,19 @@ def print_environment(
 
 def guide_for(settings: GatewaySettings, tool: str | None) -> Guide:
     """Return what points a tool at the gateway; without one, the adapter's own variables."""
+    access_id = settings.access_client_id
+    client_id = {} if access_id is None else {"cf-access-client-id": access_id}
     gateway = Gateway(
         provider_url=settings.provider_url,
         compat_url=settings.compat_url,
         provider=settings.provider,
         stored_key=settings.stored_key,
-        options=to_headers(settings.options),
+        options={**client_id, **to_headers(settings.options)},
         own=own_variables(settings),
         token=settings.token,
         key=settings.mistral_api_key,
+        access_secret=settings.access_client_secret,
+        access_token=settings.access_token,
     )
     if tool is None:
         return Guide(gateway.own, settings.provider_url, gateway.headers, "")
