@@ -335,7 +335,7 @@ class _RequestFlow:
                 jar = add_redirect_cookies(jar, response)
             next_request = build_redirect_request(self.route, outgoing, response)
             response.request = (
-                restore_sdk_headers(self.request, outgoing) if history else self.request
+                restore_sdk_headers(self.route, self.request, outgoing) if history else self.request
             )
             response.next_request = None
             response.history = [*history, *map(self._without_token, response.history)]
@@ -344,7 +344,9 @@ class _RequestFlow:
             yield from self._refuse_access_login(outgoing)
             if self.max_redirects is None:
                 if next_request is not None:
-                    response.next_request = restore_sdk_headers(self.request, next_request)
+                    response.next_request = restore_sdk_headers(
+                        self.route, self.request, next_request
+                    )
                 return
             if next_request is None:
                 yield Action("close", response)
@@ -365,7 +367,7 @@ class _RequestFlow:
 
     def _without_token(self, response: Any) -> Any:
         """Return a demand for credentials that the HTTP client's own `auth` has answered."""
-        response.request = restore_sdk_headers(self.request, response.request)
+        response.request = restore_sdk_headers(self.route, self.request, response.request)
         drop_stream(response)
         return response
 
@@ -515,7 +517,7 @@ def build_redirect_request(route: Route, sent: Any, response: Any) -> Any:
         return _reroute(route, sent, next_request)
     if get_origin(url) != get_origin(sent.url) or not is_within(url, secrets_area(route, sent.url)):
         next_request.headers = strip_cloudflare_headers(next_request.headers)
-        for name in CREDENTIALS:
+        for name in (*CREDENTIALS, *route.own_names):
             next_request.headers.pop(name, None)
     return next_request
 
@@ -559,6 +561,8 @@ def build_direct_request(route: Route, request: Any, outgoing: Any) -> Any:
         return None
     # Taken before anything is sent: the HTTP client's own auth writes into the headers it sends.
     headers = strip_cloudflare_headers(request.headers)
+    for name in route.own_names:  # also with a value of the call's: they are for this side
+        headers.pop(name, None)
     headers.update(keys)
     path = bytes(request.url.raw_path).removeprefix(route.provider_raw_path).decode("ascii")
     direct = clone_request(request, headers, type(request.url)(f"{MISTRAL_URL}{path}"))

@@ -6,14 +6,20 @@ are marked as sensitive; h2 sets the mark, and knows of `authorization` alone.
 
 import logging
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 _HEADERS = {b"cf-aig-authorization", b"cf-access-client-secret", b"cf-access-token"}
 _REDACTED = b"SENSITIVE_REDACTED"  # as hpack itself writes
 
 
-def redact_http2_logs() -> None:
-    """Keep the secrets of the settings out of the log of `hpack`, in this process."""
+def redact_http2_logs(own_names: Iterable[str]) -> None:
+    """Keep the secrets of the settings out of the log of `hpack`, in this process.
+
+    Args:
+        own_names: The names of the setting `headers`, in lower case.
+    """
+    _HEADERS.update(name.encode() for name in own_names)
     for name in ("hpack.hpack", "hpack.table"):
         logging.getLogger(name).addFilter(_redact)  # once: a filter that is there is not added
 

@@ -20,6 +20,7 @@ from ._options import (
     merge_options,
     to_headers,
 )
+from ._own_headers import texts_of
 from ._sdk import hide_from_retries, httpx
 from ._secrets import Secret, clean
 from ._secrets import mask as mask_secrets
@@ -77,6 +78,8 @@ class Route:
     cooldown: float
     otel: bool
     headers: Mapping[str, str] = field(repr=False)
+    own_names: frozenset[str]
+    """The names of the setting `headers`, in lower case."""
     # Functions, so that nothing finds a secret among the attributes of a route.
     gateway_authorization: Callable[[], str | None] = field(repr=False)
     """Returns the value of `cf-aig-authorization`."""
@@ -109,6 +112,7 @@ class Route:
             cooldown=settings.fallback_cooldown,
             otel=settings.otel,
             headers=to_headers(settings.options),
+            own_names=frozenset(name.lower() for name in settings.headers),
             gateway_authorization=_make_authorization_reader(settings),
             read_key=make_key_reader(settings),
             read_extra_headers=_make_extra_headers_reader(settings),
@@ -149,22 +153,29 @@ def _make_authorization_reader(settings: GatewaySettings) -> Callable[[], str | 
 
 
 def _make_extra_headers_reader(settings: GatewaySettings) -> ExtraHeaders | None:
-    """Return what reads the headers for Cloudflare Access.
+    """Return what reads the setting `headers` and the headers for Cloudflare Access.
 
     A JWT goes where the Mistral key would stand if the gateway holds that, as Cloudflare has
     clients set up, else in a header of its name:
     https://developers.cloudflare.com/ai-gateway/configuration/cloudflare-access/
     """
-    if not settings.uses_access:
+    if not settings.uses_access and not settings.headers:
         return None
+    own = {name: value.get_secret_value() for name, value in settings.headers.items()}
     secret = settings.access_client_secret or settings.access_token
-    value = "" if secret is None else secret.get_secret_value()
+    value = None if secret is None else secret.get_secret_value()
     client_id = settings.access_client_id
 
     def read(stored_key: bool) -> Mapping[str, str]:  # noqa: FBT001
+        if value is None:
+            return own
         if client_id is not None:
-            return {"cf-access-client-id": client_id, "cf-access-client-secret": value}
-        return {"authorization": f"Bearer {value}"} if stored_key else {"cf-access-token": value}
+            access = {"cf-access-client-id": client_id, "cf-access-client-secret": value}
+        elif stored_key:
+            access = {"authorization": f"Bearer {value}"}
+        else:
+            access = {"cf-access-token": value}
+        return {**own, **access}
 
     return read
 
@@ -261,16 +272,22 @@ def _outgoing_headers(
         headers[AUTHORIZATION] = authorization
     if route.read_extra_headers is not None:
         extra = route.read_extra_headers(stored_key)
-        _add_extra_headers(headers, extra, given)
+        _add_extra_headers(route, headers, extra, given)
     return headers, problem or _credential_problem(_relevant_headers(headers))
 
 
 def _add_extra_headers(
-    headers: Any, extra: Mapping[str, str], given: Mapping[str, list[str]]
+    route: Route, headers: Any, extra: Mapping[str, str], given: Mapping[str, list[str]]
 ) -> None:
     """Add the headers of `Route.read_extra_headers`; those of the call itself win."""
-    if given.keys().isdisjoint(ACCESS_HEADERS):
-        headers.update(extra)
+    brings_access = not given.keys().isdisjoint(ACCESS_HEADERS)
+    for name, value in extra.items():
+        if name.lower() in route.own_names:
+            is_brought = name in headers or name.lower() in given  # which an empty one is in alone
+        else:
+            is_brought = brings_access
+        if not is_brought:
+            headers[name] = value
 
 
 def strip_gateway_headers(request: Any) -> Any:
@@ -426,10 +443,10 @@ def clone_request(request: Any, headers: Any, url: Any = None) -> Any:
     return copy
 
 
-def restore_sdk_headers(request: Any, sent: Any) -> Any:
+def restore_sdk_headers(route: Route, request: Any, sent: Any) -> Any:
     """Return the request of a redirect's hop as the SDK may see it: without what is not its own."""
     headers = strip_cloudflare_headers(sent.headers)
-    for name in CREDENTIALS:
+    for name in (*CREDENTIALS, *route.own_names):
         if name in headers:
             del headers[name]
             if name in request.headers:
@@ -503,7 +520,9 @@ def make_headers_mask(route: Route, headers: Mapping[str, str]) -> Mask:
         ]
         values += route.gateway_authorization(), route.read_key()[0]
         if route.read_extra_headers is not None:
-            values += route.read_extra_headers(False).values()  # noqa: FBT003
+            own = [value for name, value in headers.items() if name.lower() in route.own_names]
+            for value in (*own, *route.read_extra_headers(False).values()):  # noqa: FBT003
+                values += texts_of(value)
         return mask_secrets(text, [Secret(clean(value)) for value in values if value])
 
     return mask

@@ -24,6 +24,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 
 from ._options import GatewayConfigError, GatewayOptions, document_fields, format_validation_error
+from ._own_headers import read_own_headers
 from ._public import set_public_module
 from ._secrets import Secret, clean, problem_with
 
@@ -253,6 +254,10 @@ class GatewaySettings(GatewayOptions, BaseSettings):
     access_token: _Secret | None = Field(
         default=None,
         description="JWT of Cloudflare Access, in place of a service token; it expires.",
+    )
+    headers: Annotated[dict[str, SecretStr], NoDecode, BeforeValidator(read_own_headers)] = Field(
+        default={},
+        description="Further headers for the gateway or a proxy before it, as JSON; secret.",
     )
     provider: Annotated[str, AfterValidator(_validate_provider)] = Field(
         default="mistral",
@@ -509,7 +514,9 @@ def _follows_environment(settings: GatewaySettings, values: Mapping[str, Any]) -
 _VARIABLES = frozenset(
     name.lower() for field in GatewaySettings.model_fields for name in env_names(field)
 )
-_SECRETS = frozenset({"token", "mistral_api_key", "access_client_secret", "access_token"})
+_SECRETS = frozenset(
+    {"token", "mistral_api_key", "access_client_secret", "access_token", "headers"}
+)
 _FIELDS = {alias: name for name, aliases in ALIASES.items() for alias in aliases}
 
 
@@ -520,9 +527,14 @@ def _field_names(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _hide_secrets(values: dict[str, Any]) -> dict[str, Any]:
     """Return keywords with secrets wrapped: a traceback may show a frame's variables."""
-    return {
-        name: _hidden(value) if _may_be_secret(name) else value for name, value in values.items()
-    }
+    return {name: _hide_secret(name, value) for name, value in values.items()}
+
+
+def _hide_secret(name: str, value: object) -> object:
+    if name == "headers" and isinstance(value, Mapping):
+        texts = cast("Mapping[Any, object]", value)
+        return {header: _hidden(text) for header, text in texts.items()}
+    return _hidden(value) if _may_be_secret(name) else value
 
 
 def _may_be_secret(name: str) -> bool:

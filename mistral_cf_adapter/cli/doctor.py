@@ -236,6 +236,7 @@ def _call(report: Report, settings: GatewaySettings, address: str, timeout: floa
             problem = diagnose(error, settings, address)
             # A server's own words are in it, and may quote what was sent.
             secrets = [secret for _, secret in _secrets_of(settings)]
+            secrets += settings.headers.values()
             report.problem = replace(problem, cause=mask(problem.cause, secrets))
     if not calls:
         return

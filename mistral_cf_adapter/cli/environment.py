@@ -3,15 +3,17 @@
 import json
 import shlex
 from collections.abc import Mapping
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any, Literal
 
 from pydantic import SecretStr
 
 from mistral_cf_adapter._options import to_headers
+from mistral_cf_adapter._secrets import Secret
 from mistral_cf_adapter._settings import GatewaySettings, env_names
 
-from .guides import Gateway, Guide, Text, hide, reveal
+from .guides import Gateway, Guide, Text, hide, join, reveal
 from .tools import TOOLS
 
 Style = Literal["shell", "snippet", "json"]
@@ -49,7 +51,12 @@ def guide_for(settings: GatewaySettings, tool: str | None) -> Guide:
     )
     if tool is None:
         return Guide(gateway.own, settings.provider_url, gateway.headers, "")
-    return TOOLS[tool](gateway)
+    guide = TOOLS[tool](gateway)
+    if not settings.headers or guide.variables is gateway.own:  # which patch() sends
+        return guide
+    names = ", ".join(settings.headers)
+    note = f"{guide.comment} Send the headers of CF_AIG_HEADERS as well: {names}\n"
+    return replace(guide, snippet=guide.snippet + note)
 
 
 def own_variables(settings: GatewaySettings) -> dict[str, Text]:
@@ -59,8 +66,16 @@ def own_variables(settings: GatewaySettings) -> dict[str, Text]:
         value = getattr(settings, name)
         if value is None or value == field.get_default(call_default_factory=True):
             continue
-        own[env_names(name)[0]] = _text(value)
+        own[env_names(name)[0]] = _headers_text(value) if name == "headers" else _text(value)
     return own
+
+
+def _headers_text(headers: Mapping[str, SecretStr]) -> Text:
+    """Return the setting `headers` as JSON, which is a secret as its values are."""
+    parts: list[Text] = []
+    for name, value in headers.items():
+        parts += ", ", f"{json.dumps(name)}: ", Secret(json.dumps(value.get_secret_value()))
+    return join("{", *parts[1:], "}")
 
 
 def _text(value: Any) -> Text:

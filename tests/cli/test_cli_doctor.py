@@ -323,6 +323,17 @@ def test_access_that_refuses_what_is_set_is_explained(values, said):
     assert not [note for note in found["notes"] if "No token is set" in note]
 
 
+def test_own_headers_are_shown_without_their_values(local):
+    value = "header-value-0123456789"
+    headers = json.dumps({"X-Proxy-Key": f"Basic {value}"})
+    local.upstream_fail(402, body={"message": f"who is Basic {value}?"})
+    found = report(**local.env(), CF_AIG_HEADERS=headers)
+    assert found["settings"]["headers"]["value"] == {"X-Proxy-Key": "***"}
+    assert value not in str(found)
+    broken = report(**local.env(), CF_AIG_HEADERS=headers, CF_AIG_CACHE_TTL="1")
+    assert broken["settings"]["headers"]["value"] == "***"
+
+
 @pytest.mark.every_sdk
 @pytest.mark.parametrize(
     ("status", "body", "code", "said"),

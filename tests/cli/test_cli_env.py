@@ -97,6 +97,7 @@ def test_the_default_variables_lead_to_the_same_settings(monkeypatch):
         "mistral_api_key": KEY,
         "provider": "custom-eu",
         "providers": {"api.eu.mistral.ai": "custom-eu"},
+        "headers": {"X-Key": 'it\'s \\ "secret"', "X-Team": "search"},
         "metadata": {"team": "it's", "n": 1, "flag": True},
         "custom_cost": {"per_token_in": "0.00000001"},
         "cache_ttl": 60,
@@ -184,6 +185,14 @@ def test_the_curl_snippet_reaches_the_gateway(stored_key):
     assert request.headers["cf-aig-authorization"] == f"Bearer {gateway.token}"
     assert json.loads(request.headers["cf-aig-metadata"]) == json.loads(TRICKY)
     assert ("authorization" in request.headers) is not stored_key
+
+
+@pytest.mark.parametrize("tool", [None, *TOOLS])
+def test_own_headers_are_named_without_a_value(tool):
+    tool_flags = () if tool is None else ("--for", tool)
+    text = env(*tool_flags, CF_AIG_HEADERS='{"X-Proxy-Key": "value-0123456789"}')
+    assert "X-Proxy-Key" in text
+    assert "value-0123456789" not in text
 
 
 ACCESS = {"CF_AIG_ACCESS_CLIENT_ID": "id.access", "CF_AIG_ACCESS_CLIENT_SECRET": "s" * 40}

@@ -89,9 +89,14 @@ def test_patched(server, settings, library, caplog):
 @LIBRARIES
 @pytest.mark.parametrize(
     "access",
-    [{"access_token": OTHER}, {"access_client_id": "x.access", "access_client_secret": OTHER}],
+    [
+        {"access_token": OTHER},
+        {"access_client_id": "x.access", "access_client_secret": OTHER},
+        {"headers": {"X-Proxy-Key": OTHER}},
+    ],
+    ids=["JWT", "service token", "headers"],
 )
-def test_cloudflare_access(server, settings, library, caplog, access):
+def test_other_secrets(server, settings, library, caplog, access):
     caplog.set_level(logging.DEBUG)
     with library.Client(**HTTP2) as http:
         make_client(settings.model_copy(update=access), client=http).models.list()
