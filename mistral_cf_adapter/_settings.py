@@ -27,6 +27,7 @@ from ._options import GatewayConfigError, GatewayOptions, document_fields, forma
 from ._own_headers import read_own_headers
 from ._public import set_public_module
 from ._secrets import Secret, clean, problem_with
+from ._switch import IF_CONFIGURED, read_enabled
 
 _PROVIDERS = ("mistral", "compat")
 
@@ -193,6 +194,12 @@ def _aliased(name: str, description: str, default: str | None = None) -> Any:
     return Field(default, validation_alias=aliases, description=description)
 
 
+_NO_ADDRESS = (
+    "CLOUDFLARE_ACCOUNT_ID is not set: export it (and CF_AIG_TOKEN), pass "
+    "GatewaySettings(account_id=..., token=...), or set CF_AIG_BASE_URL for a custom domain"
+)
+
+
 class GatewaySettings(GatewayOptions, BaseSettings):
     """Which gateway, with which credentials and default options.
 
@@ -203,6 +210,7 @@ class GatewaySettings(GatewayOptions, BaseSettings):
     `base_url` (also `CLOUDFLARE_AI_GATEWAY_BASE_URL`). A keyword wins over the environment,
     which wins over a file; so beside an `account_id` or `gateway_id` by keyword a `base_url` of
     the environment or a file is not read, nor one of a file beside an account of the environment.
+    `enabled="if-configured"` by keyword leaves it to the environment: `CF_AIG_ENABLED` wins then.
     A file is read only when asked for, with
     `_env_file=".env"`, `CF_AIG_ENV_FILE` or `_secrets_dir="/run/secrets"`. Calls read a Mistral
     key of the environment anew each time, as the SDK does.
@@ -227,6 +235,11 @@ class GatewaySettings(GatewayOptions, BaseSettings):
         populate_by_name=True,
     )
 
+    enabled: Annotated[bool | Literal["if-configured"], BeforeValidator(read_enabled)] = Field(
+        default=True,
+        description="False: no gateway, calls go to Mistral. `if-configured`: so without an "
+        "account_id and a base_url.",
+    )
     account_id: Annotated[str, AfterValidator(_validate_segment)] | None = _aliased(
         "account_id", "Cloudflare account id, from the dashboard's URL; not needed with base_url."
     )
@@ -300,8 +313,9 @@ class GatewaySettings(GatewayOptions, BaseSettings):
     def __init__(self, **values: Any) -> None:
         # A traceback may show the variables of each frame: whatever goes wrong is returned, and
         # raised here, where there is no plain secret, and outside of any `except`.
-        problem = _prepare(values, type(self)) or self._load(values) or self._contradiction(values)
-        problem = problem or self._access_contradiction()
+        problem = _prepare(values, type(self)) or self._load(values) or self._no_address(values)
+        if problem is None and self.uses_gateway:
+            problem = self._contradiction(values) or self._access_contradiction()
         if problem is not None:
             values.clear()
             try:
@@ -335,22 +349,21 @@ class GatewaySettings(GatewayOptions, BaseSettings):
             return error.with_traceback(None)
         return None
 
-    def _contradiction(self, values: dict[str, Any]) -> GatewayConfigError | None:
-        """Return what is wrong with the values together."""
-        if self.base_url is None and self.account_id is None:
-            unread = _find_variable("base_url")
-            if unread is not None and values.get("gateway_id") is not None:
-                msg = (
-                    f"gateway_id is given, so {unread} is not read, and there is no account: pass "
-                    "account_id= too, or base_url= instead"
-                )
-                return GatewayConfigError(msg)
+    def _no_address(self, values: dict[str, Any]) -> GatewayConfigError | None:
+        """Return that nothing names the gateway, if that is wrong."""
+        if self.enabled is False or self.base_url is not None or self.account_id is not None:
+            return None
+        unread = _find_variable("base_url")
+        if unread is not None and values.get("gateway_id") is not None:
             msg = (
-                "CLOUDFLARE_ACCOUNT_ID is not set: export it (and CF_AIG_TOKEN), pass "
-                "GatewaySettings(account_id=..., token=...), or set CF_AIG_BASE_URL for a custom "
-                "domain"
+                f"gateway_id is given, so {unread} is not read, and there is no account: pass "
+                "account_id= too, or base_url= instead"
             )
             return GatewayConfigError(msg)
+        return None if self.enabled == IF_CONFIGURED else GatewayConfigError(_NO_ADDRESS)
+
+    def _contradiction(self, values: dict[str, Any]) -> GatewayConfigError | None:
+        """Return what is wrong with the values together."""
         if self.stored_key and values.get("mistral_api_key") is not None:
             msg = (
                 "byok and mistral_api_key contradict each other: any key that is sent is used in "
@@ -398,6 +411,13 @@ class GatewaySettings(GatewayOptions, BaseSettings):
         return None
 
     @property
+    def uses_gateway(self) -> bool:
+        """Whether calls go through the gateway: `enabled`, and if so it is said, configured."""
+        if self.enabled == IF_CONFIGURED:
+            return self.base_url is not None or self.account_id is not None
+        return bool(self.enabled)
+
+    @property
     def uses_access(self) -> bool:
         """Whether calls bring a service token or a JWT for Cloudflare Access."""
         return self.access_client_id is not None or self.access_token is not None
@@ -409,7 +429,13 @@ class GatewaySettings(GatewayOptions, BaseSettings):
 
     @property
     def root_url(self) -> str:
-        """Everything before `/{provider}` and `/compat`."""
+        """Everything before `/{provider}` and `/compat`.
+
+        Raises:
+            GatewayConfigError: nothing names the gateway, as is possible while it is not enabled.
+        """
+        if self.base_url is None and self.account_id is None:
+            raise GatewayConfigError(_NO_ADDRESS)
         return self.base_url or f"{GATEWAY_URL}/{self.account_id}/{self.gateway_id}"
 
     @property
@@ -465,6 +491,16 @@ set_public_module(GatewaySettings)
 def env_names(name: str) -> tuple[str, ...]:
     """Return the environment variables of a setting, the one that wins first."""
     return ALIASES.get(name, (f"CF_AIG_{name.upper()}",))
+
+
+def explain_off(settings: GatewaySettings) -> str:
+    """Return why calls do not go through the gateway."""
+    if settings.enabled == IF_CONFIGURED:
+        return (
+            "enabled (CF_AIG_ENABLED) is if-configured, and neither CLOUDFLARE_ACCOUNT_ID nor "
+            "CF_AIG_BASE_URL is set"
+        )
+    return "enabled (CF_AIG_ENABLED) is false"
 
 
 _from_environment: tuple[bytes, GatewaySettings] | None = None
@@ -559,6 +595,8 @@ def _prepare(values: dict[str, Any], settings: type[GatewaySettings]) -> Excepti
     unknown = _unknown_name(by_field, settings)
     if unknown is not None:
         return unknown
+    if by_field.get("enabled") == IF_CONFIGURED and _find_variable("enabled"):
+        del by_field["enabled"]  # a program leaves it to the configuration, which says it
     if ignores_base_url(by_field):
         by_field["base_url"] = None
     values.update(by_field)

@@ -141,6 +141,15 @@ def _service_account() -> list[str]:
 def _examine(
     report: Report, settings: GatewaySettings, address: str, *, offline: bool, timeout: float
 ) -> None:
+    from mistral_cf_adapter._settings import explain_off
+
+    report.switch = "on" if settings.uses_gateway else "off"
+    if not settings.uses_gateway:
+        report.notes.append(
+            f"The switch is off: {explain_off(settings)}. Calls go to Mistral directly; "
+            "`doctor --enabled true` checks the settings all the same."
+        )
+        return
     report.urls = {
         "gateway": settings.root_url,
         "provider": settings.provider_url,

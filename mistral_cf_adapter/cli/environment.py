@@ -11,7 +11,7 @@ from pydantic import SecretStr
 
 from mistral_cf_adapter._options import to_headers
 from mistral_cf_adapter._secrets import Secret
-from mistral_cf_adapter._settings import GatewaySettings, env_names
+from mistral_cf_adapter._settings import GatewaySettings, env_names, explain_off
 
 from .guides import Gateway, Guide, Text, hide, join, reveal
 from .tools import TOOLS
@@ -35,6 +35,8 @@ def print_environment(
 
 def guide_for(settings: GatewaySettings, tool: str | None) -> Guide:
     """Return what points a tool at the gateway; without one, the adapter's own variables."""
+    if not settings.uses_gateway:
+        return _guide_without_gateway(settings, tool)
     access_id = settings.access_client_id
     client_id = {} if access_id is None else {"cf-access-client-id": access_id}
     gateway = Gateway(
@@ -57,6 +59,16 @@ def guide_for(settings: GatewaySettings, tool: str | None) -> Guide:
     names = ", ".join(settings.headers)
     note = f"{guide.comment} Send the headers of CF_AIG_HEADERS as well: {names}\n"
     return replace(guide, snippet=guide.snippet + note)
+
+
+def _guide_without_gateway(settings: GatewaySettings, tool: str | None) -> Guide:
+    """Return what a shell can evaluate to no effect: the tool goes to Mistral by itself."""
+    if tool is None:
+        return Guide(own_variables(settings), "", {}, "")
+    comment = "//" if tool == "js" else "#"
+    return Guide(
+        {}, "", {}, f"{comment} No gateway for {tool}: {explain_off(settings)}.\n", comment
+    )
 
 
 def own_variables(settings: GatewaySettings) -> dict[str, Text]:
@@ -125,7 +137,7 @@ def _as_json(tool: str | None, guide: Guide, *, show_secrets: bool) -> dict[str,
 
     return {
         "for": tool,
-        "base_url": guide.base_url,
+        "base_url": guide.base_url or None,
         "variables": safe(guide.variables),
         "headers": safe(guide.headers),
         "snippet": guide.snippet,

@@ -244,7 +244,7 @@ class LocalGateway:
         """
         from mistral_cf_adapter._settings import GatewaySettings
 
-        values: dict[str, Any] = {"base_url": self.url, **self._credentials()}
+        values: dict[str, Any] = {"enabled": True, "base_url": self.url, **self._credentials()}
         if overrides.get("access_token"):
             values |= {"access_client_id": None, "access_client_secret": None}
         if not (overrides.get("byok") or overrides.get("byok_alias")):
@@ -256,7 +256,7 @@ class LocalGateway:
 
         Settings that are for this gateway already keep their token and key, wrong ones too.
         """
-        here: dict[str, Any] = {"fallback": "none"}
+        here: dict[str, Any] = {"enabled": True, "fallback": "none"}
         if settings.root_url != self.url:
             here |= {"base_url": self.url, **self._credentials()}
             if not settings.stored_key:

@@ -461,6 +461,32 @@ def test_offline_still_sees_that_there_is_no_key(local):
     )
 
 
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({"CF_AIG_ENABLED": "false"}, "enabled (CF_AIG_ENABLED) is false"),
+        ({"CF_AIG_ENABLED": "if-configured"}, "neither CLOUDFLARE_ACCOUNT_ID nor CF_AIG_BASE_URL"),
+    ],
+)
+def test_a_switch_that_is_off_is_said_to_be_so(variables, said):
+    found = report(**variables)
+    assert (found["ok"], found["switch"], found["call"]) == (True, "off", None)
+    assert said in found["notes"][0]
+    assert found["settings"]["enabled"]["variable"] == "CF_AIG_ENABLED"
+    text = doctor(**variables)
+    assert "Settings, with the switch off" in text[1]
+    assert "The settings are well; no call was made." in text[1]
+
+
+def test_a_switch_that_is_on_is_said_to_be_so(local):
+    off = {**local.env(), "CF_AIG_ENABLED": "false"}
+    assert report(**off)["switch"] == "off"
+    assert report("--enabled", "true", **off)["switch"] == "on"
+    found = report(**local.env(), CF_AIG_ENABLED="if-configured")
+    assert (found["ok"], found["switch"]) == (True, "on")
+    assert report(CF_AIG_ENABLED="perhaps")["problem"]["cause"].startswith("CF_AIG_ENABLED: must")
+
+
 def test_each_setting_tells_where_it_came_from(tmp_path):
     file = tmp_path / ".env"
     file.write_text("CF_AIG_CACHE_KEY=from-file\nCLOUDFLARE_GATEWAY_ID=shadowed\n")

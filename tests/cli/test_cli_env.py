@@ -187,6 +187,24 @@ def test_the_curl_snippet_reaches_the_gateway(stored_key):
     assert ("authorization" in request.headers) is not stored_key
 
 
+@pytest.mark.parametrize("account", [None, "acc"])
+@pytest.mark.parametrize("tool", TOOLS)
+def test_while_the_switch_is_off_no_tool_is_pointed_at_the_gateway(tool, account):
+    off = {"CF_AIG_ENABLED": "false", "CLOUDFLARE_ACCOUNT_ID": account}
+    comment = "//" if tool == "js" else "#"
+    assert env("--for", tool, "--show-secrets", **off).splitlines() == [
+        "#",
+        f"# {comment} No gateway for {tool}: enabled (CF_AIG_ENABLED) is false.",
+    ]
+    told = json.loads(env("--for", tool, "--json", "--show-secrets", **off))
+    assert (told["variables"], told["headers"], told["base_url"]) == ({}, {}, None)
+
+
+def test_the_switch_itself_is_a_variable():
+    found = evaluated(env(CF_AIG_ENABLED="false", CLOUDFLARE_ACCOUNT_ID=None))
+    assert found["CF_AIG_ENABLED"] == "false"
+
+
 @pytest.mark.parametrize("tool", [None, *TOOLS])
 def test_own_headers_are_named_without_a_value(tool):
     tool_flags = () if tool is None else ("--for", tool)

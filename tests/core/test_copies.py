@@ -151,8 +151,8 @@ def test_a_detached_class_that_is_called_makes_a_plain_configuration(client):
 
 def test_nothing_is_kept_of_a_configuration_that_is_gone(settings):
     gc.collect()
-    before = len(_attach._configurations)
+    before = len(_attach.routed)
     for _ in range(3):
         copy.copy(make_client(settings).sdk_configuration)
     gc.collect()
-    assert len(_attach._configurations) == before
+    assert len(_attach.routed) == before
