@@ -397,10 +397,13 @@ class _RequestFlow:
 
     def _must_drop_auth(self, outgoing: Any) -> bool:
         """Return whether the HTTP client must not add credentials: a stored key is to be used."""
-        if not uses_stored_key(self.route, outgoing.headers):
+        # With a stored key, what the gateway gets in `Authorization` is for Cloudflare Access.
+        is_for_access = (
+            self.route.read_extra_headers is not None and self.fields["routed"] == "gateway"
+        )
+        if _has_credentials(outgoing) and not is_for_access:
             return False
-        # To the gateway no key goes along: what is in `Authorization` is for Cloudflare Access.
-        return self.fields["routed"] == "gateway" or not _has_credentials(outgoing)
+        return uses_stored_key(self.route, outgoing.headers)
 
     def _must_read(self) -> bool:
         """Return whether the body must be read before the SDK gets the response."""

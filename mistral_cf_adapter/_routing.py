@@ -155,9 +155,10 @@ def _make_authorization_reader(settings: GatewaySettings) -> Callable[[], str | 
 def _make_extra_headers_reader(settings: GatewaySettings) -> ExtraHeaders | None:
     """Return what reads the setting `headers` and the headers for Cloudflare Access.
 
-    A JWT goes where the Mistral key would stand if the gateway holds that, as Cloudflare has
-    clients set up, else in a header of its name:
-    https://developers.cloudflare.com/ai-gateway/configuration/cloudflare-access/
+    The JWT of Access is documented as a bearer token, where the Mistral key stands, and as
+    `cf-access-token`. So it is the former if the gateway holds the key, which is our reading of
+    https://developers.cloudflare.com/ai-gateway/configuration/cloudflare-access/ ; no live gateway
+    was asked.
     """
     if not settings.uses_access and not settings.headers:
         return None

@@ -22,6 +22,7 @@ from mistral_cf_adapter import (
     patch,
 )
 from mistral_cf_adapter._sdk import Mistral
+from mistral_cf_adapter.testing import LocalGateway
 
 OFF = {
     "false": {"CF_AIG_ENABLED": "false"},
@@ -202,6 +203,15 @@ def test_an_address_that_is_not_there_is_not_made_up(switched_off):
     assert switched_on.provider_url.endswith("/acc/default/mistral")
     with pytest.raises(GatewayConfigError, match="CLOUDFLARE_ACCOUNT_ID is not set"):
         settings.model_copy(update={"enabled": True})
+
+
+def test_the_local_gateway_is_on_all_the_same(monkeypatch, make_settings):
+    left_to_it = make_settings(enabled="if-configured")
+    monkeypatch.setenv("CF_AIG_ENABLED", "false")
+    with LocalGateway() as gateway:
+        assert SYNC.chat(make_client(gateway.settings()))
+        assert gateway.adopted(left_to_it).uses_gateway
+        assert not gateway.settings(enabled=False).uses_gateway
 
 
 # ---------------------------------------------------------------- a patch
