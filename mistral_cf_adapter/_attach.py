@@ -25,7 +25,7 @@ from ._options import GatewayConfigError
 from ._routing import NOT_PICKLED, Route, get_route
 from ._sdk import MISTRAL_URL, Security, unsupported_sdk
 from ._settings import GatewaySettings, Key, key_follows_environment, make_key_reader
-from ._switch import routed
+from ._switch import configurations
 
 _STATE = "_mistral_cf_adapter"
 _WRAPPERS = GatewayClient, AsyncGatewayClient
@@ -170,14 +170,14 @@ class _ClientState:
         """Bring the configuration in line with what was chosen."""
         self.wrappers = {}
         if self.current is None:
-            routed.pop(id(configuration), None)
+            configurations.pop(id(configuration), None)
             configuration.__class__ = self.original_class
             if configuration.server_url == self.applied_url:  # else its owner has set another
                 configuration.server_url = self.server_url
             configuration.__dict__.pop(_STATE, None)
             restore_spans(configuration)
             return
-        routed[id(configuration)] = configuration
+        configurations[id(configuration)] = configuration
         configuration.__dict__[_STATE] = self
         isolate_spans(configuration)
         configuration.__class__ = _gateway_class(self.original_class)
@@ -217,7 +217,7 @@ def _set_override(change: Override | None) -> None:
     global _override  # noqa: PLW0603 - one process, one place where all its clients go
     with _lock:
         _override = change
-        for configuration in list(routed.values()):
+        for configuration in list(configurations.values()):
             state = _get_state(configuration)
             if state is not None:
                 state.choose()

@@ -121,7 +121,9 @@ def _make_plain_client(settings: GatewaySettings, keywords: dict[str, Any]) -> M
     configuration: Any = sdk.sdk_configuration
     key = KeyForSDK(settings, stored_key=False)  # Mistral needs one, whatever the gateway holds
     configuration.security = key.in_place_of(configuration.security)
-    configuration.__dict__["_hooks"].register_before_request_hook(HeadersHook())
+    hooks = configuration.__dict__.get("_hooks")
+    if hooks is not None:  # an SDK that is not known is the bare SDK still
+        hooks.register_before_request_hook(HeadersHook())
     return sdk
 
 

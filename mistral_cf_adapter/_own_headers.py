@@ -47,13 +47,13 @@ def read_own_headers(value: object) -> dict[str, Secret]:
         value = value.get_secret_value()
     pairs = _read_json(value) if isinstance(value, str) else _read_mapping(value)
     headers: dict[str, Secret] = {}
-    lowered: set[str] = set()
+    names: set[str] = set()
     for name, text in pairs:
         _check_name(name)
-        if name.lower() in lowered:
+        if name.lower() in names:
             msg = f"has {name} twice"
             raise ValueError(msg)
-        lowered.add(name.lower())
+        names.add(name.lower())
         headers[name] = _check_value(name, text)
     return headers
 

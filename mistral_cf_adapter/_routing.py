@@ -54,6 +54,7 @@ ELSEWHERE = "mistral_cf_adapter.elsewhere"
 
 
 ExtraHeaders = Callable[[bool], Mapping[str, str]]
+"""Returns headers, given whether the gateway is to use a stored key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +87,7 @@ class Route:
     read_key: Callable[[], Key] = field(repr=False)
     """Returns the Mistral key as it is now, and what is wrong with it."""
     read_extra_headers: "ExtraHeaders | None" = field(repr=False)
-    """Returns the headers for what stands in front of the gateway, given whether the gateway is to
-    use a stored key. `None`: the settings have none."""
+    """Reads the setting `headers` and those for Cloudflare Access; `None`: there are none."""
 
     @classmethod
     def from_settings(cls, settings: GatewaySettings, provider: str | None = None) -> "Route":
@@ -284,7 +284,8 @@ def _add_extra_headers(
     brings_access = not given.keys().isdisjoint(ACCESS_HEADERS)
     for name, value in extra.items():
         if name.lower() in route.own_names:
-            is_brought = name in headers or name.lower() in given  # which an empty one is in alone
+            # An empty `cf-aig-*` header of the call is in `given` alone: it sends none.
+            is_brought = name in headers or name.lower() in given
         else:
             is_brought = brings_access
         if not is_brought:

@@ -21,7 +21,7 @@ _WORDS = {
 
 logger = logging.getLogger("mistral_cf_adapter")
 
-routed: WeakValueDictionary[int, Any] = WeakValueDictionary()
+configurations: WeakValueDictionary[int, Any] = WeakValueDictionary()
 """The SDK's configurations that have a route, by `id()`: they are compared by value, and have no
 hash."""
 _off_patches: list[object] = []
@@ -50,7 +50,7 @@ def drops_headers() -> bool:
 
     That is so while a `patch()` that is switched off is in force, or with the variable at false.
     """
-    if routed:
+    if configurations:
         return False
     return bool(_off_patches) or _WORDS.get(os.environ.get(_VARIABLE, "").strip().lower()) is False
 
@@ -78,7 +78,7 @@ class HeadersHook:
 
     def before_request(self, context: Any, request: Any) -> Any:
         """Return the request, without `cf-*` headers unless it goes through the gateway."""
-        if id(context.config) not in routed:  # patch(client) may have come later
+        if id(context.config) not in configurations:  # patch(client) may have come later
             for name in {name for name in request.headers if name.lower().startswith("cf-")}:
                 del request.headers[name]
         return request

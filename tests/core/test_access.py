@@ -335,6 +335,12 @@ def test_what_does_not_let_in(guarded, access, form, values):
     assert guarded.upstream_requests == []
 
 
+def test_a_form_that_does_not_exist():
+    with pytest.raises(ValueError, match="unknown form 'teapot'"):
+        Access(form="teapot")
+    assert "access-test-secret" not in repr(Access())
+
+
 def test_an_application_without_access_is_adopted(guarded, access, make_settings):
     settings = guarded.adopted(make_settings(access_token=JWT))
     assert (settings.access_token, settings.token) == (None, None)
