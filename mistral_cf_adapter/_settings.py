@@ -412,7 +412,7 @@ class GatewaySettings(GatewayOptions, BaseSettings):
 
     @property
     def uses_gateway(self) -> bool:
-        """Whether calls go through the gateway: `enabled`, and if so it is said, configured."""
+        """Whether calls go through the gateway: it is enabled and, with `if-configured`, named."""
         if self.enabled == IF_CONFIGURED:
             return self.base_url is not None or self.account_id is not None
         return bool(self.enabled)
