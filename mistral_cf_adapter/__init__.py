@@ -13,6 +13,8 @@ client = make_client()  # a mistralai.Mistral, with settings from the environmen
 # _codings: compressed data), turns the gateway's errors into exceptions (_errors; _envelopes: their
 # JSON; _edge: what stands in front of the gateway; _connection_errors: no response) and records the
 # call (_capture).
+# _settings reads the environment (_own_headers: one setting, checked). With the switch off
+# (_switch) there is no route, and the client is the SDK's own.
 # What differs between mistralai 1, 2 and 3 is in _sdk; speedups/ makes the SDK faster, cli/ is the
 # command, testing/ the local gateway.
 # To read the core: _client, _settings, _options, _routing, _flow, _http_client, _errors, _capture.

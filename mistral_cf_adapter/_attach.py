@@ -15,7 +15,7 @@ from time import perf_counter
 from types import SimpleNamespace
 from typing import Any, NoReturn, Self, cast
 from urllib.parse import urlsplit
-from weakref import WeakValueDictionary, ref
+from weakref import ref
 
 from ._capture import isolate_spans, logger, restore_spans
 from ._capture import record as record_call
@@ -25,6 +25,7 @@ from ._options import GatewayConfigError
 from ._routing import NOT_PICKLED, Route, get_route
 from ._sdk import MISTRAL_URL, Security, unsupported_sdk
 from ._settings import GatewaySettings, Key, key_follows_environment, make_key_reader
+from ._switch import configurations
 
 _STATE = "_mistral_cf_adapter"
 _WRAPPERS = GatewayClient, AsyncGatewayClient
@@ -50,10 +51,10 @@ class KeyForSDK:
 
     __slots__ = ("_follows_environment", "_is_stored", "_is_used", "_make", "_read")
 
-    def __init__(self, settings: GatewaySettings) -> None:
+    def __init__(self, settings: GatewaySettings, *, stored_key: bool) -> None:
         self._follows_environment = key_follows_environment(settings)
-        self._is_stored = settings.stored_key
-        self._is_used = not settings.stored_key and (
+        self._is_stored = stored_key
+        self._is_used = not stored_key and (
             self._follows_environment or settings.mistral_api_key is not None
         )
         self._read = make_key_reader(settings)
@@ -115,7 +116,7 @@ class Attachment:
         self._configurations: list[ref[Any]] = []
         self.settings = settings
         self.route = route
-        self.key = KeyForSDK(settings)
+        self.key = KeyForSDK(settings, stored_key=settings.stored_key)
         self.direct_url = MISTRAL_URL if settings.unsupported == "direct" else None
 
     def add(self, configuration: Any) -> None:
@@ -169,14 +170,14 @@ class _ClientState:
         """Bring the configuration in line with what was chosen."""
         self.wrappers = {}
         if self.current is None:
-            _configurations.pop(id(configuration), None)
+            configurations.pop(id(configuration), None)
             configuration.__class__ = self.original_class
             if configuration.server_url == self.applied_url:  # else its owner has set another
                 configuration.server_url = self.server_url
             configuration.__dict__.pop(_STATE, None)
             restore_spans(configuration)
             return
-        _configurations[id(configuration)] = configuration
+        configurations[id(configuration)] = configuration
         configuration.__dict__[_STATE] = self
         isolate_spans(configuration)
         configuration.__class__ = _gateway_class(self.original_class)
@@ -202,10 +203,6 @@ class _ClientState:
         )  # a copy equals its original for as long as it is not changed
 
 
-# By id(), as the SDK's configurations are compared by value and have no hash.
-_configurations: WeakValueDictionary[int, Any] = WeakValueDictionary()
-
-
 @contextlib.contextmanager
 def override_settings(change: Override) -> Generator[None, None, None]:
     """Change the settings of every routed client of the process, existing and later ones."""
@@ -220,7 +217,7 @@ def _set_override(change: Override | None) -> None:
     global _override  # noqa: PLW0603 - one process, one place where all its clients go
     with _lock:
         _override = change
-        for configuration in list(_configurations.values()):
+        for configuration in list(configurations.values()):
             state = _get_state(configuration)
             if state is not None:
                 state.choose()

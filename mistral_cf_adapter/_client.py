@@ -6,7 +6,7 @@ from types import NoneType
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack, cast
 
 from . import speedups
-from ._attach import attach
+from ._attach import KeyForSDK, attach
 from ._certificates import read_certificate_state
 from ._http_client import AsyncPooledClient, PooledClient
 from ._options import GatewayConfigError
@@ -15,7 +15,8 @@ from ._public import set_public_module
 from ._routing import get_route
 from ._sdk import Mistral, check_sdk
 from ._secrets import Secret
-from ._settings import GatewaySettings, from_environment
+from ._settings import GatewaySettings, explain_off, from_environment
+from ._switch import Enabled, HeadersHook, log_off
 
 if TYPE_CHECKING:
     from ._typed import AsyncHttp, RetryConfig, SyncHttp
@@ -36,12 +37,19 @@ class MistralKeywords(TypedDict, total=False):
 
 
 def make_client(
-    settings: GatewaySettings | None = None, /, **mistral_kwargs: Unpack[MistralKeywords]
+    settings: GatewaySettings | None = None,
+    /,
+    *,
+    enabled: Enabled | None = None,
+    **mistral_kwargs: Unpack[MistralKeywords],
 ) -> Mistral:
     """Return a real `mistralai.Mistral` whose every operation goes through AI Gateway.
 
     Args:
         settings: Which gateway, with which credentials; by default from the environment.
+        enabled: The setting of that name, in place of the settings' own: `False` or, with
+            `"if-configured"` and neither an account nor a base URL, returns a plain
+            `mistralai.Mistral` for Mistral itself, with the keywords as they are.
         **mistral_kwargs: Keywords of `mistralai.Mistral()`: `api_key`, `timeout_ms`
             (milliseconds), `retry_config`, `debug_logger`, and `client` / `async_client`, which
             are wrapped, used with their own proxies, certificates and hooks, and never closed.
@@ -77,12 +85,14 @@ def make_client(
     # Strings are wrapped until the SDK gets them: a traceback may show what a frame holds, and a
     # misspelt keyword may hold a key.
     keywords = _wrap_strings(mistral_kwargs)
-    check_sdk()
     # Only the class of a wrong argument is kept: it may be a secret.
     settings_class = type(settings)
     settings = settings if isinstance(settings, GatewaySettings) else None
     _check_arguments(settings_class, keywords)
-    settings = from_environment() if settings is None else settings
+    settings = _choose_settings(settings, enabled)
+    if not settings.uses_gateway:
+        return _make_plain_client(settings, keywords)
+    check_sdk()
     _validate(settings, keywords)
     route = get_route(settings)
     brought = [name for name in ("client", "async_client") if keywords.get(name) is not None]
@@ -93,6 +103,27 @@ def make_client(
         getattr(sdk.sdk_configuration, name)  # raises now if the user's client cannot work
     if settings.speedups:
         speedups.install()
+    return sdk
+
+
+def _choose_settings(settings: GatewaySettings | None, enabled: Enabled | None) -> GatewaySettings:
+    if enabled is None:
+        return from_environment() if settings is None else settings
+    if settings is None:
+        return GatewaySettings(enabled=enabled)
+    return settings.model_copy(update={"enabled": enabled})
+
+
+def _make_plain_client(settings: GatewaySettings, keywords: dict[str, Any]) -> Mistral:
+    """Return the SDK's own client for Mistral: the switch is off."""
+    log_off("make_client()", explain_off(settings))
+    sdk = Mistral(**_unwrap_strings(keywords))
+    configuration: Any = sdk.sdk_configuration
+    key = KeyForSDK(settings, stored_key=False)  # Mistral needs one, whatever the gateway holds
+    configuration.security = key.in_place_of(configuration.security)
+    hooks = configuration.__dict__.get("_hooks")
+    if hooks is not None:  # an SDK that is not known is the bare SDK still
+        hooks.register_before_request_hook(HeadersHook())
     return sdk
 
 

@@ -38,9 +38,14 @@ _CLOUDFLARES_RULE = (
     "SDK's own User-Agent, or ask Cloudflare's support. The same request will be refused again."
 )
 _ACCESS = (
-    "Send a service token (CF-Access-Client-Id and CF-Access-Client-Secret) or an Access JWT "
-    "(cf-access-token) with the call, as http_headers={...}, and check that a policy of the Access "
-    "application takes it (Zero Trust dashboard: Access > Applications); a JWT expires."
+    "Set CF_AIG_ACCESS_CLIENT_ID and CF_AIG_ACCESS_CLIENT_SECRET (a service token) or "
+    "CF_AIG_ACCESS_TOKEN (a JWT), and check that a policy of the Access application takes it (Zero "
+    "Trust dashboard: Access > Applications). A JWT that is set may have expired: `cloudflared "
+    "access token -app=https://{host}` prints a new one."
+)
+_ACCESS_ELSEWHERE = (
+    "That host is never behind Cloudflare Access: ask who runs the network or proxy in between, or "
+    "set CF_AIG_BASE_URL to the custom domain of the gateway."
 )
 _UNKNOWN_PAGE = "Look at `body`, and ask who runs the firewall, proxy or login that sent it."
 _UNKNOWN_OUTAGE = (
@@ -55,7 +60,7 @@ class Page:
 
     kind: Literal["unavailable", "rate_limited", "blocked", "access"]
     what: str
-    """`{host}` stands for the host that was asked."""
+    """`{host}` stands for the host that was asked, here and in the advice."""
     advice: str
     retryable: bool
     own_advice: str = ""
@@ -121,6 +126,7 @@ _REFUSED = Page(
     "Cloudflare Access refused the request to {host}",
     _ACCESS,
     retryable=False,
+    own_advice=_ACCESS_ELSEWHERE,
     sender="access",
 )
 _OTHER_PAGE = Page(
@@ -206,7 +212,8 @@ def _complete(page: Page, response: Any) -> Page:
     """Return a page with its host, and with the advice for it."""
     host = _get_host(response)
     advice = page.own_advice if page.own_advice and host == GATEWAY_HOST else page.advice
-    return replace(page, what=page.what.replace("{host}", host or "the gateway"), advice=advice)
+    what = page.what.replace("{host}", host or "the gateway")
+    return replace(page, what=what, advice=advice.replace("{host}", host or "<host>"))
 
 
 def _get_host(response: Any) -> str:

@@ -253,10 +253,13 @@ class GatewayAccessError(GatewayError):
     """Cloudflare Access, in front of a custom domain, refused the request before the gateway.
 
     A redirect to its login page is not followed: nothing is sent there. A gateway token does not
-    let a request in there (docs: configuration/cloudflare-access).
+    let a request in there, a service token or a JWT does (docs: configuration/cloudflare-access).
     """
 
-    advice = "Send a service token or an Access JWT with the call (http_headers=)."
+    advice = (
+        "Set CF_AIG_ACCESS_CLIENT_ID and CF_AIG_ACCESS_CLIENT_SECRET, or CF_AIG_ACCESS_TOKEN; one "
+        "that is set may have expired."
+    )
 
 
 class GatewayStreamError(GatewayError):

@@ -351,7 +351,7 @@ class _RequestFlow:
                 jar = add_redirect_cookies(jar, response)
             next_request = build_redirect_request(self.route, outgoing, response)
             response.request = (
-                restore_sdk_headers(self.request, outgoing) if history else self.request
+                restore_sdk_headers(self.route, self.request, outgoing) if history else self.request
             )
             response.next_request = None
             response.history = [*history, *map(self._without_token, response.history)]
@@ -360,7 +360,9 @@ class _RequestFlow:
             yield from self._refuse_access_login(outgoing)
             if self.max_redirects is None:
                 if next_request is not None:
-                    response.next_request = restore_sdk_headers(self.request, next_request)
+                    response.next_request = restore_sdk_headers(
+                        self.route, self.request, next_request
+                    )
                 return
             if next_request is None:
                 yield Action("close", response)
@@ -381,7 +383,7 @@ class _RequestFlow:
 
     def _without_token(self, response: Any) -> Any:
         """Return a demand for credentials that the HTTP client's own `auth` has answered."""
-        response.request = restore_sdk_headers(self.request, response.request)
+        response.request = restore_sdk_headers(self.route, self.request, response.request)
         drop_stream(response)
         return response
 
@@ -410,8 +412,12 @@ class _RequestFlow:
         return get_origin(url) != get_origin(self.request.url) or not is_within(url, area)
 
     def _must_drop_auth(self, outgoing: Any) -> bool:
-        """Return whether the HTTP client must not add credentials: none is to be sent."""
-        if _has_credentials(outgoing):
+        """Return whether the HTTP client must not add credentials: no key is to be sent."""
+        # Without a key, what the gateway gets in `Authorization` is for Cloudflare Access.
+        is_for_access = (
+            self.route.read_extra_headers is not None and self.fields["routed"] == "gateway"
+        )
+        if _has_credentials(outgoing) and not is_for_access:
             return False
         return uses_stored_key(self.route, outgoing.headers) or bool(
             outgoing.extensions.get(KEYLESS)
@@ -532,7 +538,7 @@ def build_redirect_request(route: Route, sent: Any, response: Any) -> Any:
         return _reroute(route, sent, next_request)
     if get_origin(url) != get_origin(sent.url) or not is_within(url, secrets_area(route, sent.url)):
         next_request.headers = strip_cloudflare_headers(next_request.headers)
-        for name in CREDENTIALS:
+        for name in (*CREDENTIALS, *route.own_names):
             next_request.headers.pop(name, None)
     return next_request
 
@@ -569,11 +575,15 @@ def build_direct_request(route: Route, request: Any, outgoing: Any) -> Any:
     """
     if not route.fallback or not request.url.path.startswith(f"{route.provider_path}/"):
         return None
+    if uses_stored_key(route, outgoing.headers):  # then `Authorization` is for Cloudflare Access
+        return None
     keys = {name: outgoing.headers[name] for name in CREDENTIALS if name in outgoing.headers}
     if not keys:
         return None
     # Taken before anything is sent: the HTTP client's own auth writes into the headers it sends.
     headers = strip_cloudflare_headers(request.headers)
+    for name in route.own_names:  # also with a value of the call's: they are for this side
+        headers.pop(name, None)
     headers.update(keys)
     path = bytes(request.url.raw_path).removeprefix(route.provider_raw_path).decode("ascii")
     direct = clone_request(request, headers, type(request.url)(f"{MISTRAL_URL}{path}"))

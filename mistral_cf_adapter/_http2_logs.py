@@ -1,4 +1,4 @@
-"""The gateway's token in the log of `hpack`, which writes at DEBUG each header that HTTP/2 sends.
+"""Secrets in the log of `hpack`, which writes at DEBUG each header that HTTP/2 sends.
 
 Only an HTTP client of the user's own speaks HTTP/2. `hpack` leaves out the values of headers that
 are marked as sensitive; h2 sets the mark, and knows of `authorization` alone.
@@ -6,14 +6,20 @@ are marked as sensitive; h2 sets the mark, and knows of `authorization` alone.
 
 import logging
 import sys
+from collections.abc import Iterable
 from typing import Any
 
-_HEADER = b"cf-aig-authorization"
+_HEADERS = {b"cf-aig-authorization", b"cf-access-client-secret", b"cf-access-token"}
 _REDACTED = b"SENSITIVE_REDACTED"  # as hpack itself writes
 
 
-def redact_http2_logs() -> None:
-    """Keep the gateway's token out of the log of `hpack`, in this process."""
+def redact_http2_logs(own_names: Iterable[str]) -> None:
+    """Keep the secrets of the settings out of the log of `hpack`, in this process.
+
+    Args:
+        own_names: The names of the setting `headers`, in lower case.
+    """
+    _HEADERS.update(name.encode() for name in own_names)
     for name in ("hpack.hpack", "hpack.table"):
         logging.getLogger(name).addFilter(_redact)  # once: a filter that is there is not added
 
@@ -33,7 +39,7 @@ def _redact_arguments(args: tuple[Any, ...]) -> tuple[Any, ...]:
     rest = args[1:]
     if _is_pair(first):  # name and value in one, in older releases
         return (_redact_arguments(first), *rest)
-    if first == _HEADER and rest:
+    if first in _HEADERS and rest:
         _values.add(rest[0])
         return (first, _REDACTED, *rest[1:])
     if isinstance(first, bytes) and not rest:
@@ -42,7 +48,7 @@ def _redact_arguments(args: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 class _Values:
-    """The header's values as they are sent: plain, or in Huffman's code."""
+    """The headers' values as they are sent: plain, or in Huffman's code."""
 
     def __init__(self) -> None:
         self._forms: set[bytes] = set()

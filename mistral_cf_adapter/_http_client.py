@@ -196,7 +196,7 @@ class _BaseGatewayClient:
         )
         self._count_redirects(None)  # raises if the user's client cannot work
         if not is_shared:  # which speaks HTTP/1.1
-            redact_http2_logs()
+            redact_http2_logs(route.own_names)
 
     def build_request(self, *args: Any, **kwargs: Any) -> Any:
         url = kwargs.get("url", args[1] if len(args) > 1 else None)

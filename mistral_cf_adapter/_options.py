@@ -22,6 +22,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidato
 from pydantic.fields import FieldInfo
 
 from ._public import set_public_module
+from ._switch import drops_headers
 
 MONTH = 30 * 24 * 3600
 METADATA_ENTRIES = 5
@@ -511,7 +512,9 @@ def gateway_headers(**options: Any) -> dict[str, str]:
     """Return gateway options as headers, for `http_headers=` of a single call.
 
     An option set to `None` is an empty header, which removes what an outer scope set.
-    Units and ranges of all options: `help(GatewayOptions)`.
+    Units and ranges of all options: `help(GatewayOptions)`. While the switch is off
+    (`CF_AIG_ENABLED=false`, or a `patch()` that found it off) and no client goes through the
+    gateway, there are none: they would go to Mistral.
 
     Raises:
         GatewayConfigError: a value is out of range, or `endpoint` is given, which is no header.
@@ -524,6 +527,8 @@ def gateway_headers(**options: Any) -> dict[str, str]:
         msg = "endpoint is not a header: use gateway_options(endpoint=...) or the setting"
         raise GatewayConfigError(msg)
     checked = _validate(options)
+    if drops_headers():
+        return {}
     unset = {_HEADERS[name]: "" for name, value in checked.items() if value is None}
     return unset | to_headers(checked)
 

@@ -19,7 +19,8 @@ from ._public import set_public_module
 from ._routing import MISTRAL_HOST, get_route
 from ._sdk import Mistral, check_sdk, servers
 from ._secrets import mask_url
-from ._settings import GatewaySettings, from_environment
+from ._settings import GatewaySettings, explain_off, from_environment
+from ._switch import enter_off, leave_off, log_off
 
 _REGIONAL = frozenset({"api.eu.mistral.ai", "api.us.mistral.ai", "codestral.mistral.ai"})
 
@@ -48,7 +49,8 @@ class Patch:
         self.settings = settings
         # Weak: a client's configuration has its attachments, and they go with it.
         self._attachments: WeakSet[Attachment] = WeakSet()
-        self._speedups = speedups.install() if settings.speedups else None
+        is_on = settings.uses_gateway
+        self._speedups = speedups.install() if is_on and settings.speedups else None
         self._warned: set[str] = set()
         self._is_undone = False
 
@@ -56,6 +58,7 @@ class Patch:
         """Restore what was there before; do nothing when called again."""
         with _lock:
             self._is_undone = True
+            leave_off(self)
             if self in _active_patches:
                 _active_patches.remove(self)
             for attachment in list(self._attachments):
@@ -81,7 +84,7 @@ class Patch:
     def provider_for(self, server: str) -> str | None:
         """Return the gateway's provider for a server, `None` to leave its clients alone."""
         host = _mistral_host(server)
-        if host is None:
+        if host is None or not self.settings.uses_gateway:
             return None
         if host in self.settings.providers:
             return self.settings.providers[host]
@@ -113,6 +116,8 @@ class Patch:
         self.undo()
 
     def __repr__(self) -> str:
+        if not self.settings.uses_gateway:
+            return "<patch(), switched off>"
         return f"<patch() to {self.settings.provider_url}, {len(self._attachments)} clients>"
 
 
@@ -129,7 +134,8 @@ def patch(client: Mistral | None = None, /, settings: GatewaySettings | None = N
     Clients that are alive are found through `gc`: call this before `gc.freeze()`, which hides
     them, as servers do that fork their workers.
 
-    With stored keys (`byok`) the keys of redirected clients are not sent.
+    With stored keys (`byok`) the keys of redirected clients are not sent. While the switch is off
+    (`settings.enabled`), nothing is redirected, and `undo()` has nothing to do.
 
     Args:
         client: The one client to redirect; by default all.
@@ -149,7 +155,6 @@ def patch(client: Mistral | None = None, /, settings: GatewaySettings | None = N
         >>> patched.settings.provider_url
         'https://gateway.ai.cloudflare.com/v1/0123abcd/default/mistral'
     """
-    check_sdk()
     problem = _problem_with_arguments(client, settings)
     if problem is not None:
         del client, settings  # a traceback may show what a frame holds
@@ -157,7 +162,14 @@ def patch(client: Mistral | None = None, /, settings: GatewaySettings | None = N
             raise problem
         finally:
             del problem  # an error and a frame that holds it would form a cycle
-    patched = Patch(settings if settings is not None else from_environment())
+    settings = settings if settings is not None else from_environment()
+    if not settings.uses_gateway:
+        patched = Patch(settings)
+        enter_off(patched)
+        log_off("patch()", explain_off(settings))
+        return patched
+    check_sdk()
+    patched = Patch(settings)
     try:
         if client is not None:
             _check_redirected(client, redirected=patched.redirect(client))

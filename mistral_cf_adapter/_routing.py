@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from time import time
-from typing import Any, NoReturn, Self, cast
+from typing import Any, Literal, NoReturn, Self, cast
 from weakref import ref
 
 from . import _paths
@@ -21,6 +21,7 @@ from ._options import (
     merge_options,
     to_headers,
 )
+from ._own_headers import texts_of
 from ._sdk import hide_from_retries, httpx
 from ._secrets import Secret, clean
 from ._secrets import mask as mask_secrets
@@ -41,10 +42,10 @@ _TRACEPARENT = re.compile(
 _PREFIX = PREFIX.encode()
 _SEGMENT = rb"[^./?%\\][^/?%\\]*"  # without what a dot segment could be spelt with
 _OPERATION = rb"/v[0-9]+/(?=.)(%b(?:/%b)*(?:\?.*)?\Z)?" % (_SEGMENT, _SEGMENT)
-_ACCESS = ("cf-access-client-id", "cf-access-client-secret", "cf-access-token")
-_SECRET_HEADERS = (*CREDENTIALS, AUTHORIZATION, *_ACCESS)
+ACCESS_HEADERS = ("cf-access-client-id", "cf-access-client-secret", "cf-access-token")
+_SECRET_HEADERS = (*CREDENTIALS, AUTHORIZATION, *ACCESS_HEADERS)
 _RELEVANT = frozenset(
-    {b"authorization", b"x-api-key", b"traceparent", *(name.encode() for name in _ACCESS)}
+    {b"authorization", b"x-api-key", b"traceparent", *(name.encode() for name in ACCESS_HEADERS)}
 )
 NOT_PICKLED = "A client of the gateway holds secrets and does not pickle: build it in the worker"
 # Keys in `request.extensions`: prepared already, to be sent without a provider's key, number of the
@@ -53,6 +54,11 @@ ROUTED = "mistral_cf_adapter.routed"
 KEYLESS = "mistral_cf_adapter.keyless"
 ATTEMPT = "mistral_cf_adapter.attempt"
 ELSEWHERE = "mistral_cf_adapter.elsewhere"
+
+
+ExtraHeaders = Callable[[bool], Mapping[str, str]]
+"""Returns headers, given whether the request goes without a Mistral key."""
+_KeyUse = Literal["required", "optional", "never"]  # of the Mistral key, in one request
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +83,15 @@ class Route:
     cooldown: float
     otel: bool
     headers: Mapping[str, str] = field(repr=False)
+    own_names: frozenset[str]
+    """The names of the setting `headers`, in lower case."""
     # Functions, so that nothing finds a secret among the attributes of a route.
     gateway_authorization: Callable[[], str | None] = field(repr=False)
     """Returns the value of `cf-aig-authorization`."""
     read_key: Callable[[], Key] = field(repr=False)
     """Returns the Mistral key as it is now, and what is wrong with it."""
+    read_extra_headers: "ExtraHeaders | None" = field(repr=False)
+    """Reads the setting `headers` and those for Cloudflare Access; `None`: there are none."""
 
     @classmethod
     def from_settings(cls, settings: GatewaySettings, provider: str | None = None) -> "Route":
@@ -106,8 +116,10 @@ class Route:
             cooldown=settings.fallback_cooldown,
             otel=settings.otel,
             headers=to_headers(settings.options),
+            own_names=frozenset(name.lower() for name in settings.headers),
             gateway_authorization=_make_authorization_reader(settings),
             read_key=make_key_reader(settings),
+            read_extra_headers=_make_extra_headers_reader(settings),
         )
 
     def __reduce__(self) -> NoReturn:
@@ -142,6 +154,35 @@ def _make_authorization_reader(settings: GatewaySettings) -> Callable[[], str | 
     token = settings.token
     value = None if token is None else f"Bearer {token.get_secret_value()}"
     return lambda: value
+
+
+def _make_extra_headers_reader(settings: GatewaySettings) -> ExtraHeaders | None:
+    """Return what reads the setting `headers` and the headers for Cloudflare Access.
+
+    The JWT of Access is documented as a bearer token, where the Mistral key stands, and as
+    `cf-access-token`. So it is the former if no key is sent, which is our reading of
+    https://developers.cloudflare.com/ai-gateway/configuration/cloudflare-access/ ; no live gateway
+    was asked.
+    """
+    if not settings.uses_access and not settings.headers:
+        return None
+    own = {name: value.get_secret_value() for name, value in settings.headers.items()}
+    secret = settings.access_client_secret or settings.access_token
+    value = None if secret is None else secret.get_secret_value()
+    client_id = settings.access_client_id
+
+    def read(keyless: bool) -> Mapping[str, str]:  # noqa: FBT001
+        if value is None:
+            return own
+        if client_id is not None:
+            access = {"cf-access-client-id": client_id, "cf-access-client-secret": value}
+        elif keyless:
+            access = {"authorization": f"Bearer {value}"}
+        else:
+            access = {"cf-access-token": value}
+        return {**own, **access}
+
+    return read
 
 
 def get_origin(url: Any) -> tuple[str, str, int]:
@@ -204,12 +245,10 @@ def prepare_request(
     options, defaults = _effective_options(route, scope)
     metadata = _merge_call_metadata(request, options)
     compat = _compat_body(route, request) if options.get("endpoint") == "compat" else None
+    # The gateway would pass a Mistral key on to the provider that the Auto Router chooses.
     is_auto = compat is not None and is_auto_router(compat["model"])
-    needs_key = needs_key and not is_auto
-    headers, problem = _outgoing_headers(route, request, defaults, metadata, needs_key=needs_key)
-    if is_auto:  # the gateway would pass a Mistral key on to another provider
-        for name in CREDENTIALS:
-            headers.pop(name, None)
+    key: _KeyUse = "never" if is_auto else "required" if needs_key else "optional"
+    headers, problem = _outgoing_headers(route, request, defaults, metadata, key)
     if problem is not None:
         del headers  # a traceback may show what a frame holds
         raise GatewayConfigError(problem)
@@ -225,8 +264,7 @@ def _outgoing_headers(
     request: Any,
     defaults: Mapping[str, str],
     metadata: Mapping[str, str],
-    *,
-    needs_key: bool,
+    key: _KeyUse,
 ) -> tuple[Any, str | None]:
     """Return the request's headers with the gateway's and the right key, and what is wrong."""
     headers = request.headers.copy()
@@ -235,11 +273,30 @@ def _outgoing_headers(
     stated = {**defaults, **own}
     trace = _trace_headers(request, given, stated) if route.otel else {}
     _update(headers, {**trace, **stated})
-    stored_key = uses_stored_key(route, headers)
-    problem = _authorize(route, headers, given, stored_key=stored_key, needs_key=needs_key)
+    if uses_stored_key(route, headers):
+        key = "never"
+    problem = _authorize(route, headers, given, key)
     if AUTHORIZATION not in own and (authorization := route.gateway_authorization()):
         headers[AUTHORIZATION] = authorization
+    if route.read_extra_headers is not None:
+        extra = route.read_extra_headers(key == "never")
+        _add_extra_headers(route, headers, extra, given)
     return headers, problem or _credential_problem(_relevant_headers(headers))
+
+
+def _add_extra_headers(
+    route: Route, headers: Any, extra: Mapping[str, str], given: Mapping[str, list[str]]
+) -> None:
+    """Add the headers of `Route.read_extra_headers`; those of the call itself win."""
+    brings_access = not given.keys().isdisjoint(ACCESS_HEADERS)
+    for name, value in extra.items():
+        if name.lower() in route.own_names:
+            # An empty `cf-aig-*` header of the call is in `given` alone: it sends none.
+            is_brought = name in headers or name.lower() in given
+        else:
+            is_brought = brings_access
+        if not is_brought:
+            headers[name] = value
 
 
 def strip_gateway_headers(request: Any) -> Any:
@@ -337,13 +394,11 @@ def _authorize(
     route: Route,
     headers: Any,
     given: Mapping[str, list[str]],
-    *,
-    stored_key: bool,
-    needs_key: bool,
+    use: _KeyUse,
 ) -> str | None:
     """Set or remove the key in the headers; return a problem if there is no key."""
     brought = [name for name in CREDENTIALS if name in given]
-    if stored_key:
+    if use == "never":
         for name in brought:
             del headers[name]
         return None
@@ -353,7 +408,7 @@ def _authorize(
     if brought:
         return None
     key, problem = route.read_key()
-    if key is None and problem is None and not needs_key:
+    if key is None and problem is None and use == "optional":
         return None
     if key is None:
         return problem or (
@@ -395,10 +450,10 @@ def clone_request(request: Any, headers: Any, url: Any = None) -> Any:
     return copy
 
 
-def restore_sdk_headers(request: Any, sent: Any) -> Any:
+def restore_sdk_headers(route: Route, request: Any, sent: Any) -> Any:
     """Return the request of a redirect's hop as the SDK may see it: without what is not its own."""
     headers = strip_cloudflare_headers(sent.headers)
-    for name in CREDENTIALS:
+    for name in (*CREDENTIALS, *route.own_names):
         if name in headers:
             del headers[name]
             if name in request.headers:
@@ -467,11 +522,14 @@ def make_headers_mask(route: Route, headers: Mapping[str, str]) -> Mask:
     """Return the same for a request that is not built yet."""
 
     def mask(text: str) -> str:
-        secret = (AUTHORIZATION, *CREDENTIALS)
         values: list[str | None] = [
-            value for name, value in headers.items() if name.lower() in secret
+            value for name, value in headers.items() if name.lower() in _SECRET_HEADERS
         ]
         values += route.gateway_authorization(), route.read_key()[0]
+        if route.read_extra_headers is not None:
+            own = [value for name, value in headers.items() if name.lower() in route.own_names]
+            for value in (*own, *route.read_extra_headers(False).values()):  # noqa: FBT003
+                values += texts_of(value)
         return mask_secrets(text, [Secret(clean(value)) for value in values if value])
 
     return mask

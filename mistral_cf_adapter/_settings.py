@@ -24,8 +24,10 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 
 from ._options import GatewayConfigError, GatewayOptions, document_fields, format_validation_error
+from ._own_headers import read_own_headers
 from ._public import set_public_module
 from ._secrets import Secret, clean, problem_with
+from ._switch import IF_CONFIGURED, read_enabled
 
 _PROVIDERS = ("mistral", "compat")
 
@@ -153,6 +155,13 @@ def _validate_secret(value: object) -> object:
     return Secret(clean(text))
 
 
+def _validate_client_id(value: str) -> str:
+    problem = problem_with(value)
+    if problem is not None:
+        raise ValueError(problem.replace("the token", "the id"))
+    return value
+
+
 def _validate_provider(value: str) -> str:
     if not _PROVIDER.fullmatch(value):
         msg = "must be `mistral` or `custom-<slug>`, the name of a custom provider of the gateway"
@@ -185,6 +194,12 @@ def _aliased(name: str, description: str, default: str | None = None) -> Any:
     return Field(default, validation_alias=aliases, description=description)
 
 
+_NO_ADDRESS = (
+    "CLOUDFLARE_ACCOUNT_ID is not set: export it (and CF_AIG_TOKEN), pass "
+    "GatewaySettings(account_id=..., token=...), or set CF_AIG_BASE_URL for a custom domain"
+)
+
+
 class GatewaySettings(GatewayOptions, BaseSettings):
     """Which gateway, with which credentials and default options.
 
@@ -195,6 +210,7 @@ class GatewaySettings(GatewayOptions, BaseSettings):
     `base_url` (also `CLOUDFLARE_AI_GATEWAY_BASE_URL`). A keyword wins over the environment,
     which wins over a file; so beside an `account_id` or `gateway_id` by keyword a `base_url` of
     the environment or a file is not read, nor one of a file beside an account of the environment.
+    `enabled="if-configured"` by keyword leaves it to the environment: `CF_AIG_ENABLED` wins then.
     A file is read only when asked for, with
     `_env_file=".env"`, `CF_AIG_ENV_FILE` or `_secrets_dir="/run/secrets"`. Calls read a Mistral
     key of the environment anew each time, as the SDK does.
@@ -219,6 +235,11 @@ class GatewaySettings(GatewayOptions, BaseSettings):
         populate_by_name=True,
     )
 
+    enabled: Annotated[bool | Literal["if-configured"], BeforeValidator(read_enabled)] = Field(
+        default=True,
+        description="False: no gateway, calls go to Mistral. `if-configured`: so without an "
+        "account_id and a base_url.",
+    )
     account_id: Annotated[str, AfterValidator(_validate_segment)] | None = _aliased(
         "account_id", "Cloudflare account id, from the dashboard's URL; not needed with base_url."
     )
@@ -235,6 +256,21 @@ class GatewaySettings(GatewayOptions, BaseSettings):
     )
     base_url: Annotated[str, AfterValidator(normalize_base_url)] | None = _aliased(
         "base_url", "Everything before `/{provider}`, for custom domains: `https://ai.example.com`."
+    )
+    access_client_id: Annotated[str, AfterValidator(_validate_client_id)] | None = Field(
+        default=None,
+        description="Client id of a service token of Cloudflare Access, before a custom domain.",
+    )
+    access_client_secret: _Secret | None = Field(
+        default=None, description="The client secret of that service token."
+    )
+    access_token: _Secret | None = Field(
+        default=None,
+        description="JWT of Cloudflare Access, in place of a service token; it expires.",
+    )
+    headers: Annotated[dict[str, SecretStr], NoDecode, BeforeValidator(read_own_headers)] = Field(
+        default={},
+        description="Further headers for the gateway or a proxy before it, as JSON; secret.",
     )
     provider: Annotated[str, AfterValidator(_validate_provider)] = Field(
         default="mistral",
@@ -277,7 +313,9 @@ class GatewaySettings(GatewayOptions, BaseSettings):
     def __init__(self, **values: Any) -> None:
         # A traceback may show the variables of each frame: whatever goes wrong is returned, and
         # raised here, where there is no plain secret, and outside of any `except`.
-        problem = _prepare(values, type(self)) or self._load(values) or self._contradiction(values)
+        problem = _prepare(values, type(self)) or self._load(values) or self._no_address(values)
+        if problem is None and self.uses_gateway:
+            problem = self._contradiction(values) or self._access_contradiction()
         if problem is not None:
             values.clear()
             try:
@@ -311,22 +349,21 @@ class GatewaySettings(GatewayOptions, BaseSettings):
             return error.with_traceback(None)
         return None
 
-    def _contradiction(self, values: dict[str, Any]) -> GatewayConfigError | None:
-        """Return what is wrong with the values together."""
-        if self.base_url is None and self.account_id is None:
-            unread = _find_variable("base_url")
-            if unread is not None and values.get("gateway_id") is not None:
-                msg = (
-                    f"gateway_id is given, so {unread} is not read, and there is no account: pass "
-                    "account_id= too, or base_url= instead"
-                )
-                return GatewayConfigError(msg)
+    def _no_address(self, values: dict[str, Any]) -> GatewayConfigError | None:
+        """Return that nothing names the gateway, if that is wrong."""
+        if self.enabled is False or self.base_url is not None or self.account_id is not None:
+            return None
+        unread = _find_variable("base_url")
+        if unread is not None and values.get("gateway_id") is not None:
             msg = (
-                "CLOUDFLARE_ACCOUNT_ID is not set: export it (and CF_AIG_TOKEN), pass "
-                "GatewaySettings(account_id=..., token=...), or set CF_AIG_BASE_URL for a custom "
-                "domain"
+                f"gateway_id is given, so {unread} is not read, and there is no account: pass "
+                "account_id= too, or base_url= instead"
             )
             return GatewayConfigError(msg)
+        return None if self.enabled == IF_CONFIGURED else GatewayConfigError(_NO_ADDRESS)
+
+    def _contradiction(self, values: dict[str, Any]) -> GatewayConfigError | None:
+        """Return what is wrong with the values together."""
         if self.stored_key and values.get("mistral_api_key") is not None:
             msg = (
                 "byok and mistral_api_key contradict each other: any key that is sent is used in "
@@ -347,6 +384,44 @@ class GatewaySettings(GatewayOptions, BaseSettings):
             return GatewayConfigError(msg)
         return None
 
+    def _access_contradiction(self) -> GatewayConfigError | None:
+        """Return what is wrong with the settings of Cloudflare Access together."""
+        if (self.access_client_id is None) != (self.access_client_secret is None):
+            msg = (
+                "access_client_id (CF_AIG_ACCESS_CLIENT_ID) and access_client_secret "
+                "(CF_AIG_ACCESS_CLIENT_SECRET) are one service token, and only one of them is set. "
+                "Set both, or neither"
+            )
+            return GatewayConfigError(msg)
+        if self.access_client_id is not None and self.access_token is not None:
+            msg = (
+                "access_token (CF_AIG_ACCESS_TOKEN) and a service token "
+                "(CF_AIG_ACCESS_CLIENT_ID, CF_AIG_ACCESS_CLIENT_SECRET) contradict each other: "
+                "Cloudflare Access takes one of them. Drop the other"
+            )
+            return GatewayConfigError(msg)
+        host = (urlsplit(self.root_url).hostname or "").rstrip(".")
+        if self.uses_access and host == urlsplit(GATEWAY_URL).hostname:
+            name = "access_token" if self.access_client_id is None else "access_client_id"
+            msg = (
+                f"{name} (CF_AIG_{name.upper()}) is set, but {host} is never behind Cloudflare "
+                f"Access: set CF_AIG_BASE_URL to the custom domain of the gateway, or drop {name}"
+            )
+            return GatewayConfigError(msg)
+        return None
+
+    @property
+    def uses_gateway(self) -> bool:
+        """Whether calls go through the gateway: it is enabled and, with `if-configured`, named."""
+        if self.enabled == IF_CONFIGURED:
+            return self.base_url is not None or self.account_id is not None
+        return bool(self.enabled)
+
+    @property
+    def uses_access(self) -> bool:
+        """Whether calls bring a service token or a JWT for Cloudflare Access."""
+        return self.access_client_id is not None or self.access_token is not None
+
     @property
     def stored_key(self) -> bool:
         """Whether the gateway holds the Mistral key: `byok`, or a `byok_alias`."""
@@ -354,7 +429,13 @@ class GatewaySettings(GatewayOptions, BaseSettings):
 
     @property
     def root_url(self) -> str:
-        """Everything before `/{provider}` and `/compat`."""
+        """Everything before `/{provider}` and `/compat`.
+
+        Raises:
+            GatewayConfigError: nothing names the gateway, as is possible while it is not enabled.
+        """
+        if self.base_url is None and self.account_id is None:
+            raise GatewayConfigError(_NO_ADDRESS)
         return self.base_url or f"{GATEWAY_URL}/{self.account_id}/{self.gateway_id}"
 
     @property
@@ -412,6 +493,16 @@ def env_names(name: str) -> tuple[str, ...]:
     return ALIASES.get(name, (f"CF_AIG_{name.upper()}",))
 
 
+def explain_off(settings: GatewaySettings) -> str:
+    """Return why calls do not go through the gateway."""
+    if settings.enabled == IF_CONFIGURED:
+        return (
+            "enabled (CF_AIG_ENABLED) is if-configured, and neither CLOUDFLARE_ACCOUNT_ID nor "
+            "CF_AIG_BASE_URL is set"
+        )
+    return "enabled (CF_AIG_ENABLED) is false"
+
+
 _from_environment: tuple[bytes, GatewaySettings] | None = None
 
 
@@ -459,7 +550,9 @@ def _follows_environment(settings: GatewaySettings, values: Mapping[str, Any]) -
 _VARIABLES = frozenset(
     name.lower() for field in GatewaySettings.model_fields for name in env_names(field)
 )
-_SECRETS = frozenset({"token", "mistral_api_key"})
+_SECRETS = frozenset(
+    {"token", "mistral_api_key", "access_client_secret", "access_token", "headers"}
+)
 _FIELDS = {alias: name for name, aliases in ALIASES.items() for alias in aliases}
 
 
@@ -470,9 +563,14 @@ def _field_names(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _hide_secrets(values: dict[str, Any]) -> dict[str, Any]:
     """Return keywords with secrets wrapped: a traceback may show a frame's variables."""
-    return {
-        name: _hidden(value) if _may_be_secret(name) else value for name, value in values.items()
-    }
+    return {name: _hide_secret(name, value) for name, value in values.items()}
+
+
+def _hide_secret(name: str, value: object) -> object:
+    if name == "headers" and isinstance(value, Mapping):
+        texts = cast("Mapping[Any, object]", value)
+        return {header: _hidden(text) for header, text in texts.items()}
+    return _hidden(value) if _may_be_secret(name) else value
 
 
 def _may_be_secret(name: str) -> bool:
@@ -497,6 +595,8 @@ def _prepare(values: dict[str, Any], settings: type[GatewaySettings]) -> Excepti
     unknown = _unknown_name(by_field, settings)
     if unknown is not None:
         return unknown
+    if by_field.get("enabled") == IF_CONFIGURED and _find_variable("enabled"):
+        del by_field["enabled"]  # a program leaves it to the configuration, which says it
     if ignores_base_url(by_field):
         by_field["base_url"] = None
     values.update(by_field)

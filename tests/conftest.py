@@ -50,6 +50,7 @@ ONCE = {
 # Programs, which are slow to run, and what HTTP decides, not the SDK's own code nor a speed-up of
 # it: tried once with each major version of the SDK, and so with httpx and with httpx2.
 ONCE_A_MAJOR = {
+    "test_access.py",
     "test_blocking_calls.py",
     "test_certificates.py",
     "test_connection_errors.py",
@@ -65,6 +66,7 @@ ONCE_A_MAJOR = {
     "test_leftovers.py",
     "test_local_gateway.py",
     "test_outages.py",
+    "test_own_headers.py",
     "test_ownership.py",
     "test_pool.py",
     "test_proxies.py",

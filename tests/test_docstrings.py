@@ -11,10 +11,11 @@ import pytest
 import mistral_cf_adapter
 from mistral_cf_adapter import GatewayConfigError, GatewayError, make_client, testing
 from mistral_cf_adapter._errors import BY_CODE
-from mistral_cf_adapter.testing import LocalGateway
+from mistral_cf_adapter.testing import Access, LocalGateway
 
 PUBLIC = {
     **{name: getattr(mistral_cf_adapter, name) for name in mistral_cf_adapter.__all__},
+    "Access": Access,
     "LocalGateway": LocalGateway,
 }
 KINDS = {

@@ -95,10 +95,17 @@ class Run(SettingFlags, _RunFlags):
             msg = "run needs a script or `-m module`; see `mistral-cf-adapter run --help`"
             raise UsageError(msg)
         from mistral_cf_adapter._patch import patch
+        from mistral_cf_adapter._settings import explain_off
+        from mistral_cf_adapter._switch import enter_off, log_off
 
         from .run import run_module, run_script
 
-        patch(settings=self.settings())
+        settings = self.settings()
+        if settings.uses_gateway:
+            patch(settings=settings)
+        else:
+            enter_off(self)
+            log_off("run", explain_off(settings))
         if self.module is not None:
             return partial(run_module, self.module, self._arguments)
         return partial(run_script, str(self.script), self._arguments)

@@ -13,6 +13,7 @@ from urllib.request import getproxies, proxy_bypass
 from mistral_cf_adapter._connection_errors import Cause, find_cause, first_of, iterate_causes
 from mistral_cf_adapter._errors import (
     CREATE_GATEWAY,
+    GatewayAccessError,
     GatewayConnectionError,
     GatewayError,
     GatewayNotFoundError,
@@ -93,6 +94,8 @@ def _of_gateway(error: GatewayError, settings: GatewaySettings, address: str) ->
         return _unauthorized(settings)
     if isinstance(error, GatewayStoredKeyError):
         return _no_stored_key(error, settings)
+    if isinstance(error, GatewayAccessError):
+        return _refused_by_access(error, settings)
     kind = type(error).__name__.removeprefix("Gateway").removesuffix("Error")
     return Problem(
         f"gateway_{_snake(kind)}" if kind else "gateway_error",
@@ -159,6 +162,26 @@ def _unauthorized(settings: GatewaySettings) -> Problem:
         f"your gateway > Settings > Create a token) and set {variable_of('token')} to it. It is "
         "not the Mistral key.",
     )
+
+
+def _refused_by_access(error: GatewayError, settings: GatewaySettings) -> Problem:
+    cause = error.message.removesuffix(error.advice).strip()
+    if settings.access_token is not None:
+        next_step = (
+            "The JWT may have expired: `cloudflared access token "
+            f"-app={settings.base_url}` prints a new one for {variable_of('access_token')}. If it "
+            "is new, a policy of the Access application must take its user (Zero Trust dashboard: "
+            "Access > Applications)."
+        )
+    elif settings.access_client_id is not None:
+        next_step = (
+            f"Check {variable_of('access_client_id')} and {variable_of('access_client_secret')} "
+            "against the service tokens in the Zero Trust dashboard (one may have expired), and "
+            "that a policy of the Access application takes that token."
+        )
+    else:
+        next_step = error.advice
+    return Problem("gateway_access", cause, next_step)
 
 
 def variable_of(name: str) -> str:

@@ -141,6 +141,15 @@ def _service_account() -> list[str]:
 def _examine(
     report: Report, settings: GatewaySettings, address: str, *, offline: bool, timeout: float
 ) -> None:
+    from mistral_cf_adapter._settings import explain_off
+
+    report.switch = "on" if settings.uses_gateway else "off"
+    if not settings.uses_gateway:
+        report.notes.append(
+            f"The switch is off: {explain_off(settings)}. Calls go to Mistral directly; "
+            "`doctor --enabled true` checks the settings all the same."
+        )
+        return
     report.urls = {
         "gateway": settings.root_url,
         "provider": settings.provider_url,
@@ -168,7 +177,7 @@ def _about_credentials(settings: GatewaySettings) -> list[str]:
         for (name, what), secret in _secrets_of(settings)
         if is_too_short(secret)
     ]
-    if settings.token is None:
+    if settings.token is None and not settings.uses_access:
         notes.append("No token is set: only a gateway without authentication lets such calls pass.")
     elif settings.stored_key and settings.mistral_api_key is not None:
         notes.append(
@@ -184,6 +193,8 @@ def _secrets_of(settings: GatewaySettings) -> "list[tuple[tuple[str, str], Secre
     known = {
         (variable_of("token"), "token of Cloudflare's"): settings.token,
         (variable_of("mistral_api_key"), "key of Mistral's"): settings.mistral_api_key,
+        (variable_of("access_client_secret"), "secret of Access"): settings.access_client_secret,
+        (variable_of("access_token"), "JWT of Access"): settings.access_token,
     }
     return [(name, secret) for name, secret in known.items() if secret is not None]
 
@@ -234,6 +245,7 @@ def _call(report: Report, settings: GatewaySettings, address: str, timeout: floa
             problem = diagnose(error, settings, address)
             # A server's own words are in it, and may quote what was sent.
             secrets = [secret for _, secret in _secrets_of(settings)]
+            secrets += settings.headers.values()
             report.problem = replace(problem, cause=mask(problem.cause, secrets))
     if not calls:
         return

@@ -3,15 +3,17 @@
 import json
 import shlex
 from collections.abc import Mapping
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any, Literal, cast
 
 from pydantic import SecretStr
 
 from mistral_cf_adapter._options import to_headers
-from mistral_cf_adapter._settings import GatewaySettings, env_names
+from mistral_cf_adapter._secrets import Secret
+from mistral_cf_adapter._settings import GatewaySettings, env_names, explain_off
 
-from .guides import Gateway, Guide, Text, hide, reveal
+from .guides import Gateway, Guide, Text, hide, join, reveal
 from .tools import TOOLS
 
 Style = Literal["shell", "snippet", "json"]
@@ -33,19 +35,40 @@ def print_environment(
 
 def guide_for(settings: GatewaySettings, tool: str | None) -> Guide:
     """Return what points a tool at the gateway; without one, the adapter's own variables."""
+    if not settings.uses_gateway:
+        return _guide_without_gateway(settings, tool)
+    access_id = settings.access_client_id
+    client_id = {} if access_id is None else {"cf-access-client-id": access_id}
     gateway = Gateway(
         provider_url=settings.provider_url,
         compat_url=settings.compat_url,
         provider=settings.provider,
         stored_key=settings.stored_key,
-        options=to_headers(settings.options),
+        options={**client_id, **to_headers(settings.options)},
         own=own_variables(settings),
         token=settings.token,
         key=settings.mistral_api_key,
+        access_secret=settings.access_client_secret,
+        access_token=settings.access_token,
     )
     if tool is None:
         return Guide(gateway.own, settings.provider_url, gateway.headers, "")
-    return TOOLS[tool](gateway)
+    guide = TOOLS[tool](gateway)
+    if not settings.headers or guide.variables is gateway.own:  # which patch() sends
+        return guide
+    names = ", ".join(settings.headers)
+    note = f"{guide.comment} Send the headers of CF_AIG_HEADERS as well: {names}\n"
+    return replace(guide, snippet=guide.snippet + note)
+
+
+def _guide_without_gateway(settings: GatewaySettings, tool: str | None) -> Guide:
+    """Return what a shell can evaluate to no effect: the tool goes to Mistral by itself."""
+    if tool is None:
+        return Guide(own_variables(settings), "", {}, "")
+    comment = "//" if tool == "js" else "#"
+    return Guide(
+        {}, "", {}, f"{comment} No gateway for {tool}: {explain_off(settings)}.\n", comment
+    )
 
 
 def own_variables(settings: GatewaySettings) -> dict[str, Text]:
@@ -55,8 +78,16 @@ def own_variables(settings: GatewaySettings) -> dict[str, Text]:
         value = getattr(settings, name)
         if value is None or value == field.get_default(call_default_factory=True):
             continue
-        own[env_names(name)[0]] = _text(value)
+        own[env_names(name)[0]] = _headers_text(value) if name == "headers" else _text(value)
     return own
+
+
+def _headers_text(headers: Mapping[str, SecretStr]) -> Text:
+    """Return the setting `headers` as JSON, which is a secret as its values are."""
+    parts: list[Text] = []
+    for name, value in headers.items():
+        parts += ", ", f"{json.dumps(name)}: ", Secret(json.dumps(value.get_secret_value()))
+    return join("{", *parts[1:], "}")
 
 
 def _text(value: Any) -> Text:
@@ -108,7 +139,7 @@ def _as_json(tool: str | None, guide: Guide, *, show_secrets: bool) -> dict[str,
 
     return {
         "for": tool,
-        "base_url": guide.base_url,
+        "base_url": guide.base_url or None,
         "variables": safe(guide.variables),
         "headers": safe(guide.headers),
         "snippet": guide.snippet,

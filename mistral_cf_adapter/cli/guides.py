@@ -3,17 +3,26 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from string import Template
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from pydantic import SecretStr
 
 from mistral_cf_adapter._secrets import Secret, abbreviate
 
 KEY, TOKEN = "MISTRAL_API_KEY", "CF_AIG_TOKEN"
+ACCESS_SECRET, JWT = "CF_AIG_ACCESS_CLIENT_SECRET", "CF_AIG_ACCESS_TOKEN"
 AUTHORIZATION = "cf-aig-authorization"
 
 Text: TypeAlias = str | SecretStr
 """What is printed; if a secret is in it, only when asked for."""
+
+
+class SecretHeader(NamedTuple):
+    """A header with a secret: the words before it, its variable, and the secret."""
+
+    prefix: str
+    variable: str
+    secret: SecretStr
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,17 +34,44 @@ class Gateway:
     provider: str
     stored_key: bool
     options: Mapping[str, str]
-    """The default gateway options, as request headers."""
+    """The default gateway options, as request headers; and what else is no secret."""
     own: Mapping[str, Text]
     """The adapter's own variables, for tools that `patch()` reaches."""
     token: SecretStr | None
     key: SecretStr | None
+    access_secret: SecretStr | None = None
+    access_token: SecretStr | None = None
+
+    @property
+    def access_headers(self) -> dict[str, SecretHeader]:
+        """The headers with secrets for Cloudflare Access."""
+        found = {
+            "cf-access-client-secret": ("", ACCESS_SECRET, self.access_secret),
+            "cf-access-token": ("", JWT, self.access_token),
+        }
+        return _only_set(found)
+
+    @property
+    def secret_headers(self) -> dict[str, SecretHeader]:
+        """The headers with secrets that every call needs, besides `Authorization`."""
+        return _only_set({AUTHORIZATION: ("Bearer ", TOKEN, self.token)}) | self.access_headers
 
     @property
     def headers(self) -> dict[str, Text]:
         """The headers that every call needs, besides `Authorization`."""
-        token = {} if self.token is None else {AUTHORIZATION: join("Bearer ", self.token)}
-        return {**token, **self.options}
+        return {**_join_all(self.secret_headers), **self.options}
+
+    @property
+    def headers_beside_key(self) -> dict[str, Text]:
+        """The headers that a call of compat needs whose key is the gateway's token, or the JWT."""
+        return {**_join_all(self.access_headers), **self.options}
+
+    @property
+    def compat_key(self) -> tuple[str, SecretStr | None]:
+        """The variable and secret that are the key of compat if the gateway holds the key."""
+        if self.token is None and self.access_token is not None:
+            return JWT, self.access_token
+        return TOKEN, self.token
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +83,20 @@ class Guide:
     headers: Mapping[str, Text]
     snippet: str
     comment: str = "#"
+
+
+def _only_set(
+    headers: Mapping[str, tuple[str, str, SecretStr | None]],
+) -> dict[str, SecretHeader]:
+    return {
+        name: SecretHeader(prefix, variable, secret)
+        for name, (prefix, variable, secret) in headers.items()
+        if secret is not None
+    }
+
+
+def _join_all(headers: Mapping[str, SecretHeader]) -> dict[str, Text]:
+    return {name: join(header.prefix, header.secret) for name, header in headers.items()}
 
 
 class _TextWithSecret(Secret):
@@ -79,15 +129,20 @@ def hide(text: Text) -> str:
 def secret_variables(gateway: Gateway) -> dict[str, Text]:
     """Return the variables that the snippets read their secrets from."""
     key = None if gateway.stored_key else gateway.key
-    secrets = {KEY: key, TOKEN: gateway.token}
-    return {name: value for name, value in secrets.items() if value is not None}
+    own: dict[str, Text] = {
+        header.variable: header.secret for header in gateway.secret_headers.values()
+    }
+    return ({} if key is None else {KEY: key}) | own
 
 
 def python_headers(gateway: Gateway, *, token: bool = True) -> str:
     """Return the headers as the source of a Python dict."""
-    lines = [f"    {name!r}: {value!r},\n" for name, value in gateway.options.items()]
-    if token and gateway.token is not None:
-        lines.insert(0, f"    {AUTHORIZATION!r}: f\"Bearer {{os.environ['{TOKEN}']}}\",\n")
+    secret_headers = gateway.secret_headers if token else gateway.access_headers
+    lines = [
+        f"    {name!r}: f\"{header.prefix}{{os.environ['{header.variable}']}}\",\n"
+        for name, header in secret_headers.items()
+    ]
+    lines += [f"    {name!r}: {value!r},\n" for name, value in gateway.options.items()]
     return f"{{\n{''.join(lines)}}}" if lines else "{}"
 
 

@@ -25,6 +25,8 @@ class Report:
     """What the doctor found; its fields are the keys of `doctor --json`."""
 
     ok: bool = False
+    switch: str | None = None
+    """`on` or `off`: whether calls go through the gateway. `None`: the settings cannot work."""
     settings: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
     urls: dict[str, str] = field(default_factory=dict[str, str])
     versions: dict[str, str] = field(default_factory=dict[str, str])
@@ -68,7 +70,7 @@ def as_text(report: Report, *, terminal: bool | None = None) -> str:
     """Return the report for people."""
     page = Page(terminal=_is_terminal() if terminal is None else terminal)
     page.lines.append(", ".join(f"{name} {text}" for name, text in report.versions.items()))
-    page.title("Settings")
+    page.title("Settings, with the switch off" if report.switch == "off" else "Settings")
     unset = [name for name, found in report.settings.items() if _is_unset(found)]
     told = {name: found for name, found in report.settings.items() if name not in unset}
     page.rows(

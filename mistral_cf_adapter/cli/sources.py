@@ -86,11 +86,13 @@ def _label(kind: str, variable: str) -> str:
 def shown(name: str, value: Any) -> Any:
     """Return a setting's value as JSON can hold it, with secrets masked."""
     if isinstance(value, SecretStr):
-        return abbreviate(value)
+        return "***" if name == "headers" else abbreviate(value)
     if isinstance(value, Mapping):
         return json.loads(json.dumps(value, default=_plain))
     return mask_url(value) if name == "base_url" and value is not None else value
 
 
 def _plain(value: object) -> object:
+    if isinstance(value, SecretStr):
+        return "***"
     return float(value) if isinstance(value, Decimal) else str(value)

@@ -9,9 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
 from .guides import (
-    AUTHORIZATION,
     KEY,
-    TOKEN,
     Gateway,
     Guide,
     Text,
@@ -86,7 +84,7 @@ answer = litellm.completion(
     model="openai/$provider/mistral-small-latest",
     messages=[{"role": "user", "content": "Hello"}],
     api_base=$base_url,
-    api_key=os.environ["CF_AIG_TOKEN"],  # the gateway holds the Mistral key
+    api_key=os.environ["$key"],  # the gateway holds the Mistral key
     extra_headers=headers,
 )
 """
@@ -95,14 +93,17 @@ answer = litellm.completion(
         headers=python_headers(gateway, token=False),
         base_url=repr(gateway.compat_url),
         provider=gateway.provider,
+        key=gateway.compat_key[0],
     )
-    return Guide(secret_variables(gateway), gateway.compat_url, gateway.options, snippet)
+    headers = gateway.headers_beside_key
+    return Guide(secret_variables(gateway), gateway.compat_url, headers, snippet)
 
 
 def openai(gateway: Gateway) -> Guide:
     """Point OpenAI clients at compat; newer ones read all of it from the environment."""
-    key = gateway.token if gateway.stored_key else gateway.key
-    headers: Mapping[str, Text] = gateway.options if gateway.stored_key else gateway.headers
+    stored = gateway.stored_key
+    name, key = gateway.compat_key if stored else (KEY, gateway.key)
+    headers: Mapping[str, Text] = gateway.headers_beside_key if stored else gateway.headers
     variables: dict[str, Text | None] = {
         "OPENAI_BASE_URL": gateway.compat_url,
         "OPENAI_API_KEY": key,
@@ -127,9 +128,9 @@ answer = client.chat.completions.create(
 """
     snippet = filled(
         template,
-        headers=python_headers(gateway, token=not gateway.stored_key),
+        headers=python_headers(gateway, token=not stored),
         base_url=repr(gateway.compat_url),
-        key=TOKEN if gateway.stored_key else KEY,
+        key=name,
         provider=gateway.provider,
     )
     given = {name: value for name, value in variables.items() if value}
@@ -164,10 +165,10 @@ generator = MistralChatGenerator(
         template,
         headers=python_headers(gateway, token=not stored),
         base_url=repr(base_url),
-        key=TOKEN if stored else KEY,
+        key=gateway.compat_key[0] if stored else KEY,
         model=f"{gateway.provider}/mistral-small-latest" if stored else "mistral-small-latest",
     )
-    headers = gateway.options if stored else gateway.headers
+    headers = gateway.headers_beside_key if stored else gateway.headers
     return Guide(secret_variables(gateway), base_url, headers, snippet)
 
 
@@ -197,10 +198,12 @@ const answer = await client.chat.complete({
 console.log(answer.choices[0].message.content);
 """
     lines = [
+        f"  {json.dumps(name)}: `{header.prefix}${{process.env.{header.variable}}}`,\n"
+        for name, header in gateway.secret_headers.items()
+    ]
+    lines += [
         f"  {json.dumps(name)}: {json.dumps(text)},\n" for name, text in gateway.options.items()
     ]
-    if gateway.token is not None:
-        lines.insert(0, f"  {json.dumps(AUTHORIZATION)}: `Bearer ${{process.env.{TOKEN}}}`,\n")
     stored = gateway.stored_key
     snippet = filled(
         template,
@@ -220,15 +223,17 @@ def curl(gateway: Gateway) -> Guide:
 
     What is among a command's arguments, other users of the machine can read.
     """
-    secrets = {} if gateway.stored_key else {"Authorization": KEY}
-    if gateway.token is not None:
-        secrets[AUTHORIZATION] = TOKEN
+    secrets = {} if gateway.stored_key else {"Authorization: Bearer": KEY}
+    secrets |= {
+        f"{name}: {header.prefix}".rstrip(): header.variable
+        for name, header in gateway.secret_headers.items()
+    }
     lines = [
         f"  -H {shlex.quote(f'{name}: {text}')} \\\n" for name, text in gateway.options.items()
     ]
     piped = ""
     if secrets:
-        form = "".join(f"{name}: Bearer %s\\n" for name in secrets)
+        form = "".join(f"{start} %s\\n" for start in secrets)
         names = " ".join(f'"${name}"' for name in secrets.values())
         piped = f"printf '{form}' {names} |\n"
         lines.insert(0, "  -H @- \\\n")

@@ -18,13 +18,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mistral_cf_adapter.testing.access import Access
     from mistral_cf_adapter.testing.foreground import serve
     from mistral_cf_adapter.testing.gateway import LocalGateway
     from mistral_cf_adapter.testing.records import LogRecord, ReceivedRequest
 
-__all__ = ["LocalGateway", "LogRecord", "ReceivedRequest", "serve"]
+__all__ = ["Access", "LocalGateway", "LogRecord", "ReceivedRequest", "serve"]
 
 _HOMES = {
+    "Access": "access",
     "LocalGateway": "gateway",
     "LogRecord": "records",
     "ReceivedRequest": "records",

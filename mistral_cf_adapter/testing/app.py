@@ -85,6 +85,8 @@ class GatewayApp:
         if logs_api.is_for_api(request):
             return logs_api.respond(request, self._state)
         try:
+            if self._state.access is not None:
+                request = self._state.access.admit(request)
             target = find_target(request, self._state)
             return await _Call(self._state, self._upstream, request, target).respond()
         except Refused as refused:

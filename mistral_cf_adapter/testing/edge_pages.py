@@ -43,7 +43,7 @@ _TITLES: Mapping[int, tuple[int, str]] = {
 PAGES = (*_TITLES, "challenge", "firewall")
 """What `fault("edge", page=...)` takes."""
 EDGE_FORMS = ("line", "html", "json")
-ACCESS_FORMS = ("login", "page", "json")
+ACCESS_FORMS = ("login", "unauthorized", "page", "json")
 LOGIN = "https://team.cloudflareaccess.com/cdn-cgi/access/login/ai.example.com?kid=1"
 
 
@@ -73,6 +73,9 @@ def access_refusal(form: str) -> Response:
     if form == "login":
         headers = {"location": LOGIN, "www-authenticate": "Cloudflare-Access"}
         return Response(302, (*_HEADERS.items(), *headers.items()), b"")
+    if form == "unauthorized":
+        html = "<html><head><title>Sign in \u30fb Cloudflare Access</title></head></html>"
+        return _html(401, html, {"www-authenticate": "Cloudflare-Access"})
     domain = {"cf-access-domain": "ai.example.com"}
     if form == "page":
         title = "<title>Forbidden \u30fb Cloudflare Access</title>"

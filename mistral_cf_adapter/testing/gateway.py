@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from typing import Literal, Self
 
     from mistral_cf_adapter._settings import GatewaySettings
+    from mistral_cf_adapter.testing.access import Access
     from mistral_cf_adapter.testing.faults import Kind
     from mistral_cf_adapter.testing.records import LogRecord, ReceivedRequest
     from mistral_cf_adapter.testing.responses import Response
@@ -68,7 +69,7 @@ class LocalGateway:
     written when a response starts, which is earlier than in reality. Providers other than
     `mistral` and `custom_providers` are unknown.
 
-    The module `logs_api` says the same of Cloudflare's API for logs.
+    The modules `logs_api` and `access` say the same of Cloudflare's API for logs and of Access.
 
     It serves this machine's programs alone: a `Host` that is not localhost gives 421, an `Origin`
     of another host 403. The module `limits` says how large a body may be, how long a request may
@@ -91,6 +92,8 @@ class LocalGateway:
         rate_limit: requests admitted per minute; unlimited by default.
         cache_ttl: the gateway's own cache lifetime in seconds; off by default.
         authenticated: whether a token is required.
+        access: Cloudflare Access in front of it, as of a custom domain; a token is not required
+            then. None by default.
         api_token: the token that Cloudflare's API accepts, as `api_url` has it.
         log_delay: seconds from a response to its log in that API; `logs` has it at once.
         tls: paths of certificate and key, for https.
@@ -115,6 +118,7 @@ class LocalGateway:
         rate_limit: int | None = None,
         cache_ttl: int | None = None,
         authenticated: bool = True,
+        access: Access | None = None,
         api_token: str = "cf-api-test-token",  # noqa: S107
         log_delay: float = 0.0,
         tls: Paths | None = None,
@@ -136,7 +140,10 @@ class LocalGateway:
             cache_ttl=cache_ttl,
             api_token=api_token,
             log_delay=log_delay,
+            access=access,
         )
+        if access is not None:
+            access.use_clock(self._state.wall_time)
         self._mistral = Mistral(self._state)
         self._scheme = "http" if tls is None else "https"
         app = GatewayApp(self._state, self._send_upstream)
@@ -238,11 +245,14 @@ class LocalGateway:
     def settings(self, **overrides: Any) -> GatewaySettings:
         """Return the adapter's settings for this gateway, with changes of your own.
 
-        With `byok` or a `byok_alias` they have no Mistral key.
+        With `byok` or a `byok_alias` they have no Mistral key. Behind `access` they have its
+        service token in place of the gateway's token, unless an `access_token` is given.
         """
         from mistral_cf_adapter._settings import GatewaySettings
 
-        values: dict[str, Any] = {"base_url": self.url, "token": self.token}
+        values: dict[str, Any] = {"enabled": True, "base_url": self.url, **self._credentials()}
+        if overrides.get("access_token"):
+            values |= {"access_client_id": None, "access_client_secret": None}
         if not (overrides.get("byok") or overrides.get("byok_alias")):
             values["mistral_api_key"] = self.mistral_api_key
         return GatewaySettings(**{**values, **overrides})
@@ -252,19 +262,32 @@ class LocalGateway:
 
         Settings that are for this gateway already keep their token and key, wrong ones too.
         """
-        here: dict[str, Any] = {"fallback": "none"}
+        here: dict[str, Any] = {"enabled": True, "fallback": "none"}
         if settings.root_url != self.url:
-            here |= {"base_url": self.url, "token": self.token}
+            here |= {"base_url": self.url, **self._credentials()}
             if not settings.stored_key:
                 here["mistral_api_key"] = self.mistral_api_key
         return settings.model_copy(update=here)
 
     def env(self) -> dict[str, str]:
         """Return the environment variables that point an application here."""
+        credentials = {
+            f"CF_AIG_{name.upper()}": value for name, value in self._credentials().items() if value
+        }
         return {
             "CF_AIG_BASE_URL": self.url,
-            "CF_AIG_TOKEN": self.token,
+            **credentials,
             "MISTRAL_API_KEY": self.mistral_api_key,
+        }
+
+    def _credentials(self) -> dict[str, str | None]:
+        """Return the settings that let a request in: the token, or what Access accepts."""
+        access = self._state.access
+        return {
+            "token": self.token if access is None else None,
+            "access_client_id": None if access is None else access.client_id,
+            "access_client_secret": None if access is None else access.client_secret,
+            "access_token": None,
         }
 
     def api_env(self) -> dict[str, str]:
@@ -385,8 +408,8 @@ class LocalGateway:
         - "edge": a page of Cloudflare's edge in place of the gateway: `page` (502) is a number such
           as 1010, 1015, 413 or 522, or "challenge" or "firewall"; `form` ("html") may be "line" or
           "json". `testing.edge_pages` says what of it is documented.
-        - "access": Cloudflare Access refuses: `form` is "login" (a redirect, the default), "page"
-          or "json".
+        - "access": Cloudflare Access refuses: `form` is "login" (a redirect, the default),
+          "unauthorized", "page" or "json". `LocalGateway(access=...)` refuses what has no identity.
 
         Raises:
             ValueError: for an unknown kind, page or form. TypeError: for an unknown detail.

@@ -61,7 +61,8 @@ def find_target(request: ReceivedRequest, state: State) -> Target:
     if not known:
         raise Refused(gateway_error(2001))
     provider = parts[4]
-    if state.authenticated and not _has_token(request, state, provider):
+    needs_token = state.authenticated and state.access is None  # which has let it through
+    if needs_token and not _has_token(request, state, provider):
         raise Refused(gateway_error(2009))
     path = parts[5] if len(parts) > 5 else ""
     if provider == COMPAT:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
+    from mistral_cf_adapter.testing.access import Access
     from mistral_cf_adapter.testing.records import LogRecord, ReceivedRequest
 
 RATE_WINDOW = 60.0
@@ -47,6 +48,7 @@ class State:
     cache_ttl: int | None
     api_token: str
     log_delay: float
+    access: Access | None = None
     guardrails: bool = False
     dlp: Mapping[str, Any] | None = None
     origin: str = ""
@@ -64,6 +66,10 @@ class State:
     def now(self) -> float:
         """Return the gateway's clock, in seconds."""
         return time.monotonic() + self._ahead
+
+    def wall_time(self) -> float:
+        """Return the same clock as seconds since 1970."""
+        return time.time() + self._ahead
 
     def pass_time(self, seconds: float) -> None:
         """Move the gateway's clock forward."""

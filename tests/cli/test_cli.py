@@ -14,7 +14,7 @@ from mistral_cf_adapter.cli.commands import parse, split
 
 MODULE = [sys.executable, "-m", "mistral_cf_adapter"]
 SECRET = "cf-secret-0123456789"
-SECRETS = {"token", "mistral_api_key"}
+SECRETS = {"token", "mistral_api_key", "access_client_secret", "access_token", "headers"}
 
 
 def start(*command, **kwargs):

@@ -18,7 +18,7 @@ from mistral_cf_adapter.cli import main
 from mistral_cf_adapter.cli.diagnosis import diagnose
 from mistral_cf_adapter.cli.doctor import Report
 from mistral_cf_adapter.cli.report import as_text
-from mistral_cf_adapter.testing import LocalGateway
+from mistral_cf_adapter.testing import Access, LocalGateway
 
 
 @pytest.fixture(scope="module")
@@ -299,7 +299,39 @@ def test_access_in_front_of_the_gateway_is_named(local, form):
         problem = report(**local.env())["problem"]
     assert problem["code"] == "gateway_access"
     assert "Cloudflare Access refused" in problem["cause"]
-    assert "CF-Access-Client-Id" in problem["next_step"]
+    assert "CF_AIG_ACCESS_CLIENT_ID" in problem["next_step"]
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"CF_AIG_ACCESS_TOKEN": "ey.J.wt"}, "`cloudflared access token -app=http://127.0.0.1:"),
+        (
+            {"CF_AIG_ACCESS_CLIENT_ID": "a.access", "CF_AIG_ACCESS_CLIENT_SECRET": "b" * 40},
+            "Check CF_AIG_ACCESS_CLIENT_ID and CF_AIG_ACCESS_CLIENT_SECRET",
+        ),
+    ],
+)
+def test_access_that_refuses_what_is_set_is_explained(values, said):
+    with LocalGateway(access=Access()) as gateway:
+        found = report(
+            CF_AIG_BASE_URL=gateway.url, MISTRAL_API_KEY=gateway.mistral_api_key, **values
+        )
+    assert found["problem"]["code"] == "gateway_access"
+    assert said in found["problem"]["next_step"]
+    assert "b" * 8 not in str(found)
+    assert not [note for note in found["notes"] if "No token is set" in note]
+
+
+def test_own_headers_are_shown_without_their_values(local):
+    value = "header-value-0123456789"
+    headers = json.dumps({"X-Proxy-Key": f"Basic {value}"})
+    local.upstream_fail(402, body={"message": f"who is Basic {value}?"})
+    found = report(**local.env(), CF_AIG_HEADERS=headers)
+    assert found["settings"]["headers"]["value"] == {"X-Proxy-Key": "***"}
+    assert value not in str(found)
+    broken = report(**local.env(), CF_AIG_HEADERS=headers, CF_AIG_CACHE_TTL="1")
+    assert broken["settings"]["headers"]["value"] == "***"
 
 
 @pytest.mark.every_sdk
@@ -427,6 +459,32 @@ def test_offline_still_sees_that_there_is_no_key(local):
     assert report("--offline", **{**local.env(), "MISTRAL_API_KEY": None})["problem"]["code"] == (
         "no_key"
     )
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({"CF_AIG_ENABLED": "false"}, "enabled (CF_AIG_ENABLED) is false"),
+        ({"CF_AIG_ENABLED": "if-configured"}, "neither CLOUDFLARE_ACCOUNT_ID nor CF_AIG_BASE_URL"),
+    ],
+)
+def test_a_switch_that_is_off_is_said_to_be_so(variables, said):
+    found = report(**variables)
+    assert (found["ok"], found["switch"], found["call"]) == (True, "off", None)
+    assert said in found["notes"][0]
+    assert found["settings"]["enabled"]["variable"] == "CF_AIG_ENABLED"
+    text = doctor(**variables)
+    assert "Settings, with the switch off" in text[1]
+    assert "The settings are well; no call was made." in text[1]
+
+
+def test_a_switch_that_is_on_is_said_to_be_so(local):
+    off = {**local.env(), "CF_AIG_ENABLED": "false"}
+    assert report(**off)["switch"] == "off"
+    assert report("--enabled", "true", **off)["switch"] == "on"
+    found = report(**local.env(), CF_AIG_ENABLED="if-configured")
+    assert (found["ok"], found["switch"]) == (True, "on")
+    assert report(CF_AIG_ENABLED="perhaps")["problem"]["cause"].startswith("CF_AIG_ENABLED: must")
 
 
 def test_each_setting_tells_where_it_came_from(tmp_path):

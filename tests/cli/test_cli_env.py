@@ -15,7 +15,7 @@ import pytest
 from mistral_cf_adapter import GatewaySettings
 from mistral_cf_adapter.cli import main
 from mistral_cf_adapter.cli.tools import TOOLS
-from mistral_cf_adapter.testing import LocalGateway
+from mistral_cf_adapter.testing import Access, LocalGateway
 
 KEY, TOKEN = "mistral-key-0123456789", "cf-token-0123456789"
 SETTINGS = {"CLOUDFLARE_ACCOUNT_ID": "acc", "CF_AIG_TOKEN": TOKEN, "MISTRAL_API_KEY": KEY}
@@ -97,6 +97,7 @@ def test_the_default_variables_lead_to_the_same_settings(monkeypatch):
         "mistral_api_key": KEY,
         "provider": "custom-eu",
         "providers": {"api.eu.mistral.ai": "custom-eu"},
+        "headers": {"X-Key": 'it\'s \\ "secret"', "X-Team": "search"},
         "metadata": {"team": "it's", "n": 1, "flag": True},
         "custom_cost": {"per_token_in": "0.00000001"},
         "cache_ttl": 60,
@@ -186,6 +187,72 @@ def test_the_curl_snippet_reaches_the_gateway(stored_key):
     assert request.headers["cf-aig-authorization"] == f"Bearer {gateway.token}"
     assert json.loads(request.headers["cf-aig-metadata"]) == json.loads(TRICKY)
     assert ("authorization" in request.headers) is not stored_key
+
+
+@pytest.mark.parametrize("account", [None, "acc"])
+@pytest.mark.parametrize("tool", TOOLS)
+def test_while_the_switch_is_off_no_tool_is_pointed_at_the_gateway(tool, account):
+    off = {"CF_AIG_ENABLED": "false", "CLOUDFLARE_ACCOUNT_ID": account}
+    comment = "//" if tool == "js" else "#"
+    assert env("--for", tool, "--show-secrets", **off).splitlines() == [
+        "#",
+        f"# {comment} No gateway for {tool}: enabled (CF_AIG_ENABLED) is false.",
+    ]
+    told = json.loads(env("--for", tool, "--json", "--show-secrets", **off))
+    assert (told["variables"], told["headers"], told["base_url"]) == ({}, {}, None)
+
+
+def test_the_switch_itself_is_a_variable():
+    found = evaluated(env(CF_AIG_ENABLED="false", CLOUDFLARE_ACCOUNT_ID=None))
+    assert found["CF_AIG_ENABLED"] == "false"
+
+
+@pytest.mark.parametrize("tool", [None, *TOOLS])
+def test_own_headers_are_named_without_a_value(tool):
+    tool_flags = () if tool is None else ("--for", tool)
+    text = env(*tool_flags, CF_AIG_HEADERS='{"X-Proxy-Key": "value-0123456789"}')
+    assert "X-Proxy-Key" in text
+    assert "value-0123456789" not in text
+
+
+ACCESS = {"CF_AIG_ACCESS_CLIENT_ID": "id.access", "CF_AIG_ACCESS_CLIENT_SECRET": "s" * 40}
+WITHOUT_ACCESS = {"CLOUDFLARE_ACCOUNT_ID": None, "CF_AIG_TOKEN": None}
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl here")
+@pytest.mark.parametrize("stored_key", [False, True])
+@pytest.mark.parametrize("by_jwt", [False, True])
+def test_the_curl_snippet_passes_cloudflare_access(stored_key, by_jwt):
+    access = Access()
+    stored = {"default": "mistral-test-key"} if stored_key else {}
+    with LocalGateway(access=access, stored_keys=stored) as gateway:
+        settings = {**WITHOUT_ACCESS, **gateway.env()}
+        settings |= {"CF_AIG_BYOK": "true"} if stored_key else {}
+        if by_jwt:
+            settings["CF_AIG_ACCESS_TOKEN"] = access.issue_jwt()
+            del settings["CF_AIG_ACCESS_CLIENT_ID"], settings["CF_AIG_ACCESS_CLIENT_SECRET"]
+        variables = env("--for", "curl", "--show-secrets", **settings)
+        snippet = env("--for", "curl", "--snippet", **settings)
+        assert access.client_secret not in snippet
+        done = start("sh", "-euc", f"{variables}\n{snippet}", NO_PROXY="127.0.0.1")
+        assert done.returncode == 0, done.stderr
+        assert gateway.logs[-1].status_code == 200
+
+
+@pytest.mark.parametrize("stored_key", [False, True])
+@pytest.mark.parametrize("tool", sorted(TOOLS))
+def test_every_tool_is_told_of_cloudflare_access(tool, stored_key):
+    address = {**WITHOUT_ACCESS, "CF_AIG_BASE_URL": "https://ai.example.com"}
+    address |= {"CF_AIG_BYOK": "true"} if stored_key else {}
+    for name, secret in (("CF_AIG_ACCESS_TOKEN", "ey.J.wt-0123456789"), ("", "s" * 40)):
+        given = {**address, name: secret} if name else {**address, **ACCESS}
+        told = json.loads(env("--for", tool, "--json", "--show-secrets", **given))
+        assert secret in told["variables"].values()
+        assert secret in told["headers"].values()
+        assert secret not in told["snippet"]
+        assert "patch()" in told["snippet"] or (name or "ACCESS_CLIENT_SECRET") in told["snippet"]
+        hidden = env("--for", tool, **given)
+        assert secret not in hidden
 
 
 def test_openai_clients_need_the_variables_alone():

@@ -67,6 +67,29 @@ def test_a_script_sees_what_it_sees_under_python(program):
     same([program(FACTS)], "--cache-ttl", "5", "--", "a b", "-m", "--help", "--token=x,y")
 
 
+BARE = """
+    try:
+        from mistralai.client import Mistral
+    except ImportError:
+        from mistralai import Mistral
+    print(type(Mistral(api_key="x").sdk_configuration).__name__)
+    print(Mistral.__init__.__code__.co_filename)
+"""
+
+
+def test_with_the_switch_off_a_program_runs_as_it_is(program):
+    same([program(BARE)], settings={"CF_AIG_ENABLED": "false"})
+    headers = program(
+        "from mistral_cf_adapter import gateway_headers; print(gateway_headers(skip_cache=True))"
+    )
+    for flags, settings in ((["--enabled", "false"], {}), ([], {"CF_AIG_ENABLED": "0"})):
+        done = start(*RUN, *flags, headers, settings=settings)
+        assert (done.returncode, done.stdout) == (0, "{}\n")
+    wrong = start(*RUN, headers, settings={"CF_AIG_ENABLED": "flase"})
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+    assert "CF_AIG_ENABLED: must be true, false or if-configured" in wrong.stderr
+
+
 def test_a_module_sees_what_it_sees_under_python(program, tmp_path):
     program(FACTS, "package/module.py")
     program("", "package/__init__.py")

@@ -12,7 +12,7 @@ import pytest
 from call_modes import SYNC
 from http_records import KEY, PREFIX, TEXT, TOKEN
 
-from mistral_cf_adapter import _attach, _sdk, make_client, patch
+from mistral_cf_adapter import _sdk, _switch, make_client, patch
 from mistral_cf_adapter._attach import override_settings
 
 MAKERS = {
@@ -151,8 +151,8 @@ def test_a_detached_class_that_is_called_makes_a_plain_configuration(client):
 
 def test_nothing_is_kept_of_a_configuration_that_is_gone(settings):
     gc.collect()
-    before = len(_attach._configurations)
+    before = len(_switch.configurations)
     for _ in range(3):
         copy.copy(make_client(settings).sdk_configuration)
     gc.collect()
-    assert len(_attach._configurations) == before
+    assert len(_switch.configurations) == before

@@ -261,7 +261,7 @@ def test_access_says_what_lets_a_program_in(local, page_client, mode, form):
     assert type(error) is GatewayAccessError
     assert error.retryable is False
     assert "Cloudflare Access refused the request to 127.0.0.1" in error.message
-    for word in ("CF-Access-Client-Id", "cf-access-token", "http_headers"):
+    for word in ("CF_AIG_ACCESS_CLIENT_ID", "CF_AIG_ACCESS_TOKEN", "-app=https://127.0.0.1`"):
         assert word in error.message
     assert "<html" not in str(error)
     assert [call.status_code for call in calls] == [error.status_code]

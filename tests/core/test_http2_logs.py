@@ -86,6 +86,25 @@ def test_patched(server, settings, library, caplog):
     check(caplog.records, server)
 
 
+@LIBRARIES
+@pytest.mark.parametrize(
+    "access",
+    [
+        {"access_token": OTHER},
+        {"access_client_id": "x.access", "access_client_secret": OTHER},
+        {"headers": {"X-Proxy-Key": OTHER}},
+    ],
+    ids=["JWT", "service token", "headers"],
+)
+def test_other_secrets(server, settings, library, caplog, access):
+    caplog.set_level(logging.DEBUG)
+    with library.Client(**HTTP2) as http:
+        make_client(settings.model_copy(update=access), client=http).models.list()
+    assert OTHER in server.requests[-1].values()
+    check(caplog.records, server)
+    assert repr(coded(OTHER))[2:-1] not in told(caplog.records)
+
+
 def test_all_else_is_logged_as_it_was(settings, caplog):
     make_client(settings, client=httpx.Client())
     caplog.set_level(logging.DEBUG)
