@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable, Generator
 from copy import deepcopy
 from time import perf_counter
-from types import SimpleNamespace
+from types import FrameType, SimpleNamespace
 from typing import Any, NoReturn, Self, cast
 from urllib.parse import urlsplit
 from weakref import WeakValueDictionary, ref
@@ -24,13 +24,22 @@ from ._locks import fork_safe_lock
 from ._options import GatewayConfigError
 from ._routing import NOT_PICKLED, Route, get_route
 from ._sdk import MISTRAL_URL, Security, unsupported_sdk
-from ._settings import GatewaySettings, Key, key_follows_environment, make_key_reader
+from ._settings import (
+    GatewaySettings,
+    Key,
+    key_follows_environment,
+    live_secrets,
+    make_key_reader,
+)
 
 _STATE = "_mistral_cf_adapter"
 _WRAPPERS = GatewayClient, AsyncGatewayClient
 # The SDK's code outside of its generated client asks for the server's address only to open
 # connections of its own: realtime WebSockets and the connectors' HTTP and MCP clients.
 _UNROUTED_CALLERS = "mistralai.extra."
+# Among them, those that ask for the key too. All other code of the SDK's builds requests that are
+# sent by a gateway client, which adds a key that is asked for anew for each request.
+_KEY_READERS = ("mistralai.extra.realtime", "mistralai.extra.connectors")
 
 Override = Callable[[GatewaySettings], GatewaySettings]
 
@@ -48,7 +57,7 @@ NO_KEY = Security()
 class KeyForSDK:
     """The settings' key as the SDK takes it: a function that it asks at every call."""
 
-    __slots__ = ("_follows_environment", "_is_stored", "_is_used", "_make", "_read")
+    __slots__ = ("_follows_environment", "_is_stored", "_is_used", "_make", "_read", "is_live")
 
     def __init__(self, settings: GatewaySettings) -> None:
         self._follows_environment = key_follows_environment(settings)
@@ -56,8 +65,15 @@ class KeyForSDK:
         self._is_used = not settings.stored_key and (
             self._follows_environment or settings.mistral_api_key is not None
         )
+        live = live_secrets(settings).get("mistral_api_key")
+        self.is_live = live is not None
+        """The key is asked for anew for each request."""
         self._read = make_key_reader(settings)
-        self._make = _security_maker(self._read, is_fixed=not self._follows_environment)
+        self._make = (
+            _security_maker(self._read, is_fixed=not self._follows_environment)
+            if live is None
+            else lambda: Security(api_key=live.ask("mistral_api_key").get_secret_value())
+        )
 
     def __call__(self) -> Any:
         return self._make()
@@ -399,7 +415,17 @@ def _get_security(self: Any) -> Any:
     state = self.__dict__.get(_STATE)
     if state is None or state.current is None:
         return own
-    return state.current.key.in_place_of(own)
+    key = state.current.key
+    security = key.in_place_of(own)
+    if key.is_live and security is key and _is_request_builder(sys._getframe(1)):  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+        return NO_KEY
+    return security
+
+
+def _is_request_builder(frame: FrameType) -> bool:
+    """Return whether a caller is code of the SDK's that leaves sending to the HTTP client."""
+    module: str = frame.f_globals.get("__name__", "")
+    return module.startswith("mistralai.") and not module.startswith(_KEY_READERS)
 
 
 def _set_security(self: Any, security: Any) -> None:

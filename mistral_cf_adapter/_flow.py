@@ -6,7 +6,7 @@ or close a response) and receives the result. `_http_client` runs it, sync or as
 
 import json
 import re
-from collections.abc import Callable, Generator, Hashable
+from collections.abc import Callable, Generator, Hashable, Mapping
 from functools import partial
 from time import monotonic, perf_counter
 from typing import Any, Literal, NamedTuple
@@ -16,9 +16,11 @@ from . import _codings, _edge, _replays, _streaming
 from ._capture import Place, logger, warn_bypass, warn_once
 from ._capture import record as record_call
 from ._connection_errors import to_gateway_error
+from ._credentials import SecretSource
 from ._errors import (
     CREDENTIALS,
     GatewayRedirectError,
+    GatewayUnauthorizedError,
     GatewayUnavailableError,
     Mask,
     build_error,
@@ -34,8 +36,11 @@ from ._routing import (
     MISTRAL_HOST,
     ROUTED,
     Route,
+    add_secrets,
     clone_request,
     find_address_problem,
+    find_missing_key,
+    find_missing_secrets,
     get_origin,
     is_within,
     make_mask,
@@ -48,6 +53,7 @@ from ._routing import (
     uses_stored_key,
 )
 from ._sdk import MISTRAL_URL, http_library
+from ._secrets import Secret
 
 CONNECT_TIMEOUT = 5.0  # seconds
 _PROBE_TIME = CONNECT_TIMEOUT
@@ -76,10 +82,11 @@ _END_MARKS = {
 
 
 class Action(NamedTuple):
-    """One thing for the HTTP client to do: send a request, or read or close a response."""
+    """One thing to do: send a request, read or close a response, or ask for secrets."""
 
-    kind: Literal["send", "read", "close"]
+    kind: Literal["send", "read", "close", "ask"]
     target: Any
+    """The request, the response, or the sources of the secrets by setting."""
     drop_auth: bool = False
     """Send without the HTTP client's own `auth`: the target is outside of `secrets_area()` of the
     first request, or is Mistral itself, or the gateway is to use a stored key."""
@@ -144,6 +151,7 @@ class _RequestFlow:
         "request",
         "response",
         "route",
+        "secrets",
         "wants_stream",
     )
 
@@ -172,6 +180,8 @@ class _RequestFlow:
         """The request was sent and a response arrived, so its body is consumed."""
         self.cross_origin = False
         self.direct = False
+        self.secrets: list[Secret] = []
+        """All that were asked for, to mask them."""
         self.fields: dict[str, Any] = {
             "method": request.method,
             "path": self.path,
@@ -189,20 +199,18 @@ class _RequestFlow:
             if problem is not None:
                 raise GatewayConfigError(problem)
             return (yield from self._send_unrouted())
-        needs_key = not self.authenticates
+        live = self.route.live
+        needs_key = not (self.authenticates or (live and "mistral_api_key" in live))
         outgoing = prepare_request(
             self.route, self.request, get_current_scope(), needs_key=needs_key
         )
-        mask = make_mask(self.route, outgoing)
+        missing = live and find_missing_secrets(self.route, self.request, outgoing)
+        secrets = (yield from self._ask(missing, outgoing)) if missing else None
+        mask = make_mask(self.route, outgoing, self.secrets)
         record = self._make_recorder(mask)
-        try:
-            yield from self._send_handling_fallback(outgoing)
-        except Exception as error:
-            self._sanitize_error(error)
-            record(self.response)
-            self._note_outcome(mask, error)
-            self._raise_connection_error(error, mask)
-            raise
+        yield from self._send_and_record_errors(outgoing, mask, record)
+        if missing and secrets:
+            yield from self._send_again_if_refused(outgoing, missing, secrets, mask, record)
         self._note_outcome(mask)
         hidden_error = self._find_hidden_error(mask)
         response = self._wrap_stream(mask)
@@ -220,6 +228,67 @@ class _RequestFlow:
         if self.direct:
             return response
         return raise_for_gateway_error(response, mask, self.route.address)
+
+    def _ask(
+        self, sources: Mapping[str, SecretSource], outgoing: Any
+    ) -> Generator[Action, Any, dict[str, Secret]]:
+        """Ask for secrets, put them into the headers of a request, and return them."""
+        secrets: dict[str, Secret] = yield Action("ask", sources)
+        self.secrets += secrets.values()
+        add_secrets(outgoing.headers, secrets)
+        return secrets
+
+    def _send_and_record_errors(
+        self, outgoing: Any, mask: Mask, record: Callable[[Any], None]
+    ) -> Flow:
+        try:
+            yield from self._send_handling_fallback(outgoing)
+        except Exception as error:
+            self._sanitize_error(error)
+            record(self.response)
+            self._note_outcome(mask, error)
+            self._raise_connection_error(error, mask)
+            raise
+
+    def _send_again_if_refused(
+        self,
+        outgoing: Any,
+        sources: Mapping[str, SecretSource],
+        secrets: Mapping[str, Secret],
+        mask: Mask,
+        record: Callable[[Any], None],
+    ) -> Flow:
+        """Ask once more for the secret that a response refused; if it is another, send again."""
+        name = self._find_refused()
+        if name not in sources or not _replays.can_replay(self.request):
+            return
+        again = clone_request(outgoing, outgoing.headers.copy())
+        try:
+            renewed = yield from self._ask({name: sources[name]}, again)
+        except Exception as error:
+            error.add_note(f"asked once more after HTTP {self.response.status_code}")
+            record(self.response)
+            raise
+        if renewed[name] == secrets[name]:
+            return
+        logger.info(
+            "%s was refused, and is another by now: %s %s is sent again",
+            name,
+            self.request.method,
+            self.path,
+        )
+        self.response = None
+        yield from self._send_and_record_errors(again, mask, record)
+
+    def _find_refused(self) -> str:
+        """Return the setting whose secret the response refused, an empty text if it did not."""
+        response = self.response
+        if response.status_code < 400 or self.direct or self.cross_origin:
+            return ""
+        error = from_response(response)
+        if isinstance(error, GatewayUnauthorizedError):
+            return "token"
+        return "mistral_api_key" if error is None and response.status_code == 401 else ""
 
     def _find_hidden_error(self, mask: Mask) -> Exception | None:
         """Return the gateway's error in a response with HTTP 200, or None."""
@@ -253,10 +322,13 @@ class _RequestFlow:
         origin = get_origin(self.request.url)
         warn_bypass(self.noticed, origin, self.request.method, self.path)
         self.fields["routed"] = "elsewhere"
-        mask = make_mask(self.route, self.request)
+        outgoing = strip_gateway_headers(self.request)
+        if self.route.live and (missing := find_missing_key(self.route, self.request)):
+            yield from self._ask(missing, outgoing)
+        mask = make_mask(self.route, self.request, self.secrets)
         record = self._make_recorder(mask)
         try:
-            yield from self._send_handling_redirects(strip_gateway_headers(self.request))
+            yield from self._send_handling_redirects(outgoing)
         except Exception as error:
             self._sanitize_error(error)
             record(self.response)

@@ -2,15 +2,18 @@
 
 import json
 import re
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from time import time
-from typing import Any, NoReturn, Self, cast
+from typing import Any, NamedTuple, NoReturn, Self, cast
 from weakref import ref
+
+from pydantic import SecretStr
 
 from . import _paths
 from ._capture import get_trace_ids
+from ._credentials import SecretSource
 from ._errors import CREDENTIALS, Mask, from_response
 from ._options import (
     PREFIX,
@@ -23,7 +26,7 @@ from ._options import (
 from ._sdk import hide_from_retries, httpx
 from ._secrets import Secret, clean
 from ._secrets import mask as mask_secrets
-from ._settings import GatewaySettings, Key, make_key_reader
+from ._settings import GatewaySettings, Key, fixed_secret, live_secrets, make_key_reader
 
 AUTHORIZATION = "cf-aig-authorization"
 METADATA = "cf-aig-metadata"
@@ -45,6 +48,22 @@ _SECRET_HEADERS = (*CREDENTIALS, AUTHORIZATION, *_ACCESS)
 _RELEVANT = frozenset(
     {b"authorization", b"x-api-key", b"traceparent", *(name.encode() for name in _ACCESS)}
 )
+
+
+class _Carrier(NamedTuple):
+    """How a secret of the settings travels."""
+
+    header: str
+    prefix: str
+    rivals: tuple[str, ...]
+    """Headers with which a request brings a secret of its own in place of the settings'."""
+
+
+# For secrets that are read anew for each request.
+_CARRIERS = {
+    "token": _Carrier(AUTHORIZATION, "Bearer ", (AUTHORIZATION,)),
+    "mistral_api_key": _Carrier("Authorization", "Bearer ", CREDENTIALS),
+}
 NOT_PICKLED = "A client of the gateway holds secrets and does not pickle: build it in the worker"
 # Keys in `request.extensions`: prepared already, number of the attempt, URL chosen by the call.
 ROUTED = "mistral_cf_adapter.routed"
@@ -79,6 +98,8 @@ class Route:
     """Returns the value of `cf-aig-authorization`."""
     read_key: Callable[[], Key] = field(repr=False)
     """Returns the Mistral key as it is now, and what is wrong with it."""
+    live: Mapping[str, SecretSource] | None = field(repr=False)
+    """The secrets that are asked for anew for each request, by setting; `None` if none is."""
 
     @classmethod
     def from_settings(cls, settings: GatewaySettings, provider: str | None = None) -> "Route":
@@ -105,6 +126,7 @@ class Route:
             headers=to_headers(settings.options),
             gateway_authorization=_make_authorization_reader(settings),
             read_key=make_key_reader(settings),
+            live=live_secrets(settings) or None,
         )
 
     def __reduce__(self) -> NoReturn:
@@ -136,8 +158,8 @@ def _name_address(settings: GatewaySettings) -> str:
 
 
 def _make_authorization_reader(settings: GatewaySettings) -> Callable[[], str | None]:
-    token = settings.token
-    value = None if token is None else f"Bearer {token.get_secret_value()}"
+    token = fixed_secret(settings, "token")
+    value = None if token is None else f"Bearer {token}"
     return lambda: value
 
 
@@ -193,7 +215,8 @@ def prepare_request(
         route: Where the request goes and what it carries.
         request: The SDK's own request.
         scope: The enclosing `gateway_options()` blocks, if any.
-        needs_key: A missing key is an error. False if the user's HTTP client may add one.
+        needs_key: A missing key is an error. False if the user's HTTP client may add one, or
+            `add_secrets()` does.
 
     Raises:
         GatewayConfigError: there is no key to send, or merged metadata has over 5 entries.
@@ -232,6 +255,29 @@ def _outgoing_headers(
     if AUTHORIZATION not in own and (authorization := route.gateway_authorization()):
         headers[AUTHORIZATION] = authorization
     return headers, problem or _credential_problem(_relevant_headers(headers))
+
+
+def find_missing_secrets(route: Route, request: Any, outgoing: Any) -> dict[str, SecretSource]:
+    """Return what is to be asked for a prepared request: what the SDK's did not bring itself."""
+    return {
+        name: source
+        for name, source in (route.live or {}).items()
+        if request.headers.keys().isdisjoint(_CARRIERS[name].rivals)
+        and not (name == "mistral_api_key" and uses_stored_key(route, outgoing.headers))
+    }
+
+
+def find_missing_key(route: Route, request: Any) -> dict[str, SecretSource]:
+    """Return what is to be asked for a request that goes past the gateway: Mistral's key alone."""
+    missing = find_missing_secrets(route, request, request)
+    return {name: source for name, source in missing.items() if name == "mistral_api_key"}
+
+
+def add_secrets(headers: Any, secrets: Mapping[str, Secret]) -> None:
+    """Set the headers of the secrets that were asked for, by setting."""
+    for name, secret in secrets.items():
+        carrier = _CARRIERS[name]
+        headers[carrier.header] = f"{carrier.prefix}{secret.get_secret_value()}"
 
 
 def strip_gateway_headers(request: Any) -> Any:
@@ -450,12 +496,20 @@ def _retry_after_seconds(value: str, unit: float) -> float:
         return -1
 
 
-def make_mask(route: Route, request: Any) -> Mask:
-    """Return what masks in a text the secrets of a route, and those that a request carries."""
-    return make_headers_mask(route, request.headers)
+def make_mask(route: Route, request: Any, secrets: Sequence[SecretStr] = ()) -> Mask:
+    """Return what masks in a text the secrets of a route, and those that a request carries.
+
+    Args:
+        route: Where the request goes.
+        request: The request.
+        secrets: Further ones, as they are when a text is masked.
+    """
+    return make_headers_mask(route, request.headers, secrets)
 
 
-def make_headers_mask(route: Route, headers: Mapping[str, str]) -> Mask:
+def make_headers_mask(
+    route: Route, headers: Mapping[str, str], secrets: Sequence[SecretStr] = ()
+) -> Mask:
     """Return the same for a request that is not built yet."""
 
     def mask(text: str) -> str:
@@ -464,7 +518,10 @@ def make_headers_mask(route: Route, headers: Mapping[str, str]) -> Mask:
             value for name, value in headers.items() if name.lower() in secret
         ]
         values += route.gateway_authorization(), route.read_key()[0]
-        return mask_secrets(text, [Secret(clean(value)) for value in values if value])
+        # Nothing is asked for here: what was sent is in the headers.
+        known = [source.last for source in (route.live or {}).values() if source.last is not None]
+        carried = [Secret(clean(value)) for value in values if value]
+        return mask_secrets(text, [*carried, *known, *secrets])
 
     return mask
 

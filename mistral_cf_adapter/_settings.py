@@ -18,14 +18,16 @@ from pydantic import (
     AliasChoices,
     BeforeValidator,
     Field,
+    PlainSerializer,
     SecretStr,
     ValidationError,
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 
+from ._credentials import CallableSecret, SecretFunction, SecretSource
 from ._options import GatewayConfigError, GatewayOptions, document_fields, format_validation_error
 from ._public import set_public_module
-from ._secrets import Secret, clean, problem_with
+from ._secrets import Secret, check_secret, clean, problem_with
 
 _PROVIDERS = ("mistral", "compat")
 
@@ -144,13 +146,19 @@ def _validate_segment(value: str) -> str:
 
 def _validate_secret(value: object) -> object:
     """Accept a key as it is copied, with or without `Bearer `; reject what no key looks like."""
-    text = value.get_secret_value() if isinstance(value, SecretStr) else value
-    if not isinstance(text, str):
+    if isinstance(value, str):
+        value = Secret(value)
+    if isinstance(value, SecretStr):
+        secret, problem = check_secret(value)
+        if problem is not None:
+            raise ValueError(problem)
+        return secret
+    if isinstance(value, CallableSecret):
         return value
-    problem = problem_with(text)
-    if problem is not None:
-        raise ValueError(problem)
-    return Secret(clean(text))
+    if callable(value):
+        return CallableSecret(cast("SecretFunction", value))
+    msg = "must be a text, or a callable that returns one"
+    raise ValueError(msg)
 
 
 def _validate_provider(value: str) -> str:
@@ -176,7 +184,11 @@ def _validate_host(value: str) -> str:
     return host
 
 
-_Secret = Annotated[SecretStr, BeforeValidator(_validate_secret)]
+_Secret = Annotated[
+    SecretStr | SecretFunction,
+    BeforeValidator(_validate_secret),
+    PlainSerializer(str, return_type=str, when_used="json-unless-none"),
+]
 
 
 def _aliased(name: str, description: str, default: str | None = None) -> Any:
@@ -198,6 +210,14 @@ class GatewaySettings(GatewayOptions, BaseSettings):
     A file is read only when asked for, with
     `_env_file=".env"`, `CF_AIG_ENV_FILE` or `_secrets_dir="/run/secrets"`. Calls read a Mistral
     key of the environment anew each time, as the SDK does.
+
+    `token` and `mistral_api_key` may be callables without arguments. They are called for each
+    request and each retry of the SDK's, by several threads at once if those call, and what they
+    return is not stored. An asynchronous one is for asynchronous calls alone; a plain one that
+    waits blocks the event loop. What they raise reaches the caller of the SDK, with a note that
+    names the setting, and what is no key is a GatewayConfigError: nothing is sent. After a
+    GatewayUnauthorizedError `token` is called once more, after a 401 of Mistral's the key: another
+    value is sent once, if the body can be sent again; then the error is raised.
 
     Raises:
         GatewayConfigError: a value is missing or cannot work; the message names the variable
@@ -285,6 +305,7 @@ class GatewaySettings(GatewayOptions, BaseSettings):
             finally:
                 del problem  # an error and a frame that holds it would form a cycle
         vars(self)["_key_follows_environment"] = _follows_environment(self, values)
+        vars(self)["_live_secrets"] = _find_live_secrets(self)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in type(self).model_fields:
@@ -456,10 +477,21 @@ def _follows_environment(settings: GatewaySettings, values: Mapping[str, Any]) -
     return key == (None if now is None else Secret(clean(now)))
 
 
+def live_secrets(settings: GatewaySettings) -> Mapping[str, SecretSource]:
+    """Return the secrets that are read anew for each request, by setting."""
+    live: dict[str, SecretSource] = vars(settings)["_live_secrets"]
+    return live
+
+
+def _find_live_secrets(settings: GatewaySettings) -> dict[str, SecretSource]:
+    values = {name: getattr(settings, name) for name in SECRETS}
+    return {name: value for name, value in values.items() if isinstance(value, CallableSecret)}
+
+
 _VARIABLES = frozenset(
     name.lower() for field in GatewaySettings.model_fields for name in env_names(field)
 )
-_SECRETS = frozenset({"token", "mistral_api_key"})
+SECRETS = ("token", "mistral_api_key")
 _FIELDS = {alias: name for name, aliases in ALIASES.items() for alias in aliases}
 
 
@@ -477,7 +509,7 @@ def _hide_secrets(values: dict[str, Any]) -> dict[str, Any]:
 
 def _may_be_secret(name: str) -> bool:
     """Return whether a keyword is a secret, or one under a name that is not known."""
-    return name in _SECRETS or not (name in GatewaySettings.model_fields or name.startswith("_"))
+    return name in SECRETS or not (name in GatewaySettings.model_fields or name.startswith("_"))
 
 
 def _hidden(value: object) -> object:
@@ -487,7 +519,11 @@ def _hidden(value: object) -> object:
         value = value.get_secret_value()
     if isinstance(value, str):
         return Secret(value)
-    return None if value is None else type(value)  # no text either, and refused as such
+    if isinstance(value, CallableSecret):
+        return value
+    if callable(value):
+        return CallableSecret(cast("SecretFunction", value))
+    return None if value is None else ()  # no text either, and refused as such
 
 
 def _prepare(values: dict[str, Any], settings: type[GatewaySettings]) -> Exception | None:
@@ -591,9 +627,15 @@ def make_key_reader(settings: GatewaySettings) -> Callable[[], Key]:
     """Return what reads the key of the settings: a fixed one, or the environment's of now."""
     if key_follows_environment(settings):
         return _make_environment_reader()
-    secret = settings.mistral_api_key
-    key = None if secret is None else secret.get_secret_value(), None
+    key = fixed_secret(settings, "mistral_api_key"), None
     return lambda: key
+
+
+def fixed_secret(settings: GatewaySettings, name: str) -> str | None:
+    """Return a secret's text, `None` if there is none or it is read anew for each request."""
+    secret = getattr(settings, name)
+    is_live = name in live_secrets(settings)
+    return None if secret is None or is_live else secret.get_secret_value()
 
 
 def _make_environment_reader() -> Callable[[], Key]:

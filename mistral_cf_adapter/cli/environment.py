@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from mistral_cf_adapter._options import to_headers
 from mistral_cf_adapter._settings import GatewaySettings, env_names
 
-from .guides import Gateway, Guide, Text, hide, reveal
+from .guides import A_CALLABLE, Gateway, Guide, Text, hide, reveal
 from .tools import TOOLS
 
 Style = Literal["shell", "snippet", "json"]
@@ -40,8 +40,8 @@ def guide_for(settings: GatewaySettings, tool: str | None) -> Guide:
         stored_key=settings.stored_key,
         options=to_headers(settings.options),
         own=own_variables(settings),
-        token=settings.token,
-        key=settings.mistral_api_key,
+        token=_secret(settings.token),
+        key=_secret(settings.mistral_api_key),
     )
     if tool is None:
         return Guide(gateway.own, settings.provider_url, gateway.headers, "")
@@ -59,7 +59,12 @@ def own_variables(settings: GatewaySettings) -> dict[str, Text]:
     return own
 
 
+def _secret(value: Any) -> SecretStr | None:
+    return A_CALLABLE if callable(value) else value
+
+
 def _text(value: Any) -> Text:
+    value = _secret(value)
     if isinstance(value, SecretStr):
         return value
     if isinstance(value, bool):
