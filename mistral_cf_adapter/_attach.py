@@ -19,6 +19,7 @@ from weakref import WeakValueDictionary, ref
 
 from ._capture import isolate_spans, logger, restore_spans
 from ._capture import record as record_call
+from ._credentials import SecretSource, ask_all
 from ._http_client import AsyncGatewayClient, GatewayClient
 from ._locks import fork_safe_lock
 from ._options import GatewayConfigError
@@ -72,7 +73,7 @@ class KeyForSDK:
         self._make = (
             _security_maker(self._read, is_fixed=not self._follows_environment)
             if live is None
-            else lambda: Security(api_key=live.ask("mistral_api_key").get_secret_value())
+            else _asking_security_maker(live)
         )
 
     def __call__(self) -> Any:
@@ -114,6 +115,12 @@ def _security_maker(read: Callable[[], Key], *, is_fixed: bool) -> Callable[[], 
         return known[1]
 
     return make
+
+
+def _asking_security_maker(source: SecretSource) -> Callable[[], Any]:
+    """Return what asks for the key and makes the SDK's `Security` of it."""
+    name = "mistral_api_key"
+    return lambda: Security(api_key=ask_all({name: source})[name].get_secret_value())
 
 
 def _is_empty(security: Any) -> bool:

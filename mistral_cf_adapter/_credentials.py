@@ -7,13 +7,19 @@ from typing import Any, NoReturn, Protocol, Self, TypeAlias
 from pydantic import SecretStr
 
 from ._options import GatewayConfigError
+from ._secret_files import SecretFiles
 from ._secrets import Secret, check_secret
 
 SecretFunction: TypeAlias = Callable[[], str | Awaitable[str]]
 
 
 class SecretSource(Protocol):
-    """What returns a secret as it is now; it keeps nothing for the next request to find."""
+    """What returns a secret as it is now."""
+
+    @property
+    def files(self) -> SecretFiles | None:
+        """The files that it comes from, which are looked at first."""
+        ...
 
     @property
     def last(self) -> Secret | None:
@@ -37,6 +43,7 @@ class CallableSecret:
     """
 
     last = None
+    files = None
 
     def __init__(self, function: SecretFunction) -> None:
         self._get: Callable[[], SecretFunction] = lambda: function
@@ -96,12 +103,21 @@ class CallableSecret:
 
 def ask_all(sources: Mapping[str, SecretSource]) -> dict[str, Secret]:
     """Return the secrets of now by setting, for a synchronous call."""
+    _refresh(sources)
     return {setting: source.ask(setting) for setting, source in sources.items()}
 
 
 async def ask_all_async(sources: Mapping[str, SecretSource]) -> dict[str, Secret]:
     """Return the secrets of now by setting, for an asynchronous call."""
+    _refresh(sources)
     return {setting: await source.ask_async(setting) for setting, source in sources.items()}
+
+
+def _refresh(sources: Mapping[str, SecretSource]) -> None:
+    """Look at the files, once for all secrets in them."""
+    for files in {source.files for source in sources.values()}:
+        if files is not None:
+            files.refresh()
 
 
 def _is_coroutine_function(function: Any) -> bool:

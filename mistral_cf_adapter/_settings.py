@@ -21,12 +21,20 @@ from pydantic import (
     PlainSerializer,
     SecretStr,
     ValidationError,
+    create_model,
 )
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
 
 from ._credentials import CallableSecret, SecretFunction, SecretSource
 from ._options import GatewayConfigError, GatewayOptions, document_fields, format_validation_error
 from ._public import set_public_module
+from ._secret_files import FileSecret, SecretFiles
 from ._secrets import Secret, check_secret, clean, problem_with
 
 _PROVIDERS = ("mistral", "compat")
@@ -209,7 +217,8 @@ class GatewaySettings(GatewayOptions, BaseSettings):
     the environment or a file is not read, nor one of a file beside an account of the environment.
     A file is read only when asked for, with
     `_env_file=".env"`, `CF_AIG_ENV_FILE` or `_secrets_dir="/run/secrets"`. Calls read a Mistral
-    key of the environment anew each time, as the SDK does.
+    key of the environment anew each time, as the SDK does, and secrets of a file when it has
+    changed: what cannot be read then stays as it was, with a warning in the log.
 
     `token` and `mistral_api_key` may be callables without arguments. They are called for each
     request and each retry of the SDK's, by several threads at once if those call, and what they
@@ -290,6 +299,10 @@ class GatewaySettings(GatewayOptions, BaseSettings):
     max_connections: Annotated[int, Field(ge=1)] = Field(
         default=1000, description="Connections to the gateway at once, per process and event loop."
     )
+    reload_secrets: bool = Field(
+        default=True,
+        description="False: secrets of files are read once, not again when a file has changed.",
+    )
     keepalive_expiry: Annotated[float, Field(gt=0)] = Field(
         default=60.0, description="Seconds an idle connection is kept for the next call."
     )
@@ -297,7 +310,9 @@ class GatewaySettings(GatewayOptions, BaseSettings):
     def __init__(self, **values: Any) -> None:
         # A traceback may show the variables of each frame: whatever goes wrong is returned, and
         # raised here, where there is no plain secret, and outside of any `except`.
-        problem = _prepare(values, type(self)) or self._load(values) or self._contradiction(values)
+        problem = _prepare(values, type(self))
+        files = None if problem is not None else _find_secret_files(values, type(self))
+        problem = problem or self._load(values) or self._contradiction(values)
         if problem is not None:
             values.clear()
             try:
@@ -305,7 +320,7 @@ class GatewaySettings(GatewayOptions, BaseSettings):
             finally:
                 del problem  # an error and a frame that holds it would form a cycle
         vars(self)["_key_follows_environment"] = _follows_environment(self, values)
-        vars(self)["_live_secrets"] = _find_live_secrets(self)
+        vars(self)["_live_secrets"] = _find_live_secrets(self, values, files)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in type(self).model_fields:
@@ -414,7 +429,16 @@ class GatewaySettings(GatewayOptions, BaseSettings):
         if "mistral_api_key" not in changed and (stored or key_follows_environment(self)):
             # Beside a stored key only the environment may have one, so it is asked again.
             del values["mistral_api_key"]
-        return type(self)(**values)
+        files = {
+            name: source
+            for name, source in live_secrets(self).items()
+            if isinstance(source, FileSecret) and name in values.keys() - changed.keys()
+        }
+        values |= {name: source.last for name, source in files.items()}
+        copy = type(self)(**values)
+        if copy.reload_secrets:
+            vars(copy)["_live_secrets"] |= files
+        return copy
 
     def __reduce__(self) -> NoReturn:
         msg = (
@@ -483,9 +507,77 @@ def live_secrets(settings: GatewaySettings) -> Mapping[str, SecretSource]:
     return live
 
 
-def _find_live_secrets(settings: GatewaySettings) -> dict[str, SecretSource]:
-    values = {name: getattr(settings, name) for name in SECRETS}
-    return {name: value for name, value in values.items() if isinstance(value, CallableSecret)}
+def _find_live_secrets(
+    settings: GatewaySettings, values: Mapping[str, Any], files: SecretFiles | None
+) -> dict[str, SecretSource]:
+    """Return the callables, and what came from a file: neither from a keyword nor a variable."""
+    secrets = {name: getattr(settings, name) for name in SECRETS}
+    live: dict[str, SecretSource] = {
+        name: value for name, value in secrets.items() if isinstance(value, CallableSecret)
+    }
+    if files is None or not settings.reload_secrets:
+        return live
+    files.secrets = {
+        name: value
+        for name, value in secrets.items()
+        if isinstance(value, Secret) and name not in values and not _is_in_environment(name)
+    }
+    return live | {name: FileSecret(files, name) for name in files.secrets}
+
+
+def _is_in_environment(name: str) -> bool:
+    """Return whether the environment gives a setting its value, in any case of letters."""
+    variables = {variable.lower() for variable in env_names(name)}
+    return any(text and variable.lower() in variables for variable, text in os.environ.items())
+
+
+class _OfFilesAlone(BaseSettings):
+    """Settings that are not read from the environment."""
+
+    model_config = GatewaySettings.model_config
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - the signature is the library's
+        init_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return dotenv_settings, file_secret_settings
+
+
+def _find_secret_files(
+    values: Mapping[str, Any], settings: type[GatewaySettings]
+) -> SecretFiles | None:
+    """Return the files that settings are about to be read from, `None` if there are none."""
+    where = {name: value for name, value in values.items() if name.startswith("_")}
+    for name in ("env_file", "secrets_dir"):
+        where.setdefault(f"_{name}", settings.model_config.get(name))
+    files, directories = map(_to_paths, (where["_env_file"], where["_secrets_dir"]))
+    if not files and not directories:
+        return None
+    names = [variable for name in SECRETS for variable in env_names(name)]
+    return SecretFiles(files, directories, names, lambda: _read_secrets(where))
+
+
+def _to_paths(given: Any) -> list[Path]:
+    places = cast("list[Any]", given) if isinstance(given, list | tuple) else [given]
+    paths = [place for place in places if isinstance(place, str) or hasattr(place, "__fspath__")]
+    return [Path(path).expanduser() for path in paths]
+
+
+def _read_secrets(where: Mapping[str, Any]) -> dict[str, Secret]:
+    """Return the secrets that are in files and can be used."""
+    fields: Any = {
+        name: (SecretStr | None, Field(None, validation_alias=AliasChoices(*env_names(name))))
+        for name in SECRETS
+    }
+    model = create_model("SecretsOfFiles", __base__=_OfFilesAlone, **fields)
+    texts = {name: getattr(model(**where), name) for name in SECRETS}
+    checked = {name: check_secret(text)[0] for name, text in texts.items() if text is not None}
+    return {name: secret for name, secret in checked.items() if secret is not None}
 
 
 _VARIABLES = frozenset(
