@@ -38,9 +38,7 @@ _WRAPPERS = GatewayClient, AsyncGatewayClient
 # The SDK's code outside of its generated client asks for the server's address only to open
 # connections of its own: realtime WebSockets and the connectors' HTTP and MCP clients.
 _UNROUTED_CALLERS = "mistralai.extra."
-# Among them, those that ask for the key too. All other code of the SDK's builds requests that are
-# sent by a gateway client, which adds a key that is asked for anew for each request.
-_KEY_READERS = ("mistralai.extra.realtime", "mistralai.extra.connectors")
+_ROUTED_CALLERS = "mistralai.extra.workflows."
 
 Override = Callable[[GatewaySettings], GatewaySettings]
 
@@ -430,9 +428,14 @@ def _get_security(self: Any) -> Any:
 
 
 def _is_request_builder(frame: FrameType) -> bool:
-    """Return whether a caller is code of the SDK's that leaves sending to the HTTP client."""
+    """Return whether a caller is code of the SDK's that leaves sending to the HTTP client.
+
+    A gateway client adds a key that is asked for anew for each request.
+    """
     module: str = frame.f_globals.get("__name__", "")
-    return module.startswith("mistralai.") and not module.startswith(_KEY_READERS)
+    if module.startswith(_UNROUTED_CALLERS):
+        return module.startswith(_ROUTED_CALLERS)
+    return module.startswith("mistralai.")
 
 
 def _set_security(self: Any, security: Any) -> None:

@@ -81,6 +81,10 @@ _END_MARKS = {
 }
 
 
+# The setting whose secret an error refuses.
+_REFUSALS: Mapping[type[Exception], str] = {GatewayUnauthorizedError: "token"}
+
+
 class Action(NamedTuple):
     """One thing to do: send a request, read or close a response, or ask for secrets."""
 
@@ -286,9 +290,9 @@ class _RequestFlow:
         if response.status_code < 400 or self.direct or self.cross_origin:
             return ""
         error = from_response(response)
-        if isinstance(error, GatewayUnauthorizedError):
-            return "token"
-        return "mistral_api_key" if error is None and response.status_code == 401 else ""
+        if error is None:  # Mistral's
+            return "mistral_api_key" if response.status_code == 401 else ""
+        return _REFUSALS.get(type(error), "")
 
     def _find_hidden_error(self, mask: Mask) -> Exception | None:
         """Return the gateway's error in a response with HTTP 200, or None."""

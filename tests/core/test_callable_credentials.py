@@ -13,10 +13,11 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from importlib import import_module
+from types import FunctionType
 
 import pytest
 from call_modes import ASYNC, SYNC
-from http_records import KEY, TEXT, TOKEN, Reply
+from http_records import KEY, PREFIX, TEXT, TOKEN, Reply
 from object_walks import locals_of, serialized, texts_in
 from secret_searches import shown_in
 
@@ -213,6 +214,40 @@ def test_threads_may_ask_at_the_same_time(gateway, make_settings, name):
     with ThreadPoolExecutor(4) as threads:
         assert list(threads.map(SYNC.chat, [client] * 4)) == [TEXT] * 4
     assert set(sent(gateway, name)) == {f"Bearer secret-of-a-thread-{n}" for n in range(4)}
+
+
+def test_the_compat_endpoint_gets_them_too(gateway, make_settings, mode):
+    settings = make_settings(token=Counter("t"), mistral_api_key=Counter("k"), endpoint="compat")
+    gateway.replies.append(refusal())
+    mode.chat(make_client(settings))
+    assert {request.path for request in gateway.requests} == {f"{PREFIX}/compat/chat/completions"}
+    assert sent(gateway, "token") == ["Bearer t-0001", "Bearer t-0002"]
+    assert sent(gateway, "mistral_api_key") == ["Bearer k-0001"] * 2
+
+
+def test_a_redirect_keeps_them_below_the_gateway_alone(gateway, elsewhere, make_settings, mode):
+    settings = make_settings(token=(token := Counter("t")), mistral_api_key=(key := Counter("k")))
+    gateway.replies += [
+        Reply.redirect(f"{PREFIX}/mistral/v1/moved"),
+        Reply.redirect(f"{elsewhere.origin}/v1/chat/completions"),
+    ]
+    mode.chat(make_client(settings))
+    assert sent(gateway, "token") == ["Bearer t-0001"] * 2
+    assert sent(gateway, "mistral_api_key") == ["Bearer k-0001"] * 2
+    assert sent(elsewhere, "token") == sent(elsewhere, "mistral_api_key") == [None]
+    assert (token.count, key.count) == (1, 1)
+
+
+def test_a_refusal_behind_a_redirect_elsewhere_asks_for_nothing(
+    gateway, elsewhere, make_settings, mode
+):
+    settings = make_settings(token=(token := Counter("t")), mistral_api_key=(key := Counter("k")))
+    gateway.replies.append(Reply.redirect(f"{elsewhere.origin}/v1/chat/completions"))
+    elsewhere.replies.append(mistrals_refusal())
+    with pytest.raises(SDKError):
+        mode.chat(make_client(settings))
+    assert (len(gateway.requests), len(elsewhere.requests)) == (1, 1)
+    assert (token.count, key.count) == (1, 1)
 
 
 # ---------------------------------------------------------------- only where it is needed
@@ -618,6 +653,34 @@ def test_who_reads_the_key_of_a_client_gets_it(make_settings):
     client = make_client(make_settings(mistral_api_key=Counter("key")))
     assert client.sdk_configuration.security().api_key == "key-0001"
     assert client.sdk_configuration.security().api_key == "key-0002"
+
+
+CALLERS = {
+    "mistralai.client.chat": None,
+    "mistralai.chat": None,
+    "mistralai.extra.workflows.helpers": None,
+    "mistralai.extra.realtime.speech": "key-0001",
+    "mistralai.extra.connectors_gateway": "key-0001",
+    "mistralai.extra.observability.telemetry": "key-0001",
+    "application": "key-0001",
+}
+
+
+def read_security():
+    return configuration.security  # noqa: F821 - of the module that it is put into
+
+
+@pytest.mark.parametrize(("caller", "key"), CALLERS.items())
+def test_the_sdk_gets_it_where_no_client_of_ours_sends(make_settings, caller, key):
+    configuration = make_client(
+        make_settings(mistral_api_key=(function := Counter("key")))
+    ).sdk_configuration
+    names = {"__name__": caller, "configuration": configuration}
+    read = FunctionType(read_security.__code__, names)
+    security = read()
+    security = security() if callable(security) else security
+    assert security.api_key == key
+    assert function.count == (key is not None)
 
 
 # ---------------------------------------------------------------- the command
