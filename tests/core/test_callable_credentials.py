@@ -332,6 +332,17 @@ def test_the_fallback_takes_the_key(elsewhere, make_settings, monkeypatch, mode)
     assert key.count == 1
 
 
+def test_a_refusal_of_the_fallback_asks_for_nothing(elsewhere, make_settings, monkeypatch, mode):
+    monkeypatch.setattr(_flow, "MISTRAL_URL", elsewhere.origin)
+    monkeypatch.setattr(_flow, "_open_until", {})
+    elsewhere.replies.append(mistrals_refusal())
+    base_url, key = "http://127.0.0.1:9/v1/acc/gw", Counter("key")
+    settings = make_settings(base_url=base_url, fallback="direct", mistral_api_key=key)
+    with pytest.warns(UserWarning, match="AI Gateway is down"), pytest.raises(SDKError):
+        mode.chat(make_client(settings))
+    assert (len(elsewhere.requests), key.count) == (1, 1)
+
+
 # ---------------------------------------------------------------- what cannot work
 
 WRONG = {
