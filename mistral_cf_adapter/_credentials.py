@@ -59,27 +59,27 @@ class CallableSecret:
             Exception: whatever the callable raises, with a note that names the setting.
         """
         if _is_coroutine_function(self._get()):
-            raise _asynchronous(setting)
+            raise _build_async_error(setting)
         try:
-            value = _hidden(self())
+            value = _hide(self())
         except Exception as error:
             _add_note(error, setting)
             raise
         if inspect.isawaitable(value):
             _close(value)
-            raise _asynchronous(setting)
-        return _checked(value, setting)
+            raise _build_async_error(setting)
+        return _check(value, setting)
 
     async def ask_async(self, setting: str) -> Secret:
         """Ask the callable, for an asynchronous call; raise as `ask()` does."""
         try:
-            value = _hidden(self())
+            value = _hide(self())
             if inspect.isawaitable(value):
-                value = _hidden(await value)
+                value = _hide(await value)
         except Exception as error:
             _add_note(error, setting)
             raise
-        return _checked(value, setting)
+        return _check(value, setting)
 
     def __repr__(self) -> str:
         return "<a callable>"
@@ -125,7 +125,7 @@ def _is_coroutine_function(function: Any) -> bool:
     return any(map(inspect.iscoroutinefunction, (function, getattr(function, "__call__", None))))  # noqa: B004
 
 
-def _asynchronous(setting: str) -> GatewayConfigError:
+def _build_async_error(setting: str) -> GatewayConfigError:
     return GatewayConfigError(
         f"{setting} is an asynchronous callable, and a synchronous call cannot await it: give a "
         "plain function, or call the SDK's *_async method"
@@ -144,7 +144,7 @@ def _add_note(error: Exception, setting: str) -> None:
         error.add_note(note)
 
 
-def _hidden(value: object) -> object:
+def _hide(value: object) -> object:
     """Return what a callable returned as a traceback may show it, and an awaitable as it is."""
     if isinstance(value, SecretStr):
         value = value.get_secret_value()
@@ -153,7 +153,7 @@ def _hidden(value: object) -> object:
     return value if inspect.isawaitable(value) else type(value)
 
 
-def _checked(value: object, setting: str) -> Secret:
+def _check(value: object, setting: str) -> Secret:
     if isinstance(value, Secret):
         secret, problem = check_secret(value)
         if secret is not None:

@@ -218,7 +218,8 @@ class GatewaySettings(GatewayOptions, BaseSettings):
     A file is read only when asked for, with
     `_env_file=".env"`, `CF_AIG_ENV_FILE` or `_secrets_dir="/run/secrets"`. Calls read a Mistral
     key of the environment anew each time, as the SDK does, and secrets of a file when it has
-    changed: what cannot be read then stays as it was, with a warning in the log.
+    changed: what cannot be read then stays as it was, with a warning in the log. The attributes
+    of the settings stay as they were read first.
 
     `token` and `mistral_api_key` may be callables without arguments. They are called for each
     request and each retry of the SDK's, by several threads at once if those call, and what they
@@ -531,7 +532,7 @@ def _is_in_environment(name: str) -> bool:
     return any(text and variable.lower() in variables for variable, text in os.environ.items())
 
 
-class _OfFilesAlone(BaseSettings):
+class _FileSettings(BaseSettings):
     """Settings that are not read from the environment."""
 
     model_config = GatewaySettings.model_config
@@ -574,7 +575,7 @@ def _read_secrets(where: Mapping[str, Any]) -> dict[str, Secret]:
         name: (SecretStr | None, Field(None, validation_alias=AliasChoices(*env_names(name))))
         for name in SECRETS
     }
-    model = create_model("SecretsOfFiles", __base__=_OfFilesAlone, **fields)
+    model = create_model("SecretsOfFiles", __base__=_FileSettings, **fields)
     texts = {name: getattr(model(**where), name) for name in SECRETS}
     checked = {name: check_secret(text)[0] for name, text in texts.items() if text is not None}
     return {name: secret for name, secret in checked.items() if secret is not None}
