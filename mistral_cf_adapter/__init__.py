@@ -8,11 +8,11 @@ client = make_client()  # a mistralai.Mistral, with settings from the environmen
 # How a call runs: make_client() or patch() puts a route on a Mistral object (_client, _patch,
 # _attach). The SDK then sends through a GatewayClient (_http_client), which runs one flow without
 # I/O (_flow). The flow has the request rewritten for the gateway (_routing, from _settings and
-# _options; _paths refuses unsafe URLs; _gateway_models: the gateway's own models), sends it on a
-# pooled connection (_pool; _replays: a body that can be sent once), guards a stream (_streaming;
-# _codings: compressed data), turns the gateway's errors into exceptions (_errors; _envelopes: their
-# JSON; _edge: what stands in front of the gateway; _connection_errors: no response) and records the
-# call (_capture).
+# _options; _credentials and _secret_files: secrets that are read each time; _paths refuses unsafe
+# URLs; _gateway_models: the gateway's own models), sends it on a pooled connection (_pool;
+# _replays: a body that can be sent once), guards a stream (_streaming; _codings: compressed data),
+# turns the gateway's errors into exceptions (_errors; _envelopes: their JSON; _edge: what stands in
+# front of the gateway; _connection_errors: no response) and records the call (_capture).
 # _settings reads the environment (_own_headers: one setting, checked). With the switch off
 # (_switch) there is no route, and the client is the SDK's own.
 # What differs between mistralai 1, 2 and 3 is in _sdk; speedups/ makes the SDK faster, cli/ is the

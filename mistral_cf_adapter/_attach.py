@@ -12,19 +12,26 @@ import warnings
 from collections.abc import Callable, Generator
 from copy import deepcopy
 from time import perf_counter
-from types import SimpleNamespace
+from types import FrameType, SimpleNamespace
 from typing import Any, NoReturn, Self, cast
 from urllib.parse import urlsplit
 from weakref import ref
 
 from ._capture import isolate_spans, logger, restore_spans
 from ._capture import record as record_call
+from ._credentials import SecretSource, ask_all
 from ._http_client import AsyncGatewayClient, GatewayClient
 from ._locks import fork_safe_lock
 from ._options import GatewayConfigError
 from ._routing import NOT_PICKLED, Route, get_route
 from ._sdk import MISTRAL_URL, Security, unsupported_sdk
-from ._settings import GatewaySettings, Key, key_follows_environment, make_key_reader
+from ._settings import (
+    GatewaySettings,
+    Key,
+    key_follows_environment,
+    live_secrets,
+    make_key_reader,
+)
 from ._switch import configurations
 
 _STATE = "_mistral_cf_adapter"
@@ -32,6 +39,7 @@ _WRAPPERS = GatewayClient, AsyncGatewayClient
 # The SDK's code outside of its generated client asks for the server's address only to open
 # connections of its own: realtime WebSockets and the connectors' HTTP and MCP clients.
 _UNROUTED_CALLERS = "mistralai.extra."
+_ROUTED_CALLERS = "mistralai.extra.workflows."
 
 Override = Callable[[GatewaySettings], GatewaySettings]
 
@@ -49,7 +57,7 @@ NO_KEY = Security()
 class KeyForSDK:
     """The settings' key as the SDK takes it: a function that it asks at every call."""
 
-    __slots__ = ("_follows_environment", "_is_stored", "_is_used", "_make", "_read")
+    __slots__ = ("_follows_environment", "_is_stored", "_is_used", "_make", "_read", "is_live")
 
     def __init__(self, settings: GatewaySettings, *, stored_key: bool) -> None:
         self._follows_environment = key_follows_environment(settings)
@@ -57,8 +65,15 @@ class KeyForSDK:
         self._is_used = not stored_key and (
             self._follows_environment or settings.mistral_api_key is not None
         )
+        live = live_secrets(settings).get("mistral_api_key")
+        self.is_live = live is not None
+        """The key is asked for anew for each request."""
         self._read = make_key_reader(settings)
-        self._make = _security_maker(self._read, is_fixed=not self._follows_environment)
+        self._make = (
+            _security_maker(self._read, is_fixed=not self._follows_environment)
+            if live is None
+            else _asking_security_maker(live)
+        )
 
     def __call__(self) -> Any:
         return self._make()
@@ -99,6 +114,12 @@ def _security_maker(read: Callable[[], Key], *, is_fixed: bool) -> Callable[[], 
         return known[1]
 
     return make
+
+
+def _asking_security_maker(source: SecretSource) -> Callable[[], Any]:
+    """Return what asks for the key and makes the SDK's `Security` of it."""
+    name = "mistral_api_key"
+    return lambda: Security(api_key=ask_all({name: source})[name].get_secret_value())
 
 
 def _is_empty(security: Any) -> bool:
@@ -396,7 +417,22 @@ def _get_security(self: Any) -> Any:
     state = self.__dict__.get(_STATE)
     if state is None or state.current is None:
         return own
-    return state.current.key.in_place_of(own)
+    key = state.current.key
+    security = key.in_place_of(own)
+    if key.is_live and security is key and _is_request_builder(sys._getframe(1)):  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+        return NO_KEY
+    return security
+
+
+def _is_request_builder(frame: FrameType) -> bool:
+    """Return whether a caller is code of the SDK's that leaves sending to the HTTP client.
+
+    A gateway client adds a key that is asked for anew for each request.
+    """
+    module: str = frame.f_globals.get("__name__", "")
+    if module.startswith(_UNROUTED_CALLERS):
+        return module.startswith(_ROUTED_CALLERS)
+    return module.startswith("mistralai.")
 
 
 def _set_security(self: Any, security: Any) -> None:

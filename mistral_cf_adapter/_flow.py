@@ -6,7 +6,7 @@ or close a response) and receives the result. `_http_client` runs it, sync or as
 
 import json
 import re
-from collections.abc import Callable, Generator, Hashable
+from collections.abc import Callable, Generator, Hashable, Mapping
 from functools import partial
 from time import monotonic, perf_counter
 from typing import Any, Literal, NamedTuple
@@ -16,9 +16,12 @@ from . import _codings, _edge, _replays, _streaming
 from ._capture import Place, logger, warn_bypass, warn_once
 from ._capture import record as record_call
 from ._connection_errors import to_gateway_error
+from ._credentials import SecretSource
 from ._errors import (
     CREDENTIALS,
+    GatewayAccessError,
     GatewayRedirectError,
+    GatewayUnauthorizedError,
     GatewayUnavailableError,
     Mask,
     build_error,
@@ -32,13 +35,16 @@ from ._gateway_models import find_misplaced_model
 from ._options import GatewayConfigError, get_current_scope
 from ._routing import (
     ATTEMPT,
-    KEYLESS,
     MISTRAL_HOST,
     ROUTED,
     Route,
+    add_secrets,
     clone_request,
     find_address_problem,
+    find_missing_key,
+    find_missing_secrets,
     get_origin,
+    is_keyless,
     is_within,
     make_mask,
     prepare_request,
@@ -47,9 +53,9 @@ from ._routing import (
     secrets_area,
     strip_cloudflare_headers,
     strip_gateway_headers,
-    uses_stored_key,
 )
 from ._sdk import MISTRAL_URL, http_library
+from ._secrets import Secret
 
 CONNECT_TIMEOUT = 5.0  # seconds
 _PROBE_TIME = CONNECT_TIMEOUT
@@ -77,11 +83,19 @@ _END_MARKS = {
 }
 
 
-class Action(NamedTuple):
-    """One thing for the HTTP client to do: send a request, or read or close a response."""
+# The setting whose secret an error refuses, if that may be another by now.
+_REFUSALS: Mapping[type[Exception], str] = {
+    GatewayUnauthorizedError: "token",
+    GatewayAccessError: "access_token",
+}
 
-    kind: Literal["send", "read", "close"]
+
+class Action(NamedTuple):
+    """One thing to do: send a request, read or close a response, or ask for secrets."""
+
+    kind: Literal["send", "read", "close", "ask"]
     target: Any
+    """The request, the response, or the sources of the secrets by setting."""
     drop_auth: bool = False
     """Send without the HTTP client's own `auth`: the target is outside of `secrets_area()` of the
     first request, or is Mistral itself, or the gateway is to use a stored key."""
@@ -146,6 +160,7 @@ class _RequestFlow:
         "request",
         "response",
         "route",
+        "secrets",
         "wants_stream",
     )
 
@@ -174,6 +189,8 @@ class _RequestFlow:
         """The request was sent and a response arrived, so its body is consumed."""
         self.cross_origin = False
         self.direct = False
+        self.secrets: list[Secret] = []
+        """All that were asked for, to mask them."""
         self.fields: dict[str, Any] = {
             "method": request.method,
             "path": self.path,
@@ -191,20 +208,18 @@ class _RequestFlow:
             if problem is not None:
                 raise GatewayConfigError(problem)
             return (yield from self._send_unrouted())
-        needs_key = not self.authenticates
+        live = self.route.live
+        needs_key = not (self.authenticates or (live and "mistral_api_key" in live))
         outgoing = prepare_request(
             self.route, self.request, get_current_scope(), needs_key=needs_key
         )
-        mask = make_mask(self.route, outgoing)
+        missing = live and find_missing_secrets(self.route, self.request, outgoing)
+        secrets = (yield from self._ask(missing, outgoing)) if missing else None
+        mask = make_mask(self.route, outgoing, self.secrets)
         record = self._make_recorder(mask)
-        try:
-            yield from self._send_handling_fallback(outgoing)
-        except Exception as error:
-            self._sanitize_error(error)
-            record(self.response)
-            self._note_outcome(mask, error)
-            self._raise_connection_error(error, mask)
-            raise
+        yield from self._send_and_record_errors(outgoing, mask, record)
+        if missing and secrets:
+            yield from self._send_again_if_refused(outgoing, missing, secrets, mask, record)
         self._note_outcome(mask)
         hidden_error = self._find_hidden_error(mask)
         response = self._wrap_stream(mask)
@@ -223,6 +238,67 @@ class _RequestFlow:
         if self.direct:
             return response
         return raise_for_gateway_error(response, mask, self.route.address)
+
+    def _ask(
+        self, sources: Mapping[str, SecretSource], outgoing: Any
+    ) -> Generator[Action, Any, dict[str, Secret]]:
+        """Ask for secrets, put them into the headers of a request, and return them."""
+        secrets: dict[str, Secret] = yield Action("ask", sources)
+        self.secrets += secrets.values()
+        add_secrets(self.route, outgoing, secrets)
+        return secrets
+
+    def _send_and_record_errors(
+        self, outgoing: Any, mask: Mask, record: Callable[[Any], None]
+    ) -> Flow:
+        try:
+            yield from self._send_handling_fallback(outgoing)
+        except Exception as error:
+            self._sanitize_error(error)
+            record(self.response)
+            self._note_outcome(mask, error)
+            self._raise_connection_error(error, mask)
+            raise
+
+    def _send_again_if_refused(
+        self,
+        outgoing: Any,
+        sources: Mapping[str, SecretSource],
+        secrets: Mapping[str, Secret],
+        mask: Mask,
+        record: Callable[[Any], None],
+    ) -> Flow:
+        """Ask once more for the secret that a response refused; if it is another, send again."""
+        name = self._find_refused()
+        if name not in sources or not _replays.can_replay(self.request):
+            return
+        again = clone_request(outgoing, outgoing.headers.copy())
+        try:
+            renewed = yield from self._ask({name: sources[name]}, again)
+        except Exception as error:
+            error.add_note(f"asked once more after HTTP {self.response.status_code}")
+            record(self.response)
+            raise
+        if renewed[name] == secrets[name]:
+            return
+        logger.info(
+            "%s was refused, and is another by now: %s %s is sent again",
+            name,
+            self.request.method,
+            self.path,
+        )
+        self.response = None
+        yield from self._send_and_record_errors(again, mask, record)
+
+    def _find_refused(self) -> str:
+        """Return the setting whose secret the response refused, an empty text if it did not."""
+        response = self.response
+        if response.status_code < 400 or self.direct or self.cross_origin:
+            return ""
+        error = from_response(response)
+        if error is None:  # Mistral's
+            return "mistral_api_key" if response.status_code == 401 else ""
+        return _REFUSALS.get(type(error), "")
 
     def _find_hidden_error(self, mask: Mask) -> Exception | None:
         """Return the gateway's error in a response with HTTP 200, or None."""
@@ -269,10 +345,13 @@ class _RequestFlow:
         origin = get_origin(self.request.url)
         warn_bypass(self.noticed, origin, self.request.method, self.path)
         self.fields["routed"] = "elsewhere"
-        mask = make_mask(self.route, self.request)
+        outgoing = strip_gateway_headers(self.request)
+        if self.route.live and (missing := find_missing_key(self.route, self.request)):
+            yield from self._ask(missing, outgoing)
+        mask = make_mask(self.route, self.request, self.secrets)
         record = self._make_recorder(mask)
         try:
-            yield from self._send_handling_redirects(strip_gateway_headers(self.request))
+            yield from self._send_handling_redirects(outgoing)
         except Exception as error:
             self._sanitize_error(error)
             record(self.response)
@@ -419,9 +498,7 @@ class _RequestFlow:
         )
         if _has_credentials(outgoing) and not is_for_access:
             return False
-        return uses_stored_key(self.route, outgoing.headers) or bool(
-            outgoing.extensions.get(KEYLESS)
-        )
+        return is_keyless(self.route, outgoing)
 
     def _must_read(self) -> bool:
         """Return whether the body must be read before the SDK gets the response."""
@@ -575,7 +652,7 @@ def build_direct_request(route: Route, request: Any, outgoing: Any) -> Any:
     """
     if not route.fallback or not request.url.path.startswith(f"{route.provider_path}/"):
         return None
-    if uses_stored_key(route, outgoing.headers):  # then `Authorization` is for Cloudflare Access
+    if is_keyless(route, outgoing):  # then `Authorization` is for Cloudflare Access
         return None
     keys = {name: outgoing.headers[name] for name in CREDENTIALS if name in outgoing.headers}
     if not keys:

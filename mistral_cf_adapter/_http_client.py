@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Self, cast
 
+from ._credentials import ask_all, ask_all_async
 from ._flow import Action, Flow, make_pool_key, request_flow
 from ._http2_logs import redact_http2_logs
 from ._locks import fork_safe_lock
@@ -326,6 +327,8 @@ class GatewayClient(_BaseGatewayClient):
         if action.kind == "read":
             action.target.read()  # what it returns would be seen in a traceback
             return None
+        if action.kind == "ask":
+            return ask_all(action.target)
         return action.target.close()
 
     def close(self) -> None:
@@ -365,6 +368,8 @@ class AsyncGatewayClient(_BaseGatewayClient):
         if action.kind == "read":
             await action.target.aread()
             return None
+        if action.kind == "ask":
+            return await ask_all_async(action.target)
         return await action.target.aclose()
 
     async def aclose(self) -> None:

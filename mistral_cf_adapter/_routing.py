@@ -2,15 +2,18 @@
 
 import json
 import re
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from time import time
-from typing import Any, Literal, NoReturn, Self, cast
+from typing import Any, Literal, NamedTuple, NoReturn, Self, cast
 from weakref import ref
+
+from pydantic import SecretStr
 
 from . import _paths
 from ._capture import get_trace_ids
+from ._credentials import SecretSource
 from ._errors import CREDENTIALS, Mask, from_response
 from ._gateway_models import is_auto_router
 from ._options import (
@@ -25,7 +28,7 @@ from ._own_headers import texts_of
 from ._sdk import hide_from_retries, httpx
 from ._secrets import Secret, clean
 from ._secrets import mask as mask_secrets
-from ._settings import GatewaySettings, Key, make_key_reader
+from ._settings import GatewaySettings, Key, fixed_secret, live_secrets, make_key_reader
 
 AUTHORIZATION = "cf-aig-authorization"
 METADATA = "cf-aig-metadata"
@@ -47,6 +50,24 @@ _SECRET_HEADERS = (*CREDENTIALS, AUTHORIZATION, *ACCESS_HEADERS)
 _RELEVANT = frozenset(
     {b"authorization", b"x-api-key", b"traceparent", *(name.encode() for name in ACCESS_HEADERS)}
 )
+
+
+class _Carrier(NamedTuple):
+    """How a secret of the settings travels."""
+
+    header: str
+    prefix: str
+    rivals: tuple[str, ...]
+    """Headers with which a request brings a secret of its own in place of the settings'."""
+
+
+_CARRIERS = {
+    "token": _Carrier(AUTHORIZATION, "Bearer ", (AUTHORIZATION,)),
+    "mistral_api_key": _Carrier("Authorization", "Bearer ", CREDENTIALS),
+    "access_client_secret": _Carrier("cf-access-client-secret", "", ACCESS_HEADERS),
+    "access_token": _Carrier("cf-access-token", "", ACCESS_HEADERS),
+}
+_JWT_IN_PLACE_OF_A_KEY = _Carrier("Authorization", "Bearer ", ACCESS_HEADERS)
 NOT_PICKLED = "A client of the gateway holds secrets and does not pickle: build it in the worker"
 # Keys in `request.extensions`: prepared already, to be sent without a provider's key, number of the
 # attempt, URL chosen by the call.
@@ -92,6 +113,8 @@ class Route:
     """Returns the Mistral key as it is now, and what is wrong with it."""
     read_extra_headers: "ExtraHeaders | None" = field(repr=False)
     """Reads the setting `headers` and those for Cloudflare Access; `None`: there are none."""
+    live: Mapping[str, SecretSource] | None = field(repr=False)
+    """The secrets that are asked for anew for each request, by setting; `None` if none is."""
 
     @classmethod
     def from_settings(cls, settings: GatewaySettings, provider: str | None = None) -> "Route":
@@ -120,6 +143,7 @@ class Route:
             gateway_authorization=_make_authorization_reader(settings),
             read_key=make_key_reader(settings),
             read_extra_headers=_make_extra_headers_reader(settings),
+            live=live_secrets(settings) or None,
         )
 
     def __reduce__(self) -> NoReturn:
@@ -150,9 +174,15 @@ def _name_address(settings: GatewaySettings) -> str:
     return "account_id (CLOUDFLARE_ACCOUNT_ID) and gateway_id (CLOUDFLARE_GATEWAY_ID)"
 
 
+def _find_carrier(name: str, *, keyless: bool) -> _Carrier:
+    """Return how a secret travels in a request with or without a Mistral key."""
+    is_in_its_place = keyless and name == "access_token"
+    return _JWT_IN_PLACE_OF_A_KEY if is_in_its_place else _CARRIERS[name]
+
+
 def _make_authorization_reader(settings: GatewaySettings) -> Callable[[], str | None]:
-    token = settings.token
-    value = None if token is None else f"Bearer {token.get_secret_value()}"
+    token = fixed_secret(settings, "token")
+    value = None if token is None else f"Bearer {token}"
     return lambda: value
 
 
@@ -167,19 +197,19 @@ def _make_extra_headers_reader(settings: GatewaySettings) -> ExtraHeaders | None
     if not settings.uses_access and not settings.headers:
         return None
     own = {name: value.get_secret_value() for name, value in settings.headers.items()}
-    secret = settings.access_client_secret or settings.access_token
-    value = None if secret is None else secret.get_secret_value()
     client_id = settings.access_client_id
+    client_secret = fixed_secret(settings, "access_client_secret")
+    jwt = fixed_secret(settings, "access_token")
 
     def read(keyless: bool) -> Mapping[str, str]:  # noqa: FBT001
-        if value is None:
-            return own
+        access: dict[str, str] = {}
         if client_id is not None:
-            access = {"cf-access-client-id": client_id, "cf-access-client-secret": value}
-        elif keyless:
-            access = {"authorization": f"Bearer {value}"}
-        else:
-            access = {"cf-access-token": value}
+            access["cf-access-client-id"] = client_id
+        if client_secret is not None:
+            access["cf-access-client-secret"] = client_secret
+        if jwt is not None:
+            carrier = _find_carrier("access_token", keyless=keyless)
+            access[carrier.header] = f"{carrier.prefix}{jwt}"
         return {**own, **access}
 
     return read
@@ -237,7 +267,8 @@ def prepare_request(
         route: Where the request goes and what it carries.
         request: The SDK's own request.
         scope: The enclosing `gateway_options()` blocks, if any.
-        needs_key: A missing key is an error. False if the user's HTTP client may add one.
+        needs_key: A missing key is an error. False if the user's HTTP client may add one, or
+            `add_secrets()` does.
 
     Raises:
         GatewayConfigError: there is no key to send, or merged metadata has over 5 entries.
@@ -297,6 +328,30 @@ def _add_extra_headers(
             is_brought = brings_access
         if not is_brought:
             headers[name] = value
+
+
+def find_missing_secrets(route: Route, request: Any, outgoing: Any) -> dict[str, SecretSource]:
+    """Return what is to be asked for a prepared request: what the SDK's did not bring itself."""
+    return {
+        name: source
+        for name, source in (route.live or {}).items()
+        if request.headers.keys().isdisjoint(_CARRIERS[name].rivals)
+        and not (name == "mistral_api_key" and is_keyless(route, outgoing))
+    }
+
+
+def find_missing_key(route: Route, request: Any) -> dict[str, SecretSource]:
+    """Return what is to be asked for a request that goes past the gateway: Mistral's key alone."""
+    missing = find_missing_secrets(route, request, request)
+    return {name: source for name, source in missing.items() if name == "mistral_api_key"}
+
+
+def add_secrets(route: Route, outgoing: Any, secrets: Mapping[str, Secret]) -> None:
+    """Set the headers of the secrets that were asked for, by setting."""
+    keyless = is_keyless(route, outgoing)
+    for name, secret in secrets.items():
+        carrier = _find_carrier(name, keyless=keyless)
+        outgoing.headers[carrier.header] = f"{carrier.prefix}{secret.get_secret_value()}"
 
 
 def strip_gateway_headers(request: Any) -> Any:
@@ -433,6 +488,11 @@ def _credential_problem(given: Mapping[str, list[str]]) -> str | None:
     return None
 
 
+def is_keyless(route: Route, outgoing: Any) -> bool:
+    """Return whether a prepared request goes without a Mistral key."""
+    return uses_stored_key(route, outgoing.headers) or bool(outgoing.extensions.get(KEYLESS))
+
+
 def uses_stored_key(route: Route, headers: Any) -> bool:
     """Return whether the gateway is to use a key that is stored there, by a request's headers."""
     return route.stored_key or BYOK_ALIAS in headers
@@ -513,12 +573,20 @@ def _retry_after_seconds(value: str, unit: float) -> float:
         return -1
 
 
-def make_mask(route: Route, request: Any) -> Mask:
-    """Return what masks in a text the secrets of a route, and those that a request carries."""
-    return make_headers_mask(route, request.headers)
+def make_mask(route: Route, request: Any, secrets: Sequence[SecretStr] = ()) -> Mask:
+    """Return what masks in a text the secrets of a route, and those that a request carries.
+
+    Args:
+        route: Where the request goes.
+        request: The request.
+        secrets: Further ones, as they are when a text is masked.
+    """
+    return make_headers_mask(route, request.headers, secrets)
 
 
-def make_headers_mask(route: Route, headers: Mapping[str, str]) -> Mask:
+def make_headers_mask(
+    route: Route, headers: Mapping[str, str], secrets: Sequence[SecretStr] = ()
+) -> Mask:
     """Return the same for a request that is not built yet."""
 
     def mask(text: str) -> str:
@@ -530,7 +598,10 @@ def make_headers_mask(route: Route, headers: Mapping[str, str]) -> Mask:
             own = [value for name, value in headers.items() if name.lower() in route.own_names]
             for value in (*own, *route.read_extra_headers(False).values()):  # noqa: FBT003
                 values += texts_of(value)
-        return mask_secrets(text, [Secret(clean(value)) for value in values if value])
+        # Nothing is asked for here: what was sent is in the headers.
+        known = [source.last for source in (route.live or {}).values() if source.last is not None]
+        carried = [Secret(clean(value)) for value in values if value]
+        return mask_secrets(text, [*carried, *known, *secrets])
 
     return mask
 

@@ -65,6 +65,14 @@ def problem_with(text: str) -> str | None:
     return None
 
 
+def check_secret(secret: SecretStr) -> tuple[Secret | None, str | None]:
+    """Return a key as it is sent, or what is wrong with it."""
+    problem = problem_with(secret.get_secret_value())
+    if problem is not None:
+        return None, problem
+    return Secret(clean(secret.get_secret_value())), None
+
+
 def is_too_short(secret: SecretStr) -> bool:
     """Return whether a secret is shorter than any key or token that is issued."""
     return len(secret) < _SHORTEST

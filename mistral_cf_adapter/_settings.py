@@ -18,15 +18,25 @@ from pydantic import (
     AliasChoices,
     BeforeValidator,
     Field,
+    PlainSerializer,
     SecretStr,
     ValidationError,
+    create_model,
 )
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
 
+from ._credentials import CallableSecret, SecretFunction, SecretSource
 from ._options import GatewayConfigError, GatewayOptions, document_fields, format_validation_error
 from ._own_headers import read_own_headers
 from ._public import set_public_module
-from ._secrets import Secret, clean, problem_with
+from ._secret_files import FileSecret, SecretFiles
+from ._secrets import Secret, check_secret, clean, problem_with
 from ._switch import IF_CONFIGURED, read_enabled
 
 _PROVIDERS = ("mistral", "compat")
@@ -146,13 +156,19 @@ def _validate_segment(value: str) -> str:
 
 def _validate_secret(value: object) -> object:
     """Accept a key as it is copied, with or without `Bearer `; reject what no key looks like."""
-    text = value.get_secret_value() if isinstance(value, SecretStr) else value
-    if not isinstance(text, str):
+    if isinstance(value, str):
+        value = Secret(value)
+    if isinstance(value, SecretStr):
+        secret, problem = check_secret(value)
+        if problem is not None:
+            raise ValueError(problem)
+        return secret
+    if isinstance(value, CallableSecret):
         return value
-    problem = problem_with(text)
-    if problem is not None:
-        raise ValueError(problem)
-    return Secret(clean(text))
+    if callable(value):
+        return CallableSecret(cast("SecretFunction", value))
+    msg = "must be a text, or a callable that returns one"
+    raise ValueError(msg)
 
 
 def _validate_client_id(value: str) -> str:
@@ -185,7 +201,11 @@ def _validate_host(value: str) -> str:
     return host
 
 
-_Secret = Annotated[SecretStr, BeforeValidator(_validate_secret)]
+_Secret = Annotated[
+    SecretStr | SecretFunction,
+    BeforeValidator(_validate_secret),
+    PlainSerializer(str, return_type=str, when_used="json-unless-none"),
+]
 
 
 def _aliased(name: str, description: str, default: str | None = None) -> Any:
@@ -213,7 +233,17 @@ class GatewaySettings(GatewayOptions, BaseSettings):
     `enabled="if-configured"` by keyword leaves it to the environment: `CF_AIG_ENABLED` wins then.
     A file is read only when asked for, with
     `_env_file=".env"`, `CF_AIG_ENV_FILE` or `_secrets_dir="/run/secrets"`. Calls read a Mistral
-    key of the environment anew each time, as the SDK does.
+    key of the environment anew each time, as the SDK does, and secrets of a file when it has
+    changed: what cannot be read then stays as it was, with a warning in the log. The attributes
+    of the settings stay as they were read first.
+
+    `token` and `mistral_api_key` may be callables without arguments. They are called for each
+    request and each retry of the SDK's, by several threads at once if those call, and what they
+    return is not stored. An asynchronous one is for asynchronous calls alone; a plain one that
+    waits blocks the event loop. What they raise reaches the caller of the SDK, with a note that
+    names the setting, and what is no key is a GatewayConfigError: nothing is sent. After a
+    GatewayUnauthorizedError `token` is called once more, after a 401 of Mistral's the key: another
+    value is sent once, if the body can be sent again; then the error is raised.
 
     Raises:
         GatewayConfigError: a value is missing or cannot work; the message names the variable
@@ -306,6 +336,10 @@ class GatewaySettings(GatewayOptions, BaseSettings):
     max_connections: Annotated[int, Field(ge=1)] = Field(
         default=1000, description="Connections to the gateway at once, per process and event loop."
     )
+    reload_secrets: bool = Field(
+        default=True,
+        description="False: secrets of files are read once, not again when a file has changed.",
+    )
     keepalive_expiry: Annotated[float, Field(gt=0)] = Field(
         default=60.0, description="Seconds an idle connection is kept for the next call."
     )
@@ -313,7 +347,9 @@ class GatewaySettings(GatewayOptions, BaseSettings):
     def __init__(self, **values: Any) -> None:
         # A traceback may show the variables of each frame: whatever goes wrong is returned, and
         # raised here, where there is no plain secret, and outside of any `except`.
-        problem = _prepare(values, type(self)) or self._load(values) or self._no_address(values)
+        problem = _prepare(values, type(self))
+        files = None if problem is not None else _find_secret_files(values, type(self))
+        problem = problem or self._load(values) or self._no_address(values)
         if problem is None and self.uses_gateway:
             problem = self._contradiction(values) or self._access_contradiction()
         if problem is not None:
@@ -323,6 +359,7 @@ class GatewaySettings(GatewayOptions, BaseSettings):
             finally:
                 del problem  # an error and a frame that holds it would form a cycle
         vars(self)["_key_follows_environment"] = _follows_environment(self, values)
+        vars(self)["_live_secrets"] = _find_live_secrets(self, values, files)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in type(self).model_fields:
@@ -474,7 +511,16 @@ class GatewaySettings(GatewayOptions, BaseSettings):
         if "mistral_api_key" not in changed and (stored or key_follows_environment(self)):
             # Beside a stored key only the environment may have one, so it is asked again.
             del values["mistral_api_key"]
-        return type(self)(**values)
+        files = {
+            name: source
+            for name, source in live_secrets(self).items()
+            if isinstance(source, FileSecret) and name in values.keys() - changed.keys()
+        }
+        values |= {name: source.last for name, source in files.items()}
+        copy = type(self)(**values)
+        if copy.reload_secrets:
+            vars(copy)["_live_secrets"] |= files
+        return copy
 
     def __reduce__(self) -> NoReturn:
         msg = (
@@ -547,12 +593,89 @@ def _follows_environment(settings: GatewaySettings, values: Mapping[str, Any]) -
     return key == (None if now is None else Secret(clean(now)))
 
 
+def live_secrets(settings: GatewaySettings) -> Mapping[str, SecretSource]:
+    """Return the secrets that are read anew for each request, by setting."""
+    live: dict[str, SecretSource] = vars(settings)["_live_secrets"]
+    return live
+
+
+def _find_live_secrets(
+    settings: GatewaySettings, values: Mapping[str, Any], files: SecretFiles | None
+) -> dict[str, SecretSource]:
+    """Return the callables, and what came from a file: neither from a keyword nor a variable."""
+    secrets = {name: getattr(settings, name) for name in SECRETS}
+    live: dict[str, SecretSource] = {
+        name: value for name, value in secrets.items() if isinstance(value, CallableSecret)
+    }
+    if files is None or not settings.reload_secrets:
+        return live
+    files.secrets = {
+        name: value
+        for name, value in secrets.items()
+        if isinstance(value, Secret) and name not in values and not _is_in_environment(name)
+    }
+    return live | {name: FileSecret(files, name) for name in files.secrets}
+
+
+def _is_in_environment(name: str) -> bool:
+    """Return whether the environment gives a setting its value, in any case of letters."""
+    variables = {variable.lower() for variable in env_names(name)}
+    return any(text and variable.lower() in variables for variable, text in os.environ.items())
+
+
+class _FileSettings(BaseSettings):
+    """Settings that are not read from the environment."""
+
+    model_config = GatewaySettings.model_config
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - the signature is the library's
+        init_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return dotenv_settings, file_secret_settings
+
+
+def _find_secret_files(
+    values: Mapping[str, Any], settings: type[GatewaySettings]
+) -> SecretFiles | None:
+    """Return the files that settings are about to be read from, `None` if there are none."""
+    where = {name: value for name, value in values.items() if name.startswith("_")}
+    for name in ("env_file", "secrets_dir"):
+        where.setdefault(f"_{name}", settings.model_config.get(name))
+    files, directories = map(_to_paths, (where["_env_file"], where["_secrets_dir"]))
+    if not files and not directories:
+        return None
+    names = [variable for name in SECRETS for variable in env_names(name)]
+    return SecretFiles(files, directories, names, lambda: _read_secrets(where))
+
+
+def _to_paths(given: Any) -> list[Path]:
+    places = cast("list[Any]", given) if isinstance(given, list | tuple) else [given]
+    paths = [place for place in places if isinstance(place, str) or hasattr(place, "__fspath__")]
+    return [Path(path).expanduser() for path in paths]
+
+
+def _read_secrets(where: Mapping[str, Any]) -> dict[str, Secret]:
+    """Return the secrets that are in files and can be used."""
+    fields: Any = {
+        name: (SecretStr | None, Field(None, validation_alias=AliasChoices(*env_names(name))))
+        for name in SECRETS
+    }
+    model = create_model("SecretsOfFiles", __base__=_FileSettings, **fields)
+    texts = {name: getattr(model(**where), name) for name in SECRETS}
+    checked = {name: check_secret(text)[0] for name, text in texts.items() if text is not None}
+    return {name: secret for name, secret in checked.items() if secret is not None}
+
+
 _VARIABLES = frozenset(
     name.lower() for field in GatewaySettings.model_fields for name in env_names(field)
 )
-_SECRETS = frozenset(
-    {"token", "mistral_api_key", "access_client_secret", "access_token", "headers"}
-)
+SECRETS = ("token", "mistral_api_key", "access_client_secret", "access_token")
 _FIELDS = {alias: name for name, aliases in ALIASES.items() for alias in aliases}
 
 
@@ -575,7 +698,9 @@ def _hide_secret(name: str, value: object) -> object:
 
 def _may_be_secret(name: str) -> bool:
     """Return whether a keyword is a secret, or one under a name that is not known."""
-    return name in _SECRETS or not (name in GatewaySettings.model_fields or name.startswith("_"))
+    return name in {*SECRETS, "headers"} or not (
+        name in GatewaySettings.model_fields or name.startswith("_")
+    )
 
 
 def _hidden(value: object) -> object:
@@ -585,7 +710,11 @@ def _hidden(value: object) -> object:
         value = value.get_secret_value()
     if isinstance(value, str):
         return Secret(value)
-    return None if value is None else type(value)  # no text either, and refused as such
+    if isinstance(value, CallableSecret):
+        return value
+    if callable(value):
+        return CallableSecret(cast("SecretFunction", value))
+    return None if value is None else ()  # no text either, and refused as such
 
 
 def _prepare(values: dict[str, Any], settings: type[GatewaySettings]) -> Exception | None:
@@ -691,9 +820,15 @@ def make_key_reader(settings: GatewaySettings) -> Callable[[], Key]:
     """Return what reads the key of the settings: a fixed one, or the environment's of now."""
     if key_follows_environment(settings):
         return _make_environment_reader()
-    secret = settings.mistral_api_key
-    key = None if secret is None else secret.get_secret_value(), None
+    key = fixed_secret(settings, "mistral_api_key"), None
     return lambda: key
+
+
+def fixed_secret(settings: GatewaySettings, name: str) -> str | None:
+    """Return a secret's text, `None` if there is none or it is read anew for each request."""
+    secret = getattr(settings, name)
+    is_live = name in live_secrets(settings)
+    return None if secret is None or is_live else secret.get_secret_value()
 
 
 def _make_environment_reader() -> Callable[[], Key]:

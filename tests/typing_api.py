@@ -6,7 +6,7 @@ A line that must not pass is marked so, and a mark that is not needed any more i
 
 # pyright: strict, reportUnnecessaryTypeIgnoreComment=true
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Literal, assert_type
 
@@ -157,11 +157,27 @@ def options_are_checked_by_name_and_type() -> None:
     gateway_headers(skipcache=True)  # type: ignore[call-arg]
 
 
+Secret = SecretStr | Callable[[], str | Awaitable[str]] | None
+
+
+async def ask_a_vault() -> str:
+    return "secret"
+
+
+def a_secret_may_be_a_callable() -> None:
+    GatewaySettings(token=lambda: "secret", mistral_api_key=ask_a_vault)
+    settings = GatewaySettings(token=ask_a_vault).model_copy(update={"token": lambda: "secret"})
+    if callable(settings.token):
+        assert_type(settings.token(), str | Awaitable[str])
+    elif settings.token is not None:
+        assert_type(settings.token.get_secret_value(), str)
+
+
 def settings_have_typed_fields() -> None:
     settings = GatewaySettings(account_id="0123abcd", gateway_id="prod", _env_file=".env")
     assert_type((settings.account_id, settings.gateway_id), tuple[str | None, str])
-    assert_type(settings.token, SecretStr | None)
-    assert_type(settings.mistral_api_key, SecretStr | None)
+    assert_type(settings.token, Secret)
+    assert_type(settings.mistral_api_key, Secret)
     assert_type((settings.base_url, settings.provider), tuple[str | None, str])
     assert_type((settings.providers, settings.byok), tuple[dict[str, str], bool])
     assert_type(settings.unsupported, Literal["error", "direct"])

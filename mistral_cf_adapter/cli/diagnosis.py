@@ -45,6 +45,18 @@ def missing_key(settings: GatewaySettings) -> Problem | None:
     )
 
 
+def failed_callable(error: BaseException) -> Problem:
+    """Return the problem that a callable in place of a secret raised."""
+    if isinstance(error, GatewayConfigError):
+        return configuration(error)
+    *_, note = getattr(error, "__notes__", [""])  # the last one names the setting
+    return Problem(
+        "callable_failed",
+        f"{type(error).__name__}, {note}.",
+        "Call it by itself, and correct what it raises.",
+    )
+
+
 def diagnose(
     error: BaseException, settings: GatewaySettings, address: str = "CF_AIG_BASE_URL"
 ) -> Problem:
@@ -147,8 +159,7 @@ def _unauthorized(settings: GatewaySettings) -> Problem:
         aside = f" {' and '.join(unused)} is set, but not used." if unused else ""
         cause = f"The gateway asks for a token, and none is set.{aside}"
         return Problem("token_missing", cause, _HOW_TO_AUTHENTICATE)
-    key = settings.mistral_api_key
-    if key is not None and key.get_secret_value() == settings.token.get_secret_value():
+    if settings.mistral_api_key == settings.token:
         return Problem(
             "token_rejected",
             "The gateway rejected the token, which is the same text as the Mistral key.",

@@ -8,18 +8,19 @@ import warnings
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
+from pydantic import SecretStr
+
 from mistral_cf_adapter import __version__
 from mistral_cf_adapter._options import GatewayConfigError
 from mistral_cf_adapter._secrets import is_too_short, mask
-from mistral_cf_adapter._settings import ENV_FILE, GatewaySettings, env_names
+from mistral_cf_adapter._settings import ENV_FILE, GatewaySettings, env_names, live_secrets
 
 from .report import Report, as_text
 from .sources import Source, find_sources, shown
 
 if TYPE_CHECKING:
-    from pydantic import SecretStr
-
     from mistral_cf_adapter._capture import GatewayCall
+    from mistral_cf_adapter._secrets import Secret
 
     from .flags import SettingFlags
 
@@ -186,7 +187,7 @@ def _about_credentials(settings: GatewaySettings) -> list[str]:
     return notes
 
 
-def _secrets_of(settings: GatewaySettings) -> "list[tuple[tuple[str, str], SecretStr]]":
+def _secrets_of(settings: GatewaySettings) -> list[tuple[tuple[str, str], SecretStr]]:
     """Return the secrets among the settings, with their variables and what they are."""
     from .diagnosis import variable_of
 
@@ -196,7 +197,18 @@ def _secrets_of(settings: GatewaySettings) -> "list[tuple[tuple[str, str], Secre
         (variable_of("access_client_secret"), "secret of Access"): settings.access_client_secret,
         (variable_of("access_token"), "JWT of Access"): settings.access_token,
     }
-    return [(name, secret) for name, secret in known.items() if secret is not None]
+    return [(name, secret) for name, secret in known.items() if isinstance(secret, SecretStr)]
+
+
+def _ask_callables(settings: GatewaySettings) -> "dict[str, Secret]":
+    """Return what the callables in place of secrets return now."""
+    import asyncio
+
+    from mistral_cf_adapter._credentials import CallableSecret, ask_all_async
+
+    live = live_secrets(settings).items()
+    callables = {name: source for name, source in live if isinstance(source, CallableSecret)}
+    return asyncio.run(ask_all_async(callables)) if callables else {}
 
 
 def _about_proxy(settings: GatewaySettings) -> list[str]:
@@ -232,19 +244,23 @@ def _call(report: Report, settings: GatewaySettings, address: str, timeout: floa
     from mistral_cf_adapter._capture import capture
     from mistral_cf_adapter._client import make_client
 
-    from .diagnosis import diagnose, is_model_list, no_model_list
+    from .diagnosis import diagnose, failed_callable, is_model_list, no_model_list
 
+    try:
+        # A fallback would have Mistral answer in place of the gateway that is asked about.
+        asked = settings.model_copy(update={"fallback": "none", **_ask_callables(settings)})
+    except Exception as error:  # noqa: BLE001 - a callable of the user's may raise anything
+        report.problem = failed_callable(error)
+        return
     listed: Any = None
     with capture() as calls:
         try:
-            # A fallback would have Mistral answer in place of the gateway that is asked about.
-            asked = settings.model_copy(update={"fallback": "none"})
             client = make_client(asked, timeout_ms=round(timeout * 1000))
             listed = client.models.list()
         except Exception as error:  # noqa: BLE001 - whatever it is, it is what doctor is asked for
-            problem = diagnose(error, settings, address)
+            problem = diagnose(error, asked, address)
             # A server's own words are in it, and may quote what was sent.
-            secrets = [secret for _, secret in _secrets_of(settings)]
+            secrets = [secret for _, secret in _secrets_of(asked)]
             secrets += settings.headers.values()
             report.problem = replace(problem, cause=mask(problem.cause, secrets))
     if not calls:

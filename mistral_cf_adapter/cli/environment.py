@@ -13,7 +13,7 @@ from mistral_cf_adapter._options import to_headers
 from mistral_cf_adapter._secrets import Secret
 from mistral_cf_adapter._settings import GatewaySettings, env_names, explain_off
 
-from .guides import Gateway, Guide, Text, hide, join, reveal
+from .guides import A_CALLABLE, Gateway, Guide, Text, hide, join, reveal
 from .tools import TOOLS
 
 Style = Literal["shell", "snippet", "json"]
@@ -46,10 +46,10 @@ def guide_for(settings: GatewaySettings, tool: str | None) -> Guide:
         stored_key=settings.stored_key,
         options={**client_id, **to_headers(settings.options)},
         own=own_variables(settings),
-        token=settings.token,
-        key=settings.mistral_api_key,
-        access_secret=settings.access_client_secret,
-        access_token=settings.access_token,
+        token=_secret(settings.token),
+        key=_secret(settings.mistral_api_key),
+        access_secret=_secret(settings.access_client_secret),
+        access_token=_secret(settings.access_token),
     )
     if tool is None:
         return Guide(gateway.own, settings.provider_url, gateway.headers, "")
@@ -90,7 +90,12 @@ def _headers_text(headers: Mapping[str, SecretStr]) -> Text:
     return join("{", *parts[1:], "}")
 
 
+def _secret(value: Any) -> SecretStr | None:
+    return A_CALLABLE if callable(value) else value
+
+
 def _text(value: Any) -> Text:
+    value = _secret(value)
     if isinstance(value, SecretStr):
         return value
     if isinstance(value, bool):

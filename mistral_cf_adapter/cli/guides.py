@@ -107,6 +107,10 @@ class _TextWithSecret(Secret):
         self.abbreviated = abbreviated
 
 
+A_CALLABLE: SecretStr = _TextWithSecret("a callable", "a callable")
+"""In place of a secret that the application's own code returns."""
+
+
 def join(*parts: Text) -> Text:
     """Return the parts as one text, which is a secret if one of them is."""
     text = "".join(map(reveal, parts))

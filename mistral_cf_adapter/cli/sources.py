@@ -87,6 +87,8 @@ def shown(name: str, value: Any) -> Any:
     """Return a setting's value as JSON can hold it, with secrets masked."""
     if isinstance(value, SecretStr):
         return "***" if name == "headers" else abbreviate(value)
+    if callable(value):
+        return "a callable"
     if isinstance(value, Mapping):
         return json.loads(json.dumps(value, default=_plain))
     return mask_url(value) if name == "base_url" and value is not None else value

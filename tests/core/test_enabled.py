@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import subprocess
 import sys
+from weakref import WeakValueDictionary
 
 import pytest
 from call_modes import SYNC
@@ -14,6 +14,7 @@ from http_records import KEY, TOKEN
 from mistral_cf_adapter import (
     GatewayConfigError,
     GatewaySettings,
+    _attach,
     _switch,
     capture,
     gateway_headers,
@@ -39,7 +40,10 @@ MINE = {"CF-AIG-Cache-Key": "mine", "cf-access-token": "ey.J.wt", "x-mine": "1"}
 
 @pytest.fixture(autouse=True)
 def _forget_what_was_said(monkeypatch):
-    gc.collect()  # clients of other tests that have a route
+    # Clients of other tests that have a route may still be there.
+    routed = WeakValueDictionary()
+    monkeypatch.setattr(_switch, "configurations", routed)
+    monkeypatch.setattr(_attach, "configurations", routed)
     monkeypatch.setattr(_switch, "_callers", set())
     yield
     assert _switch._off_patches == []

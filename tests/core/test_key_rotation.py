@@ -143,7 +143,9 @@ def test_a_key_of_the_client_stays(gateway, environment, mode):
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("place", ["_env_file", "_secrets_dir"])
-def test_a_key_of_a_file_stays(gateway, environment, mode, tmp_path, place, way):
+def test_a_later_variable_does_not_replace_a_key_of_a_file(
+    gateway, environment, mode, tmp_path, place, way
+):
     (tmp_path / "MISTRAL_API_KEY").write_text("of-a-file")
     file = tmp_path / "settings.env"
     file.write_text("MISTRAL_API_KEY=of-a-file\n")

@@ -280,7 +280,16 @@ def patched_client(base_url):
         yield Mistral(api_key=KEY)
 
 
-@pytest.mark.parametrize("build", [settings_with_the_key, client_with_the_key, patched_client])
+@contextlib.contextmanager
+def settings_with_callables(base_url):
+    values = {"token": lambda: TOKEN, "mistral_api_key": lambda: KEY}
+    yield make_client(settings_of(base_url=base_url, **values))
+
+
+BUILDERS = [settings_with_the_key, client_with_the_key, patched_client, settings_with_callables]
+
+
+@pytest.mark.parametrize("build", BUILDERS)
 @pytest.mark.parametrize("scene", SCENES.values(), ids=SCENES)
 def test_of_a_call(gateway, mode, scene, build):
     gateway.replies += scene

@@ -120,6 +120,25 @@ def test_direct_connections_carry_the_environments_key(mistral, make_settings, m
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.filterwarnings("ignore:.*connects to Mistral directly")
+def test_direct_connections_carry_what_a_callable_returns(mistral, make_settings, way):
+    connect(way, make_client(make_settings(unsupported="direct", mistral_api_key=lambda: KEY)))
+    assert mistral.last.header("authorization") == f"Bearer {KEY}"
+
+
+@pytest.mark.parametrize("way", REALTIME)
+@pytest.mark.filterwarnings("ignore:.*connects to Mistral directly")
+def test_direct_connections_cannot_await_a_key(mistral, make_settings, way):
+    async def ask():
+        return KEY
+
+    client = make_client(make_settings(unsupported="direct", mistral_api_key=ask))
+    with pytest.raises(GatewayConfigError, match="mistral_api_key is an asynchronous callable"):
+        asyncio.run(way(client))
+    assert mistral.requests == []
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.filterwarnings("ignore:.*connects to Mistral directly")
 def test_direct_connections_are_captured(mistral, direct, way):
     with capture() as calls:
         connect(way, direct)
