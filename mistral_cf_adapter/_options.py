@@ -10,6 +10,7 @@ import functools
 import inspect
 import json
 import math
+import re
 from collections.abc import Callable, Coroutine, Mapping
 from contextvars import ContextVar
 from datetime import date, time
@@ -19,9 +20,9 @@ from typing import Annotated, Any, Literal, ParamSpec, Self, TypeAlias, TypeVar,
 from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, ValidationError
-from pydantic.fields import FieldInfo
 
 from ._public import set_public_module
+from ._validation import format_validation_error
 
 MONTH = 30 * 24 * 3600
 METADATA_ENTRIES = 5
@@ -44,7 +45,7 @@ class GatewayConfigError(ValueError):
         >>> gateway_headers(cache_ttl=5)
         Traceback (most recent call last):
         ...
-        mistral_cf_adapter.GatewayConfigError: cache_ttl: Input should be greater than or equal ...
+        mistral_cf_adapter.GatewayConfigError: cache_ttl: 5 is out of range: must be from 60 ...
     """
 
 
@@ -139,8 +140,14 @@ _Cost: TypeAlias = Annotated[
 ]
 
 
-def _hex(length: int) -> Any:
-    return Field(pattern=f"^[0-9a-f]{{{length}}}$")
+def _hex(length: int) -> AfterValidator:
+    def check(value: str) -> str:
+        if not re.fullmatch(f"[0-9a-f]{{{length}}}", value):
+            msg = f"must be {length} hex digits, in lower case"
+            raise ValueError(msg)
+        return value
+
+    return AfterValidator(check)
 
 
 class GatewayOptions(BaseModel):
@@ -291,24 +298,6 @@ def merge_metadata_header(header: str, parent: Mapping[str, Any]) -> str:
     if not isinstance(inner, dict):
         return header
     return _json(_merge_metadata(parent, cast("dict[str, Any]", inner)))
-
-
-def format_validation_error(
-    error: ValidationError,
-    fields: Mapping[str, FieldInfo],
-    name_of: Callable[[str], str] = str,
-) -> str:
-    """Return one line per problem, with the option's name and never its value."""
-    lines: list[str] = []
-    for problem in error.errors(include_url=False, include_input=False, include_context=False):
-        name = name_of(str(problem["loc"][0]))
-        text = problem["msg"].removeprefix("Value error, ")
-        field = fields.get(str(problem["loc"][0]))
-        about = f" ({field.description})" if field and field.description else ""
-        if problem["type"] == "extra_forbidden":
-            text = f"is not an option; there are {', '.join(fields)}"
-        lines.append(f"{name}: {text}{about}")
-    return "; ".join(lines)
 
 
 def _validate(options: dict[str, Any]) -> dict[str, Any]:

@@ -24,9 +24,9 @@ from time import monotonic
 from typing import Any, NamedTuple, NoReturn, cast
 from weakref import WeakKeyDictionary
 
+from ._base_url import is_loopback
 from ._certificates import read_certificate_state
 from ._sdk import httpx
-from ._settings import is_loopback
 from ._streaming import (
     DRAIN_TIMEOUT,
     AsyncPoolByteStream,

@@ -44,6 +44,7 @@ ONCE = {
     "test_report.py",
     "test_serve_other_languages.py",
     "test_settings.py",
+    "test_settings_messages.py",
     "test_settings_files.py",
 }
 

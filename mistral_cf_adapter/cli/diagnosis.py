@@ -10,6 +10,7 @@ from typing import Any, cast
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
+from mistral_cf_adapter._base_url import is_loopback
 from mistral_cf_adapter._connection_errors import Cause, find_cause, first_of, iterate_causes
 from mistral_cf_adapter._errors import (
     CREATE_GATEWAY,
@@ -22,7 +23,7 @@ from mistral_cf_adapter._errors import (
 )
 from mistral_cf_adapter._options import GatewayConfigError
 from mistral_cf_adapter._secrets import mask_url
-from mistral_cf_adapter._settings import GatewaySettings, env_names, is_loopback
+from mistral_cf_adapter._settings import ENV_FILE, GatewaySettings, env_names
 
 from .report import Problem
 
@@ -74,8 +75,10 @@ def configuration(error: BaseException) -> Problem:
 
 def _correction(text: str) -> str:
     """Say what to type, as far as the error's text knows."""
+    if f"{ENV_FILE}=.env" in text:
+        return f"Set {ENV_FILE}=.env, then run the doctor again."
     named = re.search(r"\b(?:CF|CLOUDFLARE|MISTRAL)_[A-Z_]+\b", text)
-    if named is None:
+    if named is None or (named[0] == ENV_FILE and "there is no file" not in text):
         return "Do what it says, then run the doctor again."
     suggested = re.search(r"did you mean (\S+) \?", text)
     if suggested is not None:
