@@ -16,12 +16,23 @@ from contextvars import ContextVar
 from datetime import date, time
 from decimal import Decimal, InvalidOperation
 from types import TracebackType
-from typing import Annotated, Any, Literal, ParamSpec, Self, TypeAlias, TypeVar, cast
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    Self,
+    TypeAlias,
+    TypedDict,
+    TypeVar,
+    Unpack,
+    cast,
+)
 from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, ValidationError
 
 from ._public import set_public_module
+from ._signatures import set_keywords
 from ._validation import format_validation_error
 
 MONTH = 30 * 24 * 3600
@@ -219,13 +230,39 @@ class GatewayOptions(BaseModel):
     )
 
 
-def document_fields(model: type[BaseModel]) -> None:
-    """Name the fields in a model's docstring, for `help()`."""
-    fields = [f"    {name}: {field.description}" for name, field in model.model_fields.items()]
-    model.__doc__ = "\n".join([inspect.cleandoc(model.__doc__ or ""), "", "Fields:", *fields])
+class OptionKeywords(TypedDict, total=False):
+    """The same as keywords, for type checkers and editors: one line for each option."""
+
+    cache_ttl: int | None
+    skip_cache: bool | None
+    cache_key: str | None
+    metadata: Mapping[str, MetadataValue] | None
+    collect_log: bool | None
+    collect_log_payload: bool | None
+    request_timeout: int | None
+    max_attempts: int | None
+    retry_delay: int | None
+    backoff: Literal["constant", "linear", "exponential"] | None
+    custom_cost: Mapping[str, Decimal | float | int | str] | None
+    event_id: str | None
+    byok_alias: str | None
+    no_wholesale: bool | None
+    otel_trace_id: str | None
+    otel_parent_span_id: str | None
+    endpoint: Literal["native", "compat"] | None
 
 
-document_fields(GatewayOptions)
+def document_fields(thing: Any, model: type[BaseModel], title: str) -> None:
+    """Name the fields of a model, its own ones first, in a docstring and a signature."""
+    bases = [base for base in model.__bases__ if issubclass(base, BaseModel)]
+    inherited = {name for base in bases for name in base.model_fields}
+    names = sorted(model.model_fields, key=lambda name: name in inherited)
+    fields = [f"    {name}: {model.model_fields[name].description}" for name in names]
+    thing.__doc__ = "\n".join([inspect.cleandoc(thing.__doc__ or ""), "", title, *fields])
+    set_keywords(thing, names)
+
+
+document_fields(GatewayOptions, GatewayOptions, "Fields:")
 
 
 def header_names() -> dict[str, str]:
@@ -318,21 +355,8 @@ def _validated(options: Mapping[str, Any]) -> GatewayOptions | GatewayConfigErro
         return GatewayConfigError(format_validation_error(error, GatewayOptions.model_fields))
 
 
-_P = ParamSpec("_P")
 _R = TypeVar("_R")
 _F = TypeVar("_F", bound=Callable[..., Any])
-
-
-def _signature_of(
-    model: Callable[_P, GatewayOptions],
-) -> Callable[[Callable[..., _R]], Callable[_P, _R]]:
-    """Give a function the signature of `GatewayOptions`, for type checkers and `help()`."""
-
-    def decorate(function: Callable[..., _R]) -> Callable[_P, _R]:
-        function.__signature__ = inspect.signature(model)  # type: ignore[attr-defined]
-        return cast("Callable[_P, _R]", function)
-
-    return decorate
 
 
 class OptionsScope:
@@ -417,14 +441,12 @@ class OptionsBlock:
         return f"gateway_options({', '.join(self.options)})"
 
 
-@_signature_of(GatewayOptions)
-def gateway_options(**options: Any) -> OptionsBlock:
+def gateway_options(**options: Unpack[OptionKeywords]) -> OptionsBlock:
     """Set gateway options for every call in a block, or in a decorated function.
 
     Blocks nest, the inner one wins option by option (`metadata` entry by entry), and each task
     and thread has its own. An option set to `None` removes what an outer scope set. Options
-    on the call itself (`http_headers=gateway_headers(...)`) win over the block. Units and ranges
-    of all options: `help(GatewayOptions)`.
+    on the call itself (`http_headers=gateway_headers(...)`) win over the block.
 
     Raises:
         GatewayConfigError: a value is out of range, or merged metadata has over 5 entries.
@@ -439,15 +461,13 @@ def gateway_options(**options: Any) -> OptionsBlock:
         ...     gateway.requests[-1].headers["cf-aig-metadata"]
         '{"team":"search"}'
     """
-    return OptionsBlock(_validate(options))
+    return OptionsBlock(_validate(cast("dict[str, Any]", options)))
 
 
-@_signature_of(GatewayOptions)
-def gateway_headers(**options: Any) -> dict[str, str]:
+def gateway_headers(**options: Unpack[OptionKeywords]) -> dict[str, str]:
     """Return gateway options as headers, for `http_headers=` of a single call.
 
     An option set to `None` is an empty header, which removes what an outer scope set.
-    Units and ranges of all options: `help(GatewayOptions)`.
 
     Raises:
         GatewayConfigError: a value is out of range, or `endpoint` is given, which is no header.
@@ -459,9 +479,11 @@ def gateway_headers(**options: Any) -> dict[str, str]:
     if "endpoint" in options:
         msg = "endpoint is not a header: use gateway_options(endpoint=...) or the setting"
         raise GatewayConfigError(msg)
-    checked = _validate(options)
+    checked = _validate(cast("dict[str, Any]", options))
     unset = {_HEADERS[name]: "" for name, value in checked.items() if value is None}
     return unset | to_headers(checked)
 
 
+for _function in (gateway_options, gateway_headers):
+    document_fields(_function, GatewayOptions, "Options:")
 set_public_module(GatewayConfigError, GatewayOptions, gateway_headers, gateway_options)

@@ -6,8 +6,8 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Literal, NoReturn, Self
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, Literal, NoReturn, Self, Unpack, cast
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -27,7 +27,13 @@ from pydantic_settings import (
 )
 
 from ._base_url import GATEWAY_URL, normalize_base_url, validate_id
-from ._options import GatewayConfigError, GatewayOptions, document_fields, from_json
+from ._options import (
+    GatewayConfigError,
+    GatewayOptions,
+    OptionKeywords,
+    document_fields,
+    from_json,
+)
 from ._public import set_public_module
 from ._secrets import Secret, clean, problem_with
 from ._settings_files import find_file_problem, find_unread_names, paths_of, read_secrets
@@ -97,6 +103,33 @@ def _aliased(name: str, description: str, default: str | None = None) -> Any:
     """Return a field that has several names in the environment."""
     aliases = AliasChoices(*ALIASES[name])
     return Field(default, validation_alias=aliases, description=description)
+
+
+_Path = str | os.PathLike[str]
+
+
+class SettingsKeywords(OptionKeywords, total=False):
+    """The settings as keywords, for type checkers and editors: one line for each of them."""
+
+    account_id: str | None
+    gateway_id: str
+    token: str | SecretStr | None
+    mistral_api_key: str | SecretStr | None
+    base_url: str | None
+    provider: str
+    providers: Mapping[str, str]
+    byok: bool
+    unsupported: Literal["error", "direct"]
+    fallback: Literal["none", "direct"]
+    fallback_cooldown: float
+    speedups: bool
+    otel: bool
+    max_connections: int
+    keepalive_expiry: float
+    # Where to read settings from.
+    _env_file: _Path | Sequence[_Path] | None
+    _env_file_encoding: str | None
+    _secrets_dir: _Path | Sequence[_Path] | None
 
 
 class GatewaySettings(GatewayOptions, BaseSettings):
@@ -188,7 +221,9 @@ class GatewaySettings(GatewayOptions, BaseSettings):
         default=60.0, description="Seconds an idle connection is kept for the next call."
     )
 
-    def __init__(self, **values: Any) -> None:
+    def __init__(self, **keywords: Unpack[SettingsKeywords]) -> None:
+        """Read and check all settings; each can be given by keyword."""
+        values = cast("dict[str, Any]", keywords)
         # A traceback may show the variables of each frame: whatever goes wrong is returned, and
         # raised here, where there is no plain secret, and outside of any `except`.
         problem = _prepare(values, type(self)) or self._load(values) or self._contradiction(values)
@@ -312,7 +347,7 @@ class GatewaySettings(GatewayOptions, BaseSettings):
         raise TypeError(msg)
 
 
-document_fields(GatewaySettings)
+document_fields(GatewaySettings, GatewaySettings, "Fields:")
 set_public_module(GatewaySettings)
 
 
