@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 OURS = ("CF_", "CLOUDFLARE_", "MISTRAL_")
-PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR")
+PROXIES = (
+    *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"),
+    *("SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE"),
+)
 
 # What is in these files is the same with every release of the SDK, but for tests that are marked
 # `every_sdk`; `pytest -m "not once"` leaves it out.
@@ -69,6 +72,7 @@ ONCE_A_MAJOR = {
     "test_ownership.py",
     "test_pool.py",
     "test_proxies.py",
+    "test_proxy_variables.py",
     "test_redirect_areas.py",
     "test_redirects.py",
     "test_secrets_in_frames.py",

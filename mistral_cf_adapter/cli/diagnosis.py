@@ -21,6 +21,7 @@ from mistral_cf_adapter._errors import (
     GatewayUnauthorizedError,
     find_sender,
 )
+from mistral_cf_adapter._http_variables import find_problem
 from mistral_cf_adapter._options import GatewayConfigError
 from mistral_cf_adapter._secrets import mask_url
 from mistral_cf_adapter._settings import ENV_FILE, GatewaySettings, env_names
@@ -43,6 +44,12 @@ def missing_key(settings: GatewaySettings) -> Problem | None:
         "Set MISTRAL_API_KEY, or, if the key is stored in the gateway (Provider Keys), say so "
         "with CF_AIG_BYOK=true.",
     )
+
+
+def wrong_variable(settings: GatewaySettings) -> Problem | None:
+    """Return what keeps the HTTP library from building a client: a proxy, a certificate file."""
+    found = find_problem(with_proxies=not is_plain_loopback(settings.root_url))
+    return None if found is None else Problem(found.kind, f"{found.cause}.", found.remedy)
 
 
 def diagnose(
@@ -418,12 +425,6 @@ def _of_connection(chain: list[BaseException], cause: Cause, host: str) -> Probl
     refused = next((error for error in chain if type(error).__name__ == "ProxyError"), None)
     if refused is not None:
         return Problem("proxy", f"{host} answered: {refused}.", "Ask whoever runs the proxy.")
-    if first_of(chain, FileNotFoundError) is not None and os.environ.get("SSL_CERT_FILE"):
-        return Problem(
-            "certificate",
-            "SSL_CERT_FILE names a file that cannot be read.",
-            "Correct SSL_CERT_FILE, or unset it.",
-        )
     named = next((error for error in chain if not isinstance(error, GatewayError)), chain[0])
     return Problem(
         "connection",

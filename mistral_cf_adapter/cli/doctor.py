@@ -170,7 +170,7 @@ def _examine(
     }
     from mistral_cf_adapter._sdk import check_sdk, httpx, untried
 
-    from .diagnosis import missing_key, proxy_for
+    from .diagnosis import missing_key, proxy_for, wrong_variable
 
     check_sdk()
     report.versions[httpx.__name__] = httpx.__version__
@@ -179,7 +179,7 @@ def _examine(
     report.notes += [*_about_credentials(settings), *_about_proxy(settings)]
     if (note := untried()) is not None:
         report.notes.append(f"{note}.")
-    report.problem = missing_key(settings)
+    report.problem = missing_key(settings) or wrong_variable(settings)
     if report.problem is None and not offline:
         _call(report, settings, address, timeout)
 
