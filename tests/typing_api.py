@@ -266,6 +266,8 @@ def test_with_the_fixture(cf_gateway: LocalGateway) -> None:
     assert_type(cf_gateway.logs, list[LogRecord])
     assert_type(cf_gateway.logs[0].success, bool)
     cf_gateway.assert_all_used()
+    cf_gateway.guardrails = True
+    cf_gateway.rate_limit = 1  # type: ignore[attr-defined]
     cf_gateway.fail("2003")  # type: ignore[arg-type]
     cf_gateway.fail(kind="denied")  # type: ignore[arg-type]
     cf_gateway.fault("explode")  # type: ignore[arg-type]
