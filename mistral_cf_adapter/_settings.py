@@ -35,7 +35,7 @@ from ._options import (
     from_json,
 )
 from ._public import set_public_module
-from ._secrets import Secret, clean, problem_with
+from ._secrets import Secret, clean, mask_url, problem_with
 from ._settings_files import find_file_problem, find_unread_names, paths_of, read_secrets
 from ._validation import did_you_mean, format_validation_error
 from ._variables import Variable, find_conflicts, find_look_alikes, in_environment
@@ -70,6 +70,15 @@ def _validate_secret(value: object) -> object:
     if problem is not None:
         raise ValueError(problem)
     return Secret(clean(text))
+
+
+def _validate_base_url(value: str) -> str:
+    try:
+        return normalize_base_url(value)
+    except ValueError as error:
+        is_url = value.strip().startswith(("https://", "http://"))  # else it may be a key
+        msg = f"{mask_url(value.strip())!r} {error}" if is_url else str(error)
+        raise ValueError(msg) from None
 
 
 def _validate_provider(value: str) -> str:
@@ -180,7 +189,7 @@ class GatewaySettings(GatewayOptions, BaseSettings):
         "mistral_api_key",
         "Mistral's key, sent as `Authorization` when a call brings none.",
     )
-    base_url: Annotated[str, AfterValidator(normalize_base_url)] | None = _aliased(
+    base_url: Annotated[str, AfterValidator(_validate_base_url)] | None = _aliased(
         "base_url", "Everything before `/{provider}`, for custom domains: `https://ai.example.com`."
     )
     provider: Annotated[str, AfterValidator(_validate_provider)] = Field(

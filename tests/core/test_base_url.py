@@ -126,6 +126,24 @@ def test_an_unusable_url_is_refused_with_what_would_be_right(pasted, said):
 
 
 @pytest.mark.parametrize(
+    ("pasted", "quoted"),
+    [
+        ("http://ai.example.com/team", "'http://ai.example.com/team' must be https"),
+        ("http://x.example", "'http://x.example' must be https"),
+        ("https://me:hunter2@ai.example.com", "'https://***@ai.example.com' has credentials"),
+        ("https://ai.example.com/x?key=hunter2", "'https://ai.example.com/x?***' must not have"),
+        ("https://ai.example.com/\x07", r"'https://ai.example.com/\x07' has spaces, control"),
+        ("hunter2-hunter2-hunter2", "base_url: must be a URL such as"),
+    ],
+)
+def test_the_url_is_quoted_without_what_may_be_secret(pasted, quoted):
+    with pytest.raises(GatewayConfigError) as caught:
+        GatewaySettings(base_url=pasted)
+    assert quoted in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
     ("host", "expected"),
     [
         ("localhost", True),
