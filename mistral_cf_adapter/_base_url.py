@@ -79,7 +79,7 @@ def _split(value: str) -> SplitResult:
     try:
         parts = urlsplit(value)
     except ValueError:  # its text may quote credentials
-        msg = f"must be a URL such as {_FORM}"
+        msg = f"has no valid host; must be a URL such as {_FORM}"
         raise ValueError(msg) from None
     if parts.scheme not in ("https", "http") or not parts.netloc:
         msg = f"must be a URL such as {_FORM}"
@@ -100,7 +100,7 @@ def _check_address(parts: SplitResult) -> None:
         raise ValueError(msg)
     _ = parts.port  # raises ValueError for a port that is no number
     if not _HOST.fullmatch(parts.netloc):
-        msg = f"has no valid host: {parts.netloc}"
+        msg = f"has no valid host; must be a URL such as {_FORM}"
         raise ValueError(msg)
     if parts.scheme == "http" and not is_loopback(parts.hostname):
         msg = "must be https: over http the token could be read on the way (loopback is exempt)"

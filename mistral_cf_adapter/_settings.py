@@ -77,7 +77,8 @@ def _validate_base_url(value: str) -> str:
         return normalize_base_url(value)
     except ValueError as error:
         is_url = value.strip().startswith(("https://", "http://"))  # else it may be a key
-        msg = f"{mask_url(value.strip())!r} {error}" if is_url else str(error)
+        shown = mask_url(value.strip()) if is_url else "***"
+        msg = str(error) if shown == "***" else f"{shown!r} {error}"
         raise ValueError(msg) from None
 
 

@@ -81,7 +81,7 @@ def test_a_usable_url_is_brought_into_the_one_form(pasted, expected):
         ("https://ai.example.com/${TEAM}", "placeholder in it, ${TEAM}"),
         ("https://$HOST/team", "placeholder in it, $HOST"),
         ("https://<host>", "placeholder in it, <host>"),
-        ("http://[::1]evil.test/", "no valid host: [::1]evil.test"),
+        ("http://[::1]evil.test/", "no valid host"),
         ("https://a%2eb.example/", "no valid host"),
         ("https://a,b.example/", "no valid host"),
         ("https://[::1", "must be a URL"),
