@@ -147,7 +147,8 @@ class GatewaySettings(GatewayOptions, BaseSettings):
 
     Every field can be given by keyword or by its environment variable, `CF_AIG_` plus the
     name in capitals; the exceptions are `account_id` (`CLOUDFLARE_ACCOUNT_ID`,
-    `CF_ACCOUNT_ID`), `gateway_id` (`CLOUDFLARE_GATEWAY_ID`, `CLOUDFLARE_AI_GATEWAY_ID`),
+    `CF_ACCOUNT_ID`), `gateway_id` (`CLOUDFLARE_GATEWAY_ID`, `CLOUDFLARE_AI_GATEWAY_ID`,
+    `CF_GATEWAY_ID`, `CF_AI_GATEWAY_ID`),
     `token` (also `CLOUDFLARE_AI_GATEWAY_TOKEN`), `mistral_api_key` (`MISTRAL_API_KEY`) and
     `base_url` (also `CLOUDFLARE_AI_GATEWAY_BASE_URL`). A keyword wins over the environment,
     which wins over a file; so beside an `account_id` or `gateway_id` by keyword a `base_url` of
@@ -156,9 +157,12 @@ class GatewaySettings(GatewayOptions, BaseSettings):
     `_env_file=".env"`, `CF_AIG_ENV_FILE` or `_secrets_dir="/run/secrets"`. Calls read a Mistral
     key of the environment anew each time, as the SDK does.
 
+    Warns (`UserWarning`) where two variables of one setting differ, and of a variable that is not
+    read but looks as if it should be.
+
     Raises:
-        GatewayConfigError: a value is missing or cannot work; the message names the variable
-            and never shows a value.
+        GatewayConfigError: a value is missing or cannot work; the message names the variable or
+            the file, says what would be right, and shows no secret.
 
     Example:
         >>> settings = GatewaySettings(account_id="0123abcd", gateway_id="prod", token="cf-token")

@@ -18,7 +18,7 @@ from mistral_cf_adapter.testing import LocalGateway
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-OURS = ("CF_", "CLOUDFLARE_", "MISTRAL_")
+OURS = ("CF_", "CLOUDFLARE_", "MISTRAL_", "AI_GATEWAY_")
 PROXIES = (
     *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"),
     *("SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE"),
