@@ -433,8 +433,8 @@ DIFFERENCES = [
     ),
     Listed(
         "late errors",
-        "Certificates and proxies of the environment that cannot work are a `GatewayConfigError` of "
-        "the first call, which names the variable, and not an error of building the client.",
+        "Certificates and proxies of the environment that cannot work are a `GatewayConfigError` "
+        "of the first call, which names the variable, and not an error of building the client.",
         _is_late,
     ),
     Listed(
