@@ -6,7 +6,7 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Annotated, Any, Literal, NoReturn, Self, Unpack, cast
 from urllib.parse import urlsplit
 
@@ -459,13 +459,14 @@ def _prepare(values: dict[str, Any], settings: type[GatewaySettings]) -> Excepti
     unknown = _unknown_name(by_field, settings)
     if unknown is not None:
         return unknown
+    keywords = frozenset(by_field)
     if ignores_base_url(by_field):
         by_field["base_url"] = None
     values.update(by_field)
     problem = _use_files(values)
     if problem is not None:
         return GatewayConfigError(f"Gateway settings: {problem}")
-    for text in _find_warnings(values, settings):
+    for text in _find_warnings(values, settings, keywords):
         warnings.warn(text, stacklevel=_caller_stacklevel())
     return None
 
@@ -516,16 +517,17 @@ def _unknown_name(
     return None
 
 
-def _find_warnings(values: Mapping[str, Any], settings: type[GatewaySettings]) -> list[str]:
+def _find_warnings(
+    values: Mapping[str, Any], settings: type[GatewaySettings], keywords: Collection[str]
+) -> list[str]:
     """Return what is odd about the variables; the values stay unsaid."""
     variables = [*in_environment(), *_in_files(values, settings)]
     rivals = {name: names for name, names in ALIASES.items() if name not in values}
     names = {name: env_names(name) for name in settings.model_fields}
-    given = [name for name, value in values.items() if value is not None]
     names["_env_file"] = (ENV_FILE,)
     return [
         *find_conflicts(rivals, variables),
-        *find_look_alikes(names, variables, given),
+        *find_look_alikes(names, variables, keywords),
     ]
 
 

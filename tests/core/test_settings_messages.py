@@ -264,6 +264,14 @@ def test_a_look_alike_beside_a_keyword_is_for_another_program(monkeypatch):
     assert warned(base_url="https://ai.example.com", token=SECRET) == []
 
 
+def test_a_copy_reads_no_variable_and_warns_of_none(monkeypatch):
+    settings = GatewaySettings(account_id="acc1")
+    monkeypatch.setenv("AI_GATEWAY_ID", "another")
+    monkeypatch.setenv("AI_GATEWAY_TOKEN", SECRET)
+    monkeypatch.setenv("CF_AIG_CACHE_TLL", "60")
+    assert settings.model_copy(update={"byok": True}).byok
+
+
 def test_a_look_alike_in_a_file_is_named_too(tmp_path):
     path = tmp_path / "settings.env"
     path.write_text("CLOUDFLARE_ACCOUNT_ID=acc1\nAI_GATEWAY_ID=prod\n")
