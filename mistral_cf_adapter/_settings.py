@@ -95,7 +95,15 @@ def _load_json(value: object) -> object:
 
 
 def _validate_providers(value: dict[str, str]) -> dict[str, str]:
-    return {_validate_host(host): _validate_provider(slug) for host, slug in value.items()}
+    return {_validate_host(host): _validate_slug(host, slug) for host, slug in value.items()}
+
+
+def _validate_slug(host: str, slug: str) -> str:
+    try:
+        return _validate_provider(slug)
+    except ValueError as error:
+        msg = f"the provider of {host} {error}"
+        raise ValueError(msg) from None
 
 
 def _validate_host(value: str) -> str:

@@ -8,6 +8,7 @@ import codecs
 import os
 import re
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -47,7 +48,7 @@ def paths_of(value: object) -> list[Any]:
 
 def read_secrets(directory: Any, variables: Collection[str]) -> Iterator[tuple[str, str]]:
     """Yield the variables of a directory that has no problem, and what their files hold."""
-    path = Path(directory).expanduser()
+    path = _expand(directory)
     for file in sorted(path.iterdir()) if path.is_dir() else ():
         if file.name.lower() in variables and file.is_file():
             yield file.name, file.read_text(encoding="utf-8").strip()
@@ -70,9 +71,17 @@ def find_unread_names(keywords: Mapping[str, Any], variables: Collection[str]) -
     return [name for name in names if name.lower() in variables and not os.environ.get(name)]
 
 
+def _expand(given: Any) -> Path:
+    """Return a path, with the home directory in place of `~` if there is such a user."""
+    path = Path(given)
+    with suppress(RuntimeError):
+        return path.expanduser()
+    return path
+
+
 def _is_same(path: Path, other: Any) -> bool:
     try:
-        return path.samefile(Path(other).expanduser())
+        return path.samefile(_expand(other))
     except (OSError, ValueError):
         return False
 
@@ -89,7 +98,7 @@ def _assigned_name(line: str) -> str | None:
 def _problem_with_file(file: Any, encoding: str) -> str | None:
     if not isinstance(file, str | os.PathLike):
         return f"must be a path, not {type(file).__name__}"
-    path = Path(cast("str | os.PathLike[str]", file)).expanduser()
+    path = _expand(file)
     try:
         path.stat()
     except (OSError, ValueError) as error:
@@ -106,7 +115,7 @@ def _problem_with_file(file: Any, encoding: str) -> str | None:
 def _problem_with_directory(directory: Any, variables: Collection[str]) -> str | None:
     if not isinstance(directory, str | os.PathLike):
         return f"must be a path, not {type(directory).__name__}"
-    path = Path(cast("str | os.PathLike[str]", directory)).expanduser()
+    path = _expand(directory)
     if not path.exists():  # pydantic-settings warns: secrets may be mounted in production alone
         return None
     if not path.is_dir():

@@ -84,7 +84,7 @@ def test_a_directory_in_place_of_a_file_is_named(monkeypatch, tmp_path, how):
     assert f"{tmp_path} is a directory: name a file in it" in read_by(how, tmp_path, monkeypatch)
 
 
-@pytest.mark.parametrize("name", ["a/b/c", "x" * 5000, "nul\0byte"])
+@pytest.mark.parametrize("name", ["a/b/c", "x" * 5000, "nul\0byte", "~nosuchuser/.env"])
 def test_a_file_that_cannot_be_there_is_named(name):
     assert "_env_file: there is no file" in refusal(_env_file=name)
 
@@ -359,6 +359,8 @@ def test_text_that_is_none_and_mappings_that_are_none_are_said_plainly():
     assert "cache_key: must be text, not int" in refusal(account_id="a", cache_key=5)
     assert "providers: must be a mapping, not list" in refusal(account_id="a", providers=[1])
     assert "providers: must be text, not int" in refusal(account_id="a", providers={"h": 1})
+    said = refusal(account_id="a", providers={"api.eu.mistral.ai": "openai"})
+    assert "the provider of api.eu.mistral.ai must be `mistral` or `custom-<slug>`" in said
     assert "gateway_id: has 65 characters: must have at most 64" in refusal(
         account_id="a", gateway_id="g" * 65
     )
