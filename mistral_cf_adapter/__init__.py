@@ -12,10 +12,11 @@ client = make_client()  # a mistralai.Mistral, with settings from the environmen
 # that can be sent once), guards a stream (_streaming; _codings: compressed data), turns the
 # gateway's errors into exceptions (_errors; _envelopes: their JSON; _edge: what stands in front of
 # the gateway; _connection_errors: no response) and records the call (_capture).
-# Around _settings: _base_url, _settings_files (what it is read from), _variables (two that differ,
-# and look-alikes), _validation (pydantic's words made plain). _http_variables: proxies, CA files.
 # What differs between mistralai 1, 2 and 3 is in _sdk; speedups/ makes the SDK faster, cli/ is the
 # command, testing/ the local gateway.
+# Around _settings: _settings_keywords (their types), _settings_files (what is wrong with a file),
+# _variables (two that differ, and look-alikes), _base_url, _validation (pydantic's words made
+# plain); _http_variables: proxies and certificates.
 # To read the core: _client, _settings, _options, _routing, _flow, _http_client, _errors, _capture.
 
 TYPE_CHECKING = False  # importing `typing` for it would take longer than all the rest

@@ -1,11 +1,13 @@
 """The gateway's base URL: what people paste becomes its one form, or is refused with the right one.
 
-All functions raise a `ValueError` that says what is wrong, without quoting credentials or a query.
+All functions raise a `ValueError` that says what is wrong, without credentials or a query.
 """
 
 import ipaddress
 import re
 from urllib.parse import SplitResult, unquote, urlsplit
+
+from ._secrets import mask_url
 
 GATEWAY_HOST = "gateway.ai.cloudflare.com"
 GATEWAY_URL = f"https://{GATEWAY_HOST}/v1"
@@ -35,6 +37,21 @@ def validate_id(value: str) -> str:
         msg = "must be one path segment of a URL: letters, digits, `-` and `_` (copy the id alone)"
         raise ValueError(msg)
     return value
+
+
+def check_base_url(value: str) -> str:
+    """Return a normalized base URL.
+
+    Raises:
+        ValueError: as of `normalize_base_url()`, with the URL, without what may be secret in it.
+    """
+    try:
+        return normalize_base_url(value)
+    except ValueError as error:
+        is_url = value.strip().startswith(("https://", "http://"))  # else it may be a key
+        shown = mask_url(value.strip()) if is_url else "***"
+        msg = str(error) if shown == "***" else f"{shown!r} {error}"
+        raise ValueError(msg) from None
 
 
 def normalize_base_url(value: str) -> str:

@@ -1,12 +1,11 @@
 """`GatewaySettings`: environment -> checked values -> URLs."""
 
 import hashlib
-import inspect
 import os
 import re
 import sys
 import warnings
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from typing import Annotated, Any, Literal, NoReturn, Self, Unpack, cast
 from urllib.parse import urlsplit
 
@@ -26,17 +25,18 @@ from pydantic_settings import (
     SettingsError,
 )
 
-from ._base_url import GATEWAY_URL, normalize_base_url, validate_id
-from ._options import (
-    GatewayConfigError,
-    GatewayOptions,
-    OptionKeywords,
-    document_fields,
-    from_json,
-)
+from ._base_url import GATEWAY_URL, check_base_url, validate_id
+from ._options import GatewayConfigError, GatewayOptions, document_fields, from_json
 from ._public import set_public_module
-from ._secrets import Secret, clean, mask_url, problem_with
-from ._settings_files import find_file_problem, find_unread_names, paths_of, read_secrets
+from ._secrets import Secret, clean, problem_with
+from ._settings_files import (
+    SOURCE_KEYWORDS,
+    find_file_problem,
+    find_unread_names,
+    paths_of,
+    read_secrets,
+)
+from ._settings_keywords import SettingsKeywords
 from ._validation import did_you_mean, format_validation_error
 from ._variables import Variable, find_conflicts, find_look_alikes, in_environment
 
@@ -70,16 +70,6 @@ def _validate_secret(value: object) -> object:
     if problem is not None:
         raise ValueError(problem)
     return Secret(clean(text))
-
-
-def _validate_base_url(value: str) -> str:
-    try:
-        return normalize_base_url(value)
-    except ValueError as error:
-        is_url = value.strip().startswith(("https://", "http://"))  # else it may be a key
-        shown = mask_url(value.strip()) if is_url else "***"
-        msg = str(error) if shown == "***" else f"{shown!r} {error}"
-        raise ValueError(msg) from None
 
 
 def _validate_provider(value: str) -> str:
@@ -121,33 +111,6 @@ def _aliased(name: str, description: str, default: str | None = None) -> Any:
     """Return a field that has several names in the environment."""
     aliases = AliasChoices(*ALIASES[name])
     return Field(default, validation_alias=aliases, description=description)
-
-
-_Path = str | os.PathLike[str]
-
-
-class SettingsKeywords(OptionKeywords, total=False):
-    """The settings as keywords, for type checkers and editors: one line for each of them."""
-
-    account_id: str | None
-    gateway_id: str
-    token: str | SecretStr | None
-    mistral_api_key: str | SecretStr | None
-    base_url: str | None
-    provider: str
-    providers: Mapping[str, str]
-    byok: bool
-    unsupported: Literal["error", "direct"]
-    fallback: Literal["none", "direct"]
-    fallback_cooldown: float
-    speedups: bool
-    otel: bool
-    max_connections: int
-    keepalive_expiry: float
-    # Where to read settings from.
-    _env_file: _Path | Sequence[_Path] | None
-    _env_file_encoding: str | None
-    _secrets_dir: _Path | Sequence[_Path] | None
 
 
 class GatewaySettings(GatewayOptions, BaseSettings):
@@ -202,7 +165,7 @@ class GatewaySettings(GatewayOptions, BaseSettings):
         "mistral_api_key",
         "Mistral's key, sent as `Authorization` when a call brings none.",
     )
-    base_url: Annotated[str, AfterValidator(_validate_base_url)] | None = _aliased(
+    base_url: Annotated[str, AfterValidator(check_base_url)] | None = _aliased(
         "base_url", "Everything before `/{provider}`, for custom domains: `https://ai.example.com`."
     )
     provider: Annotated[str, AfterValidator(_validate_provider)] = Field(
@@ -425,10 +388,6 @@ def _follows_environment(settings: GatewaySettings, values: Mapping[str, Any]) -
 _VARIABLES = frozenset(
     name.lower() for field in GatewaySettings.model_fields for name in env_names(field)
 )
-# `_env_file`, `_secrets_dir` and what else says where pydantic-settings reads from.
-_SOURCE_KEYWORDS = frozenset(
-    name for name in inspect.signature(BaseSettings.__init__).parameters if name.startswith("_")
-)
 _SECRETS = frozenset({"token", "mistral_api_key"})
 _FIELDS = {alias: name for name, aliases in ALIASES.items() for alias in aliases}
 
@@ -518,9 +477,9 @@ def _unknown_name(
     values: Mapping[str, Any], settings: type[GatewaySettings]
 ) -> GatewayConfigError | None:
     for name in values:
-        if name in settings.model_fields or name in _SOURCE_KEYWORDS:
+        if name in settings.model_fields or name in SOURCE_KEYWORDS:
             continue
-        hint = did_you_mean(name, [*settings.model_fields, *sorted(_SOURCE_KEYWORDS)])
+        hint = did_you_mean(name, [*settings.model_fields, *sorted(SOURCE_KEYWORDS)])
         return GatewayConfigError(f"GatewaySettings has no setting {name!r}{hint}")
     return None
 

@@ -5,6 +5,7 @@ the variables of each frame.
 """
 
 import codecs
+import inspect
 import os
 import re
 from collections.abc import Collection, Iterator, Mapping
@@ -12,6 +13,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
+from pydantic_settings import BaseSettings
+
+# `_env_file`, `_secrets_dir` and what else says where pydantic-settings reads from.
+SOURCE_KEYWORDS = frozenset(
+    name for name in inspect.signature(BaseSettings.__init__).parameters if name.startswith("_")
+)
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _ASSIGNMENT = re.compile(r"[ \t]*(?:export[ \t]+)?([A-Za-z_]\w*)[ \t]*=[ \t]*[^\s#]")
 _MAX_SIZE = 1_000_000  # bytes: a larger ./.env is no file of variables

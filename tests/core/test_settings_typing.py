@@ -16,7 +16,7 @@ from pydantic import SecretStr
 
 from mistral_cf_adapter import GatewayOptions, GatewaySettings, gateway_headers, gateway_options
 from mistral_cf_adapter._options import OptionKeywords
-from mistral_cf_adapter._settings import SettingsKeywords
+from mistral_cf_adapter._settings_keywords import SettingsKeywords
 
 SOURCES = {"_env_file", "_env_file_encoding", "_secrets_dir"}
 PAIRS = [
