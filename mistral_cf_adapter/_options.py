@@ -10,7 +10,6 @@ import functools
 import inspect
 import json
 import math
-import re
 from collections.abc import Callable, Coroutine, Mapping
 from contextvars import ContextVar
 from datetime import date, time
@@ -151,9 +150,12 @@ _Cost: TypeAlias = Annotated[
 ]
 
 
+_HEX_DIGITS = frozenset("0123456789abcdef")
+
+
 def _hex(length: int) -> AfterValidator:
     def check(value: str) -> str:
-        if not re.fullmatch(f"[0-9a-f]{{{length}}}", value):
+        if len(value) != length or not set(value) <= _HEX_DIGITS:
             msg = f"must be {length} hex digits, in lower case"
             raise ValueError(msg)
         return value

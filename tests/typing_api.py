@@ -155,6 +155,28 @@ def options_are_checked_by_name_and_type() -> None:
     gateway_headers(skipcache=True)  # type: ignore[call-arg]
 
 
+def settings_have_typed_fields() -> None:
+    settings = GatewaySettings(account_id="0123abcd", gateway_id="prod", _env_file=".env")
+    assert_type((settings.account_id, settings.gateway_id), tuple[str | None, str])
+    assert_type(settings.token, SecretStr | None)
+    assert_type(settings.mistral_api_key, SecretStr | None)
+    assert_type((settings.base_url, settings.provider), tuple[str | None, str])
+    assert_type((settings.providers, settings.byok), tuple[dict[str, str], bool])
+    assert_type(settings.unsupported, Literal["error", "direct"])
+    assert_type((settings.speedups, settings.max_connections), tuple[bool, int])
+    assert_type(settings.keepalive_expiry, float)
+    assert_type((settings.provider_url, settings.compat_url), tuple[str, str])
+    assert_type((settings.root_url, settings.stored_key), tuple[str, bool])
+    assert_type(settings.model_copy(update={"cache_ttl": 60}), GatewaySettings)
+    options: GatewayOptions = settings
+    assert_type((options.cache_ttl, options.skip_cache), tuple[int | None, bool | None])
+    assert_type((options.cache_key, options.event_id), tuple[str | None, str | None])
+    assert_type((options.collect_log, options.no_wholesale), tuple[bool | None, bool | None])
+    assert_type((options.request_timeout, options.retry_delay), tuple[int | None, int | None])
+    assert_type(options.backoff, Literal["constant", "linear", "exponential"] | None)
+    assert_type(options.endpoint, Literal["native", "compat"] | None)
+
+
 def settings_are_checked_by_name_and_type(everything: dict[str, Any]) -> None:
     GatewaySettings(account_id=None, gateway_id="prod", base_url=None, provider="custom-eu")
     GatewaySettings(token="t", mistral_api_key=SecretStr("k"), byok=False, byok_alias=None)
@@ -176,28 +198,6 @@ def settings_are_checked_by_name_and_type(everything: dict[str, Any]) -> None:
     GatewaySettings(unsupported="ignore")  # type: ignore[arg-type]
     GatewaySettings(max_connections=1.5)  # type: ignore[arg-type]
     GatewaySettings(_env_file=5)  # type: ignore[arg-type]
-
-
-def settings_have_typed_fields() -> None:
-    settings = GatewaySettings(account_id="0123abcd", gateway_id="prod", _env_file=".env")
-    assert_type((settings.account_id, settings.gateway_id), tuple[str | None, str])
-    assert_type(settings.token, SecretStr | None)
-    assert_type(settings.mistral_api_key, SecretStr | None)
-    assert_type((settings.base_url, settings.provider), tuple[str | None, str])
-    assert_type((settings.providers, settings.byok), tuple[dict[str, str], bool])
-    assert_type(settings.unsupported, Literal["error", "direct"])
-    assert_type((settings.speedups, settings.max_connections), tuple[bool, int])
-    assert_type(settings.keepalive_expiry, float)
-    assert_type((settings.provider_url, settings.compat_url), tuple[str, str])
-    assert_type((settings.root_url, settings.stored_key), tuple[str, bool])
-    assert_type(settings.model_copy(update={"cache_ttl": 60}), GatewaySettings)
-    options: GatewayOptions = settings
-    assert_type((options.cache_ttl, options.skip_cache), tuple[int | None, bool | None])
-    assert_type((options.cache_key, options.event_id), tuple[str | None, str | None])
-    assert_type((options.collect_log, options.no_wholesale), tuple[bool | None, bool | None])
-    assert_type((options.request_timeout, options.retry_delay), tuple[int | None, int | None])
-    assert_type(options.backoff, Literal["constant", "linear", "exponential"] | None)
-    assert_type(options.endpoint, Literal["native", "compat"] | None)
 
 
 def errors_have_typed_attributes() -> None:

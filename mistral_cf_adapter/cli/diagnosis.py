@@ -46,12 +46,6 @@ def missing_key(settings: GatewaySettings) -> Problem | None:
     )
 
 
-def wrong_variable(settings: GatewaySettings) -> Problem | None:
-    """Return what keeps the HTTP library from building a client: a proxy, a certificate file."""
-    found = find_problem(with_proxies=not is_plain_loopback(settings.root_url))
-    return None if found is None else Problem(found.kind, f"{found.cause}.", found.remedy)
-
-
 def diagnose(
     error: BaseException, settings: GatewaySettings, address: str = "CF_AIG_BASE_URL"
 ) -> Problem:
@@ -78,6 +72,12 @@ def configuration(error: BaseException) -> Problem:
     """Return the problem of settings that cannot work."""
     text = str(error).removeprefix("Gateway settings: ")
     return Problem("configuration", text, _correction(text))
+
+
+def wrong_variable(settings: GatewaySettings) -> Problem | None:
+    """Return what keeps the HTTP library from building a client: a proxy, a certificate file."""
+    found = find_problem(with_proxies=not is_plain_loopback(settings.root_url))
+    return None if found is None else Problem(found.kind, f"{found.cause}.", found.remedy)
 
 
 def _correction(text: str) -> str:

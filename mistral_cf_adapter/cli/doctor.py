@@ -10,12 +10,7 @@ from typing import TYPE_CHECKING, Any
 from mistral_cf_adapter import __version__
 from mistral_cf_adapter._options import GatewayConfigError
 from mistral_cf_adapter._secrets import is_too_short, mask
-from mistral_cf_adapter._settings import (
-    ENV_FILE,
-    GatewaySettings,
-    describe_unread_file,
-    env_names,
-)
+from mistral_cf_adapter._settings import ENV_FILE, GatewaySettings, env_names
 from mistral_cf_adapter._variables import PREFIX
 
 from .report import Report, as_text
@@ -148,6 +143,8 @@ def _misspelt(said: list[str]) -> list[str]:
 
 def _unread_file(report: Report) -> list[str]:
     """Say that `./.env` sets something, unless that is the problem already."""
+    from mistral_cf_adapter._settings import describe_unread_file
+
     if report.problem is not None and "./.env" in report.problem.cause:
         return []
     note = describe_unread_file({"_env_file": os.environ.get(ENV_FILE) or None})
