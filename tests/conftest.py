@@ -48,6 +48,7 @@ ONCE = {
     "test_serve_other_languages.py",
     "test_settings.py",
     "test_settings_messages.py",
+    "test_settings_typing.py",
     "test_settings_files.py",
 }
 
