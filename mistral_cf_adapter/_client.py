@@ -26,9 +26,10 @@ class MistralKeywords(TypedDict, total=False):
     """The keywords of `mistralai.Mistral()`, which `make_client()` hands on."""
 
     api_key: str | Callable[[], str | None] | None
-    server: str | None
-    server_url: str | None
-    url_params: dict[str, str] | None
+    # Where to go is the settings' business: see _validate().
+    server: None
+    server_url: None
+    url_params: None
     client: "SyncHttp | None"
     async_client: "AsyncHttp | None"
     retry_config: "RetryConfig | None"
@@ -193,7 +194,7 @@ def _validate(settings: GatewaySettings, keywords: dict[str, Any]) -> None:
 def _has_key(settings: GatewaySettings, keywords: dict[str, Any]) -> bool:
     if settings.mistral_api_key is not None or keywords.get("api_key") is not None:
         return True
-    return "MISTRAL_SA_TOKEN_PATH" in os.environ  # the SDK reads the key from there
+    return bool(os.environ.get("MISTRAL_SA_TOKEN_PATH"))  # the SDK reads the key from there
 
 
 set_public_module(make_client)

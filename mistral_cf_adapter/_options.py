@@ -15,14 +15,25 @@ from contextvars import ContextVar
 from datetime import date, time
 from decimal import Decimal, InvalidOperation
 from types import TracebackType
-from typing import Annotated, Any, Literal, ParamSpec, Self, TypeAlias, TypeVar, cast
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    Self,
+    TypeAlias,
+    TypedDict,
+    TypeVar,
+    Unpack,
+    cast,
+)
 from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, ValidationError
-from pydantic.fields import FieldInfo
 
 from ._public import set_public_module
+from ._signatures import set_keywords
 from ._switch import drops_headers
+from ._validation import format_validation_error
 
 MONTH = 30 * 24 * 3600
 METADATA_ENTRIES = 5
@@ -45,7 +56,7 @@ class GatewayConfigError(ValueError):
         >>> gateway_headers(cache_ttl=5)
         Traceback (most recent call last):
         ...
-        mistral_cf_adapter.GatewayConfigError: cache_ttl: Input should be greater than or equal ...
+        mistral_cf_adapter.GatewayConfigError: cache_ttl: 5 is out of range: must be from 60 ...
     """
 
 
@@ -170,8 +181,17 @@ _Cost: TypeAlias = Annotated[
 ]
 
 
-def _hex(length: int) -> Any:
-    return Field(pattern=f"^[0-9a-f]{{{length}}}$")
+_HEX_DIGITS = frozenset("0123456789abcdef")
+
+
+def _hex(length: int) -> AfterValidator:
+    def check(value: str) -> str:
+        if len(value) != length or not set(value) <= _HEX_DIGITS:
+            msg = f"must be {length} hex digits, in lower case"
+            raise ValueError(msg)
+        return value
+
+    return AfterValidator(check)
 
 
 class GatewayOptions(BaseModel):
@@ -264,13 +284,44 @@ class GatewayOptions(BaseModel):
     )
 
 
-def document_fields(model: type[BaseModel]) -> None:
-    """Name the fields in a model's docstring, for `help()`."""
-    fields = [f"    {name}: {field.description}" for name, field in model.model_fields.items()]
-    model.__doc__ = "\n".join([inspect.cleandoc(model.__doc__ or ""), "", "Fields:", *fields])
+class OptionKeywords(TypedDict, total=False):
+    """The same as keywords, for type checkers and editors: one line for each option."""
+
+    cache_ttl: int | None
+    skip_cache: bool | None
+    cache_key: str | None
+    metadata: Mapping[str, MetadataValue] | None
+    collect_log: bool | None
+    collect_log_payload: bool | None
+    request_timeout: int | None
+    max_attempts: int | None
+    retry_delay: int | None
+    backoff: Literal["constant", "linear", "exponential"] | None
+    custom_cost: Mapping[str, Decimal | float | int | str] | None
+    event_id: str | None
+    byok_alias: str | None
+    no_wholesale: bool | None
+    otel_trace_id: str | None
+    otel_parent_span_id: str | None
+    session_id: str | None
+    turn_id: str | None
+    no_session_affinity: bool | None
+    allowed_models: str | Sequence[str] | None
+    allowed_providers: str | Sequence[str] | None
+    endpoint: Literal["native", "compat"] | None
 
 
-document_fields(GatewayOptions)
+def document_fields(thing: Any, model: type[BaseModel], title: str) -> None:
+    """Name the fields of a model, its own ones first, in a docstring and a signature."""
+    bases = [base for base in model.__bases__ if issubclass(base, BaseModel)]
+    inherited = {name for base in bases for name in base.model_fields}
+    names = sorted(model.model_fields, key=lambda name: name in inherited)
+    fields = [f"    {name}: {model.model_fields[name].description}" for name in names]
+    thing.__doc__ = "\n".join([inspect.cleandoc(thing.__doc__ or ""), "", title, *fields])
+    set_keywords(thing, names)
+
+
+document_fields(GatewayOptions, GatewayOptions, "Fields:")
 
 
 def header_names() -> dict[str, str]:
@@ -347,24 +398,6 @@ def merge_metadata_header(header: str, parent: Mapping[str, Any]) -> str:
     return _json(_merge_metadata(parent, cast("dict[str, Any]", inner)))
 
 
-def format_validation_error(
-    error: ValidationError,
-    fields: Mapping[str, FieldInfo],
-    name_of: Callable[[str], str] = str,
-) -> str:
-    """Return one line per problem, with the option's name and never its value."""
-    lines: list[str] = []
-    for problem in error.errors(include_url=False, include_input=False, include_context=False):
-        name = name_of(str(problem["loc"][0]))
-        text = problem["msg"].removeprefix("Value error, ")
-        field = fields.get(str(problem["loc"][0]))
-        about = f" ({field.description})" if field and field.description else ""
-        if problem["type"] == "extra_forbidden":
-            text = f"is not an option; there are {', '.join(fields)}"
-        lines.append(f"{name}: {text}{about}")
-    return "; ".join(lines)
-
-
 def _validate(options: dict[str, Any]) -> dict[str, Any]:
     model = _validated(options)
     if isinstance(model, GatewayConfigError):
@@ -383,21 +416,8 @@ def _validated(options: Mapping[str, Any]) -> GatewayOptions | GatewayConfigErro
         return GatewayConfigError(format_validation_error(error, GatewayOptions.model_fields))
 
 
-_P = ParamSpec("_P")
 _R = TypeVar("_R")
 _F = TypeVar("_F", bound=Callable[..., Any])
-
-
-def _signature_of(
-    model: Callable[_P, GatewayOptions],
-) -> Callable[[Callable[..., _R]], Callable[_P, _R]]:
-    """Give a function the signature of `GatewayOptions`, for type checkers and `help()`."""
-
-    def decorate(function: Callable[..., _R]) -> Callable[_P, _R]:
-        function.__signature__ = inspect.signature(model)  # type: ignore[attr-defined]
-        return cast("Callable[_P, _R]", function)
-
-    return decorate
 
 
 class OptionsScope:
@@ -482,14 +502,12 @@ class OptionsBlock:
         return f"gateway_options({', '.join(self.options)})"
 
 
-@_signature_of(GatewayOptions)
-def gateway_options(**options: Any) -> OptionsBlock:
+def gateway_options(**options: Unpack[OptionKeywords]) -> OptionsBlock:
     """Set gateway options for every call in a block, or in a decorated function.
 
     Blocks nest, the inner one wins option by option (`metadata` entry by entry), and each task
     and thread has its own. An option set to `None` removes what an outer scope set. Options
-    on the call itself (`http_headers=gateway_headers(...)`) win over the block. Units and ranges
-    of all options: `help(GatewayOptions)`.
+    on the call itself (`http_headers=gateway_headers(...)`) win over the block.
 
     Raises:
         GatewayConfigError: a value is out of range, or merged metadata has over 5 entries.
@@ -504,17 +522,15 @@ def gateway_options(**options: Any) -> OptionsBlock:
         ...     gateway.requests[-1].headers["cf-aig-metadata"]
         '{"team":"search"}'
     """
-    return OptionsBlock(_validate(options))
+    return OptionsBlock(_validate(cast("dict[str, Any]", options)))
 
 
-@_signature_of(GatewayOptions)
-def gateway_headers(**options: Any) -> dict[str, str]:
+def gateway_headers(**options: Unpack[OptionKeywords]) -> dict[str, str]:
     """Return gateway options as headers, for `http_headers=` of a single call.
 
     An option set to `None` is an empty header, which removes what an outer scope set.
-    Units and ranges of all options: `help(GatewayOptions)`. While the switch is off
-    (`CF_AIG_ENABLED=false`, or a `patch()` that found it off) and no client goes through the
-    gateway, there are none: they would go to Mistral.
+    While the switch is off (`CF_AIG_ENABLED=false`, or a `patch()` that found it off) and no client
+    goes through the gateway, there are none: they would go to Mistral.
 
     Raises:
         GatewayConfigError: a value is out of range, or `endpoint` is given, which is no header.
@@ -526,11 +542,13 @@ def gateway_headers(**options: Any) -> dict[str, str]:
     if "endpoint" in options:
         msg = "endpoint is not a header: use gateway_options(endpoint=...) or the setting"
         raise GatewayConfigError(msg)
-    checked = _validate(options)
+    checked = _validate(cast("dict[str, Any]", options))
     if drops_headers():
         return {}
     unset = {_HEADERS[name]: "" for name, value in checked.items() if value is None}
     return unset | to_headers(checked)
 
 
+for _function in (gateway_options, gateway_headers):
+    document_fields(_function, GatewayOptions, "Options:")
 set_public_module(GatewayConfigError, GatewayOptions, gateway_headers, gateway_options)

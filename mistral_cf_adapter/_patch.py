@@ -17,7 +17,7 @@ from ._locks import fork_safe_lock
 from ._options import GatewayConfigError
 from ._public import set_public_module
 from ._routing import MISTRAL_HOST, get_route
-from ._sdk import Mistral, check_sdk, servers
+from ._sdk import Mistral, SDKConfiguration, check_sdk, servers
 from ._secrets import mask_url
 from ._settings import GatewaySettings, explain_off, from_environment
 from ._switch import enter_off, leave_off, log_off
@@ -193,12 +193,25 @@ def patch(client: Mistral | None = None, /, settings: GatewaySettings | None = N
 
 
 def _problem_with_arguments(client: object, settings: object) -> GatewayConfigError | None:
-    if client is not None and not hasattr(client, "sdk_configuration"):
-        return GatewayConfigError(f"patch() takes a mistralai.Mistral, not {type(client).__name__}")
+    if client is not None and not _is_sdk_object(client):
+        return GatewayConfigError(f"patch() takes a mistralai.Mistral, not {_describe(client)}")
     if settings is not None and not isinstance(settings, GatewaySettings):
         name = type(settings).__name__
         return GatewayConfigError(f"patch(settings=...) takes GatewaySettings(...), not {name}")
     return None
+
+
+def _is_sdk_object(client: object) -> bool:
+    """Return whether an object is a `Mistral`, or a part of one such as `client.chat`."""
+    return isinstance(getattr(client, "sdk_configuration", None), SDKConfiguration)
+
+
+def _describe(thing: object) -> str:
+    if isinstance(thing, GatewaySettings):
+        return "settings: pass those as patch(settings=...)"
+    if isinstance(thing, type):
+        return f"the class {thing.__name__}: patch() alone redirects all clients"
+    return type(thing).__name__
 
 
 def _check_redirected(client: Mistral, *, redirected: bool) -> None:

@@ -16,7 +16,7 @@ import weakref
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Hashable
 from contextlib import suppress
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from math import inf
 from queue import Empty, SimpleQueue
@@ -24,9 +24,10 @@ from time import monotonic
 from typing import Any, NamedTuple, NoReturn, cast
 from weakref import WeakKeyDictionary
 
+from ._base_url import is_loopback
 from ._certificates import read_certificate_state
+from ._http_variables import build_or_explain
 from ._sdk import httpx
-from ._settings import is_loopback
 from ._streaming import (
     DRAIN_TIMEOUT,
     AsyncPoolByteStream,
@@ -508,7 +509,17 @@ _MAX_LOADS = 3  # of a bundle that is replaced while it is loaded
 
 _MAX_CACHED_URL = 1024  # characters of a URL worth remembering
 
-_Environment = tuple[str | bytes | None, ...]
+
+class _Environment:
+    """Stands for the values of those variables, one of which may have a proxy's password in it.
+
+    Frames that an error passes hold this in their variables, and not the values.
+    """
+
+    __slots__ = ()
+
+
+_Values = tuple[str | bytes | None, ...]
 _Key = tuple[PoolConfig, _Environment]
 
 
@@ -528,7 +539,17 @@ class _ProcessPools:
 _process_pools = _ProcessPools()
 
 
+_environments: dict[_Values, _Environment] = {}
+
+
 def _environment() -> _Environment:
+    """Return the same object for as long as the variables have the same values."""
+    values = _read_variables()
+    found = _environments.get(values)
+    return _environments.setdefault(values, _Environment()) if found is None else found
+
+
+def _read_variables() -> _Values:
     # `os.environ.get()` raises and catches an error for each name that is not set, as most are.
     stored = getattr(os.environ, "_data", None)
     if stored is None:
@@ -552,7 +573,8 @@ def _load_certificates(config: PoolConfig, environment: _Environment) -> tuple[P
     state: Hashable = None
     for _ in range(_MAX_LOADS):
         state = read_certificate_state()
-        context = contexts.get((environment, state)) or httpx.create_ssl_context()
+        context = contexts.get((environment, state))
+        context = context or build_or_explain(httpx.create_ssl_context)
         if state == read_certificate_state():  # else a file was replaced, or one for keys opened
             break
     while len(contexts) >= _MAX_CONTEXTS:
@@ -563,7 +585,8 @@ def _load_certificates(config: PoolConfig, environment: _Environment) -> tuple[P
 
 def _client_factory(client_class: Any, environment: _Environment, context: Any) -> ClientFactory:
     def build(limits: Any, origin: tuple[str, bytes, int | None]) -> tuple[Any, bool]:
-        client = client_class(
+        construct = partial(
+            client_class,
             limits=limits,
             verify=context,
             # Plain http to this machine: a proxy would get the secrets unencrypted, and could not
@@ -573,8 +596,9 @@ def _client_factory(client_class: Any, environment: _Environment, context: Any) 
             # Clients share connections: a cookie set for one must not be sent for another.
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
         )
+        client = build_or_explain(construct)
         # If the proxy variables changed meanwhile, use this client once and do not pool it.
-        return client, _environment() == environment
+        return client, _environment() is environment
 
     return build
 

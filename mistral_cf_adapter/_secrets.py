@@ -57,6 +57,8 @@ def problem_with(text: str) -> str | None:
     """Return what is wrong with a key, `None` if it can be one; the text is not quoted."""
     if text.lower().startswith("bearer:"):
         return "starts with `Bearer:`; give the token alone"
+    if text.strip().lower() == "bearer":
+        return "is the word `Bearer` alone; give the token"
     text = clean(text)
     if not text.strip():
         return "is blank"

@@ -1,17 +1,13 @@
 """`GatewaySettings`: environment -> checked values -> URLs."""
 
-import difflib
 import hashlib
-import ipaddress
-import json
 import os
 import re
 import sys
 import warnings
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn, Self, cast
-from urllib.parse import SplitResult, urlsplit
+from collections.abc import Callable, Collection, Mapping
+from typing import Annotated, Any, Literal, NoReturn, Self, Unpack, cast
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -25,133 +21,52 @@ from pydantic import (
 )
 from pydantic_settings import (
     BaseSettings,
+    DotEnvSettingsSource,
     NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     SettingsError,
 )
 
+from ._base_url import GATEWAY_URL, check_base_url, validate_id
 from ._credentials import CallableSecret, SecretFunction, SecretSource
-from ._options import GatewayConfigError, GatewayOptions, document_fields, format_validation_error
+from ._options import GatewayConfigError, GatewayOptions, document_fields, from_json
 from ._own_headers import read_own_headers
 from ._public import set_public_module
 from ._secret_files import FileSecret, SecretFiles
 from ._secrets import Secret, check_secret, clean, problem_with
+from ._settings_files import (
+    SOURCE_KEYWORDS,
+    expand_path,
+    find_file_problem,
+    find_unread_names,
+    paths_of,
+    read_secrets,
+)
+from ._settings_keywords import SettingsKeywords
 from ._switch import IF_CONFIGURED, read_enabled
-
-_PROVIDERS = ("mistral", "compat")
-
-
-def normalize_base_url(value: str) -> str:
-    """Return everything before `/{provider}` and `/compat`, without a trailing slash.
-
-    A pasted `.../mistral`, `.../mistral/v1` or full endpoint is cut back to its base.
-
-    Raises:
-        ValueError: it is no https URL, or it is not clear which part is the base.
-    """
-    value = value.strip()
-    parts = urlsplit(value)
-    _check_address(value, parts)
-    segments = [segment for segment in parts.path.split("/") if segment]
-    if any(segment in (".", "..") for segment in segments):
-        msg = "has dots for a path segment; give the plain URL"
-        raise ValueError(msg)
-    base = "/".join(_base_segments(segments, parts))
-    return f"{parts.scheme}://{parts.netloc}/{base}".rstrip("/")
-
-
-def _check_address(value: str, parts: SplitResult) -> None:
-    if not value.isascii() or not value.isprintable() or " " in value:
-        msg = "has spaces, control or non-ASCII characters in it"
-        raise ValueError(msg)
-    if parts.scheme not in ("https", "http") or not parts.hostname:
-        msg = "must be a URL such as https://gateway.ai.cloudflare.com/v1/{account}/{gateway}"
-        raise ValueError(msg)
-    if "@" in parts.netloc:
-        msg = "has credentials in it; the token belongs in CF_AIG_TOKEN"
-        raise ValueError(msg)
-    if parts.query or parts.fragment:
-        msg = "must not have a query or a fragment"
-        raise ValueError(msg)
-    _ = parts.port  # raises ValueError for a port that is no number
-    if parts.scheme == "http" and not is_loopback(parts.hostname):
-        msg = "must be https: over http the token could be read on the way (loopback is exempt)"
-        raise ValueError(msg)
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether a host name or address is a loopback one."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _base_segments(segments: list[str], parts: SplitResult) -> list[str]:
-    if parts.hostname == "gateway.ai.cloudflare.com" or segments[:1] == ["v1"]:
-        return _gateway_segments(segments, parts)
-    for index, segment in enumerate(segments):
-        if segment in _PROVIDERS:
-            return segments[:index]
-        _reject_custom(segment)
-    if segments[-1:] == ["v1"]:
-        base = "/".join([parts.netloc, *segments[:-1]])
-        msg = f"must not end in /v1, the SDK adds it; did you mean {parts.scheme}://{base} ?"
-        raise ValueError(msg)
-    return segments
-
-
-def _gateway_segments(segments: list[str], parts: SplitResult) -> list[str]:
-    """Read `/v1/{account}/{gateway}`, with or without what follows it."""
-    if len(segments) < 3 or segments[0] != "v1":
-        root = f"{parts.scheme}://{parts.netloc}"
-        msg = f"must name account and gateway: {root}/v1/{{account_id}}/{{gateway_id}}"
-        if segments == ["v1"] and parts.hostname != "gateway.ai.cloudflare.com":
-            msg += f", or {root} for a custom domain"
-        raise ValueError(msg)
-    for segment in segments[3:4]:
-        _reject_custom(segment)
-        if segment not in _PROVIDERS:
-            base = "/".join([parts.netloc, *segments[:3]])
-            msg = f"goes on after the gateway; did you mean {parts.scheme}://{base} ?"
-            raise ValueError(msg)
-    return segments[:3]
-
-
-def _reject_custom(segment: str) -> None:
-    if segment.startswith("custom-"):
-        msg = f"must end before the provider; set CF_AIG_PROVIDER={segment} beside it"
-        raise ValueError(msg)
-
+from ._validation import did_you_mean, format_validation_error
+from ._variables import Variable, find_conflicts, find_look_alikes, in_environment
 
 ENV_FILE = "CF_AIG_ENV_FILE"
-GATEWAY_URL = "https://gateway.ai.cloudflare.com/v1"
+_UNREAD_FILE = (
+    "./.env sets {names}, but a file is read only when asked for: set CF_AIG_ENV_FILE=.env, or "
+    'pass GatewaySettings(_env_file=".env")'
+)
 
 # Names the world already has; the first one set wins. Everything else is CF_AIG_<NAME>.
 ALIASES: dict[str, tuple[str, ...]] = {
     "account_id": ("CLOUDFLARE_ACCOUNT_ID", "CF_ACCOUNT_ID", "CF_AIG_ACCOUNT_ID"),
-    "gateway_id": ("CLOUDFLARE_GATEWAY_ID", "CLOUDFLARE_AI_GATEWAY_ID", "CF_AIG_GATEWAY_ID"),
+    "gateway_id": (
+        *("CLOUDFLARE_GATEWAY_ID", "CLOUDFLARE_AI_GATEWAY_ID", "CF_AIG_GATEWAY_ID"),
+        *("CF_GATEWAY_ID", "CF_AI_GATEWAY_ID"),
+    ),
     "token": ("CF_AIG_TOKEN", "CLOUDFLARE_AI_GATEWAY_TOKEN"),
     "mistral_api_key": ("MISTRAL_API_KEY", "CF_AIG_MISTRAL_API_KEY"),
     "base_url": ("CF_AIG_BASE_URL", "CLOUDFLARE_AI_GATEWAY_BASE_URL"),
 }
 
-_SEGMENT = re.compile(r"[A-Za-z0-9_.~-]+")
 _PROVIDER = re.compile(r"mistral|custom-[A-Za-z0-9_-]+")
-
-
-def _validate_segment(value: str) -> str:
-    value = value.strip()
-    if not value:
-        msg = "is blank"
-        raise ValueError(msg)
-    if not _SEGMENT.fullmatch(value) or set(value) == {"."}:
-        msg = "must be one path segment of a URL: letters, digits, `-` and `_` (copy the id alone)"
-        raise ValueError(msg)
-    return value
 
 
 def _validate_secret(value: object) -> object:
@@ -186,11 +101,20 @@ def _validate_provider(value: str) -> str:
 
 
 def _load_json(value: object) -> object:
-    return json.loads(value) if isinstance(value, str) else value
+    example = '{"api.eu.mistral.ai": "custom-mistral-eu"}'
+    return from_json(value, example) if isinstance(value, str) else value
 
 
 def _validate_providers(value: dict[str, str]) -> dict[str, str]:
-    return {_validate_host(host): _validate_provider(slug) for host, slug in value.items()}
+    return {_validate_host(host): _validate_slug(host, slug) for host, slug in value.items()}
+
+
+def _validate_slug(host: str, slug: str) -> str:
+    try:
+        return _validate_provider(slug)
+    except ValueError as error:
+        msg = f"the provider of {host} {error}"
+        raise ValueError(msg) from None
 
 
 def _validate_host(value: str) -> str:
@@ -225,7 +149,8 @@ class GatewaySettings(GatewayOptions, BaseSettings):
 
     Every field can be given by keyword or by its environment variable, `CF_AIG_` plus the
     name in capitals; the exceptions are `account_id` (`CLOUDFLARE_ACCOUNT_ID`,
-    `CF_ACCOUNT_ID`), `gateway_id` (`CLOUDFLARE_GATEWAY_ID`, `CLOUDFLARE_AI_GATEWAY_ID`),
+    `CF_ACCOUNT_ID`), `gateway_id` (`CLOUDFLARE_GATEWAY_ID`, `CLOUDFLARE_AI_GATEWAY_ID`,
+    `CF_GATEWAY_ID`, `CF_AI_GATEWAY_ID`),
     `token` (also `CLOUDFLARE_AI_GATEWAY_TOKEN`), `mistral_api_key` (`MISTRAL_API_KEY`) and
     `base_url` (also `CLOUDFLARE_AI_GATEWAY_BASE_URL`). A keyword wins over the environment,
     which wins over a file; so beside an `account_id` or `gateway_id` by keyword a `base_url` of
@@ -245,9 +170,12 @@ class GatewaySettings(GatewayOptions, BaseSettings):
     GatewayUnauthorizedError `token` is called once more, after a 401 of Mistral's the key: another
     value is sent once, if the body can be sent again; then the error is raised.
 
+    Warns (`UserWarning`) where two variables of one setting differ, and of a variable that is not
+    read but looks as if it should be.
+
     Raises:
-        GatewayConfigError: a value is missing or cannot work; the message names the variable
-            and never shows a value.
+        GatewayConfigError: a value is missing or cannot work; the message names the variable or
+            the file, says what would be right, and shows no secret.
 
     Example:
         >>> settings = GatewaySettings(account_id="0123abcd", gateway_id="prod", token="cf-token")
@@ -265,15 +193,10 @@ class GatewaySettings(GatewayOptions, BaseSettings):
         populate_by_name=True,
     )
 
-    enabled: Annotated[bool | Literal["if-configured"], BeforeValidator(read_enabled)] = Field(
-        default=True,
-        description="False: no gateway, calls go to Mistral. `if-configured`: so without an "
-        "account_id and a base_url.",
-    )
-    account_id: Annotated[str, AfterValidator(_validate_segment)] | None = _aliased(
+    account_id: Annotated[str, AfterValidator(validate_id)] | None = _aliased(
         "account_id", "Cloudflare account id, from the dashboard's URL; not needed with base_url."
     )
-    gateway_id: Annotated[str, Field(max_length=64), AfterValidator(_validate_segment)] = _aliased(
+    gateway_id: Annotated[str, Field(max_length=64), AfterValidator(validate_id)] = _aliased(
         "gateway_id", "Name of the gateway, 1 to 64 characters.", "default"
     )
     token: _Secret | None = _aliased(
@@ -284,8 +207,13 @@ class GatewaySettings(GatewayOptions, BaseSettings):
         "mistral_api_key",
         "Mistral's key, sent as `Authorization` when a call brings none.",
     )
-    base_url: Annotated[str, AfterValidator(normalize_base_url)] | None = _aliased(
+    base_url: Annotated[str, AfterValidator(check_base_url)] | None = _aliased(
         "base_url", "Everything before `/{provider}`, for custom domains: `https://ai.example.com`."
+    )
+    enabled: Annotated[bool | Literal["if-configured"], BeforeValidator(read_enabled)] = Field(
+        default=True,
+        description="False: no gateway, calls go to Mistral. `if-configured`: so without an "
+        "account_id and a base_url.",
     )
     access_client_id: Annotated[str, AfterValidator(_validate_client_id)] | None = Field(
         default=None,
@@ -344,7 +272,9 @@ class GatewaySettings(GatewayOptions, BaseSettings):
         default=60.0, description="Seconds an idle connection is kept for the next call."
     )
 
-    def __init__(self, **values: Any) -> None:
+    def __init__(self, **keywords: Unpack[SettingsKeywords]) -> None:
+        """Read and check all settings; each can be given by keyword."""
+        values = cast("dict[str, Any]", keywords)
         # A traceback may show the variables of each frame: whatever goes wrong is returned, and
         # raised here, where there is no plain secret, and outside of any `except`.
         problem = _prepare(values, type(self))
@@ -376,11 +306,6 @@ class GatewaySettings(GatewayOptions, BaseSettings):
             return GatewayConfigError(f"Gateway settings: {_format_error(error, values)}")
         except SettingsError as error:
             return GatewayConfigError(f"Gateway settings: {error}")
-        except UnicodeDecodeError:
-            return GatewayConfigError("Gateway settings: a file of settings is not UTF-8 text")
-        except OSError as error:
-            reason = error.strerror or type(error).__name__
-            return GatewayConfigError(f"Gateway settings: cannot read {error.filename}: {reason}")
         except Exception as error:  # noqa: BLE001 - raised by the caller
             error.__cause__ = error.__context__ = None
             return error.with_traceback(None)
@@ -397,7 +322,11 @@ class GatewaySettings(GatewayOptions, BaseSettings):
                 "account_id= too, or base_url= instead"
             )
             return GatewayConfigError(msg)
-        return None if self.enabled == IF_CONFIGURED else GatewayConfigError(_NO_ADDRESS)
+        if self.enabled == IF_CONFIGURED:
+            return None
+        return GatewayConfigError(
+            ". ".join(filter(None, [_NO_ADDRESS, describe_unread_file(values)]))
+        )
 
     def _contradiction(self, values: dict[str, Any]) -> GatewayConfigError | None:
         """Return what is wrong with the values together."""
@@ -530,7 +459,7 @@ class GatewaySettings(GatewayOptions, BaseSettings):
         raise TypeError(msg)
 
 
-document_fields(GatewaySettings)
+document_fields(GatewaySettings, GatewaySettings, "Fields:")
 set_public_module(GatewaySettings)
 
 
@@ -555,7 +484,7 @@ _from_environment: tuple[bytes, GatewaySettings] | None = None
 def from_environment() -> GatewaySettings:
     """Return `GatewaySettings()`, without reading an unchanged environment twice."""
     global _from_environment  # noqa: PLW0603 - one environment a process, one memory of it
-    if ENV_FILE in os.environ:
+    if os.environ.get(ENV_FILE):
         return GatewaySettings()
     now = _digest()
     known = _from_environment
@@ -647,17 +576,14 @@ def _find_secret_files(
     where = {name: value for name, value in values.items() if name.startswith("_")}
     for name in ("env_file", "secrets_dir"):
         where.setdefault(f"_{name}", settings.model_config.get(name))
-    files, directories = map(_to_paths, (where["_env_file"], where["_secrets_dir"]))
+    files, directories = (
+        [expand_path(path) for path in paths_of(where[name])]
+        for name in ("_env_file", "_secrets_dir")
+    )
     if not files and not directories:
         return None
     names = [variable for name in SECRETS for variable in env_names(name)]
     return SecretFiles(files, directories, names, lambda: _read_secrets(where))
-
-
-def _to_paths(given: Any) -> list[Path]:
-    places = cast("list[Any]", given) if isinstance(given, list | tuple) else [given]
-    paths = [place for place in places if isinstance(place, str) or hasattr(place, "__fspath__")]
-    return [Path(path).expanduser() for path in paths]
 
 
 def _read_secrets(where: Mapping[str, Any]) -> dict[str, Secret]:
@@ -726,16 +652,31 @@ def _prepare(values: dict[str, Any], settings: type[GatewaySettings]) -> Excepti
         return unknown
     if by_field.get("enabled") == IF_CONFIGURED and _find_variable("enabled"):
         del by_field["enabled"]  # a program leaves it to the configuration, which says it
+    keywords = frozenset(by_field)
     if ignores_base_url(by_field):
         by_field["base_url"] = None
     values.update(by_field)
-    if ENV_FILE in os.environ:
-        values.setdefault("_env_file", os.environ[ENV_FILE])
-    missing = _missing_file(values.get("_env_file"))
-    if missing is not None:
-        return missing
-    _warn_conflicts(values)
+    problem = _use_files(values)
+    if problem is not None:
+        return GatewayConfigError(f"Gateway settings: {problem}")
+    for text in _find_warnings(values, settings, keywords):
+        warnings.warn(text, stacklevel=_caller_stacklevel())
     return None
+
+
+def _use_files(values: dict[str, Any]) -> str | None:
+    """Add the file that the environment names; return what is wrong with a file."""
+    named_by = "_env_file" if "_env_file" in values else ENV_FILE
+    file = os.environ.get(ENV_FILE)
+    if file:
+        values.setdefault("_env_file", file)
+    return find_file_problem(values, _VARIABLES, named_by)
+
+
+def describe_unread_file(values: Mapping[str, Any]) -> str:
+    """Return a sentence if `./.env` sets what nothing else does, and no keyword names it."""
+    names = find_unread_names(values, _VARIABLES)
+    return _UNREAD_FILE.format(names=" and ".join(names)) if names else ""
 
 
 def ignores_base_url(values: Mapping[str, Any]) -> bool:
@@ -762,31 +703,44 @@ def _unknown_name(
     values: Mapping[str, Any], settings: type[GatewaySettings]
 ) -> GatewayConfigError | None:
     for name in values:
-        if name in settings.model_fields or name.startswith("_"):
+        if name in settings.model_fields or name in SOURCE_KEYWORDS:
             continue
-        near = difflib.get_close_matches(name, settings.model_fields, n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
+        hint = did_you_mean(name, [*settings.model_fields, *sorted(SOURCE_KEYWORDS)])
         return GatewayConfigError(f"GatewaySettings has no setting {name!r}{hint}")
     return None
 
 
-def _missing_file(given: Any) -> GatewayConfigError | None:
-    files = cast("list[Any]", given) if isinstance(given, list | tuple) else [given]
-    for file in files:
-        if file is not None and not Path(file).expanduser().is_file():
-            msg = f"there is no file {file}, named by _env_file or {ENV_FILE}"
-            return GatewayConfigError(msg)
-    return None
+def _find_warnings(
+    values: Mapping[str, Any], settings: type[GatewaySettings], keywords: Collection[str]
+) -> list[str]:
+    """Return what is odd about the variables; the values stay unsaid."""
+    variables = [*in_environment(), *_in_files(values, settings)]
+    rivals = {name: names for name, names in ALIASES.items() if name not in values}
+    names = {name: env_names(name) for name in settings.model_fields}
+    names["_env_file"] = (ENV_FILE,)
+    return [
+        *find_conflicts(rivals, variables),
+        *find_look_alikes(names, variables, keywords),
+    ]
 
 
-def _warn_conflicts(values: dict[str, Any]) -> None:
-    """Warn where two variables for one setting disagree; the values stay unsaid."""
-    for name, names in ALIASES.items():
-        rivals = [variable for variable in names if os.environ.get(variable)]
-        if name in values or len({os.environ[variable] for variable in rivals}) < 2:
-            continue
-        msg = f"{' and '.join(rivals)} differ; {rivals[0]} is used. Unset the other."
-        warnings.warn(msg, stacklevel=_caller_stacklevel())
+def _in_files(values: Mapping[str, Any], settings: type[GatewaySettings]) -> list[Variable]:
+    file, directory = values.get("_env_file"), values.get("_secrets_dir")
+    found: list[Variable] = []
+    if file is not None:
+        source = DotEnvSettingsSource(settings, file, values.get("_env_file_encoding"))
+        found += [
+            Variable(name.upper(), " in the file", value)
+            for name, value in source.env_vars.items()
+            if value
+        ]
+    for path in paths_of(directory):
+        found += [
+            Variable(name.upper(), " in _secrets_dir", value)
+            for name, value in read_secrets(path, _VARIABLES)
+            if value
+        ]
+    return found
 
 
 def _caller_stacklevel() -> int:
@@ -799,14 +753,15 @@ def _caller_stacklevel() -> int:
 
 def _format_error(error: ValidationError, values: dict[str, Any]) -> str:
     fields = GatewaySettings.model_fields
+    by_variable = {alias: fields[name] for alias, name in _FIELDS.items()}
 
     def naming(location: str) -> str:
-        name = next((field for field in fields if location in env_names(field)), location)
+        name = _FIELDS.get(location, location)
         if name in values:
             return name
         return _find_variable(name) or env_names(name)[0]
 
-    return format_validation_error(error, fields, naming)
+    return format_validation_error(error, {**fields, **by_variable}, naming)
 
 
 Key = tuple[str | None, str | None]

@@ -18,8 +18,11 @@ from mistral_cf_adapter.testing import LocalGateway
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-OURS = ("CF_", "CLOUDFLARE_", "MISTRAL_")
-PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR")
+OURS = ("CF_", "CLOUDFLARE_", "MISTRAL_", "AI_GATEWAY_")
+PROXIES = (
+    *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"),
+    *("SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE"),
+)
 
 # What is in these files is the same with every release of the SDK, but for tests that are marked
 # `every_sdk`; `pytest -m "not once"` leaves it out.
@@ -44,6 +47,8 @@ ONCE = {
     "test_report.py",
     "test_serve_other_languages.py",
     "test_settings.py",
+    "test_settings_messages.py",
+    "test_settings_typing.py",
     "test_settings_files.py",
 }
 
@@ -70,6 +75,7 @@ ONCE_A_MAJOR = {
     "test_ownership.py",
     "test_pool.py",
     "test_proxies.py",
+    "test_proxy_variables.py",
     "test_redirect_areas.py",
     "test_redirects.py",
     "test_secrets_in_frames.py",

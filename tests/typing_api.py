@@ -8,6 +8,7 @@ A line that must not pass is marked so, and a mark that is not needed any more i
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from decimal import Decimal
+from pathlib import Path
 from typing import Any, Literal, assert_type
 
 import httpx
@@ -77,6 +78,10 @@ def make_client_knows_the_keywords_of_the_sdk() -> None:
     make_client(retry_config=3)  # type: ignore[arg-type]
     make_client(client=httpx.AsyncClient())  # type: ignore[arg-type]
     make_client(async_client=httpx.Client())  # type: ignore[arg-type]
+    make_client(server=None, server_url=None, url_params=None)
+    make_client(server_url="https://api.mistral.ai")  # type: ignore[arg-type]
+    make_client(server="eu")  # type: ignore[arg-type]
+    make_client(url_params={})  # type: ignore[arg-type]
     make_client(timeout=1)  # type: ignore[call-arg]
     make_client(settings=GatewaySettings())  # type: ignore[call-arg]
     make_client("key")  # type: ignore[arg-type]
@@ -152,7 +157,7 @@ def options_are_checked_by_name_and_type() -> None:
     gateway_options(backoff="cubic")  # type: ignore[arg-type]
     gateway_options(endpoint="openai")  # type: ignore[arg-type]
     gateway_options(cachettl=60)  # type: ignore[call-arg]
-    gateway_options(60)  # type: ignore[call-arg]
+    gateway_options(object())  # type: ignore[call-arg, arg-type]
     gateway_headers(skip_cache="no")  # type: ignore[arg-type]
     gateway_headers(skipcache=True)  # type: ignore[call-arg]
 
@@ -195,6 +200,29 @@ def settings_have_typed_fields() -> None:
     assert_type(options.allowed_models, Sequence[str] | None)
     assert_type(options.backoff, Literal["constant", "linear", "exponential"] | None)
     assert_type(options.endpoint, Literal["native", "compat"] | None)
+
+
+def settings_are_checked_by_name_and_type(everything: dict[str, Any]) -> None:
+    GatewaySettings(account_id=None, gateway_id="prod", base_url=None, provider="custom-eu")
+    GatewaySettings(token="t", mistral_api_key=SecretStr("k"), byok=False, byok_alias=None)
+    GatewaySettings(providers={"api.eu.mistral.ai": "custom-eu"}, otel=True, speedups=False)
+    GatewaySettings(unsupported="direct", fallback="none", fallback_cooldown=1)
+    GatewaySettings(max_connections=5, keepalive_expiry=0.5, cache_ttl=60, metadata={"a": 1})
+    GatewaySettings(_env_file=".env", _env_file_encoding="utf-8", _secrets_dir=Path("/run"))
+    GatewaySettings(_env_file=[Path("a"), "b"], _secrets_dir=None)
+    GatewaySettings(**everything)
+
+    GatewaySettings(acount_id="0123abcd")  # type: ignore[call-arg]
+    GatewaySettings(cachettl=60)  # type: ignore[call-arg]
+    GatewaySettings(_env_fle=".env")  # type: ignore[call-arg]
+    GatewaySettings(object())  # type: ignore[call-arg, arg-type]
+    GatewaySettings(account_id=5)  # type: ignore[arg-type]
+    GatewaySettings(token=b"t")  # type: ignore[arg-type]
+    GatewaySettings(byok="yes")  # type: ignore[arg-type]
+    GatewaySettings(cache_ttl="60")  # type: ignore[arg-type]
+    GatewaySettings(unsupported="ignore")  # type: ignore[arg-type]
+    GatewaySettings(max_connections=1.5)  # type: ignore[arg-type]
+    GatewaySettings(_env_file=5)  # type: ignore[arg-type]
 
 
 def errors_have_typed_attributes() -> None:
@@ -263,6 +291,8 @@ def test_with_the_fixture(cf_gateway: LocalGateway) -> None:
     assert_type(cf_gateway.logs, list[LogRecord])
     assert_type(cf_gateway.logs[0].success, bool)
     cf_gateway.assert_all_used()
+    cf_gateway.guardrails = True
+    cf_gateway.rate_limit = 1  # type: ignore[attr-defined]
     cf_gateway.fail("2003")  # type: ignore[arg-type]
     cf_gateway.fail(kind="denied")  # type: ignore[arg-type]
     cf_gateway.fault("explode")  # type: ignore[arg-type]

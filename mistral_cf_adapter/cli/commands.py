@@ -24,6 +24,7 @@ from mistral_cf_adapter._settings import ENV_FILE, GatewaySettings, env_names
 
 from . import PROGRAM
 from .flags import GivenFlags, SettingFlags, Switch, flag_of, is_switch, secret_flags
+from .help import add_to_group, prepare_groups
 from .tools import TOOLS
 
 Action = Callable[[], int]
@@ -273,7 +274,7 @@ def _add_argument(parser: ArgumentParser, *flags: str, **options: Any) -> Any:
     """Add an argument as pydantic-settings asks for it, switches as ours."""
     if options.get("action") is BooleanOptionalAction:
         options["action"] = Switch
-    return ArgumentParser.add_argument(parser, *flags, **options)
+    return add_to_group(parser, *flags, **options)
 
 
 def _add_parser(subparsers: Any, *names: str, **options: Any) -> ArgumentParser:
@@ -284,6 +285,7 @@ def _add_parser(subparsers: Any, *names: str, **options: Any) -> ArgumentParser:
     """
     parser: ArgumentParser = subparsers.add_parser(*names, **options)
     parser.error = _refuse  # type: ignore[method-assign]
+    prepare_groups(parser, names[0])
     return parser
 
 

@@ -10,6 +10,7 @@ from typing import Any, cast
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
+from mistral_cf_adapter._base_url import is_loopback
 from mistral_cf_adapter._connection_errors import Cause, find_cause, first_of, iterate_causes
 from mistral_cf_adapter._errors import (
     CREATE_GATEWAY,
@@ -21,9 +22,10 @@ from mistral_cf_adapter._errors import (
     GatewayUnauthorizedError,
     find_sender,
 )
+from mistral_cf_adapter._http_variables import find_problem
 from mistral_cf_adapter._options import GatewayConfigError
 from mistral_cf_adapter._secrets import mask_url
-from mistral_cf_adapter._settings import GatewaySettings, env_names, is_loopback
+from mistral_cf_adapter._settings import ENV_FILE, GatewaySettings, env_names
 
 from .report import Problem
 
@@ -85,10 +87,18 @@ def configuration(error: BaseException) -> Problem:
     return Problem("configuration", text, _correction(text))
 
 
+def wrong_variable(settings: GatewaySettings) -> Problem | None:
+    """Return what keeps the HTTP library from building a client: a proxy, a certificate file."""
+    found = find_problem(with_proxies=not is_plain_loopback(settings.root_url))
+    return None if found is None else Problem(found.kind, f"{found.cause}.", found.remedy)
+
+
 def _correction(text: str) -> str:
     """Say what to type, as far as the error's text knows."""
+    if f"{ENV_FILE}=.env" in text:
+        return f"Set {ENV_FILE}=.env, then run the doctor again."
     named = re.search(r"\b(?:CF|CLOUDFLARE|MISTRAL)_[A-Z_]+\b", text)
-    if named is None:
+    if named is None or (named[0] == ENV_FILE and "there is no file" not in text):
         return "Do what it says, then run the doctor again."
     suggested = re.search(r"did you mean (\S+) \?", text)
     if suggested is not None:
@@ -449,12 +459,6 @@ def _of_connection(chain: list[BaseException], cause: Cause, host: str) -> Probl
     refused = next((error for error in chain if type(error).__name__ == "ProxyError"), None)
     if refused is not None:
         return Problem("proxy", f"{host} answered: {refused}.", "Ask whoever runs the proxy.")
-    if first_of(chain, FileNotFoundError) is not None and os.environ.get("SSL_CERT_FILE"):
-        return Problem(
-            "certificate",
-            "SSL_CERT_FILE names a file that cannot be read.",
-            "Correct SSL_CERT_FILE, or unset it.",
-        )
     named = next((error for error in chain if not isinstance(error, GatewayError)), chain[0])
     return Problem(
         "connection",

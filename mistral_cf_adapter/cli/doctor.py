@@ -1,6 +1,5 @@
 """`doctor`: look at the settings as `make_client()` does, make one call, explain the result."""
 
-import difflib
 import importlib.metadata
 import os
 import platform
@@ -14,6 +13,7 @@ from mistral_cf_adapter import __version__
 from mistral_cf_adapter._options import GatewayConfigError
 from mistral_cf_adapter._secrets import is_too_short, mask
 from mistral_cf_adapter._settings import ENV_FILE, GatewaySettings, env_names, live_secrets
+from mistral_cf_adapter._variables import PREFIX
 
 from .report import Report, as_text
 from .sources import Source, find_sources, shown
@@ -53,8 +53,10 @@ def run_checks(flags: "SettingFlags", *, offline: bool, timeout: float) -> Repor
             from .diagnosis import configuration
 
             report.problem = configuration(error)
+    if settings is not None and settings.stored_key and not settings.byok:
+        found["byok"] = found["byok_alias"]  # which implies it
     for name, source in found.items():
-        value = source.raw if settings is None else getattr(settings, name)
+        value = source.raw if settings is None else getattr(settings, _property_of(name))
         report.settings[name] = {
             "value": shown(name, value),
             "source": source.kind,
@@ -62,9 +64,15 @@ def run_checks(flags: "SettingFlags", *, offline: bool, timeout: float) -> Repor
             "shadowed": list(source.shadowed),
         }
     report.notes += _about_address(found)
-    report.notes += [str(warning.message) for warning in caught if _is_ours(warning)]
+    said = [str(warning.message) for warning in caught if _is_ours(warning)]
+    report.notes += [*said, *_misspelt(said), *_unread_file(report)]
     report.ok = report.problem is None
     return report
+
+
+def _property_of(name: str) -> str:
+    """Return the attribute of settings that says what a setting comes to."""
+    return "stored_key" if name == "byok" else name
 
 
 def _about_address(found: "dict[str, Source]") -> list[str]:
@@ -101,7 +109,7 @@ def _versions() -> dict[str, str]:
 
 
 def _notes() -> list[str]:
-    return [*_unread(), *_misspelt(), *_service_account()]
+    return [*_unread(), *_service_account()]
 
 
 def _unread() -> list[str]:
@@ -122,15 +130,26 @@ def _unread() -> list[str]:
     ]
 
 
-def _misspelt() -> list[str]:
+def _misspelt(said: list[str]) -> list[str]:
+    """Return which variables are no settings; those that resemble one are in the warnings."""
     known = {name for setting in GatewaySettings.model_fields for name in env_names(setting)}
-    notes: list[str] = []
-    for name in sorted(os.environ):
-        if not name.upper().startswith("CF_AIG_") or name.upper() in {*known, ENV_FILE}:
-            continue
-        near = difflib.get_close_matches(name.upper(), known, n=1)
-        notes.append(f"{name} is no setting{f'; did you mean {near[0]}?' if near else '.'}")
-    return notes
+    return [
+        f"{name} is no setting."
+        for name in sorted(os.environ)
+        if name.upper().startswith(PREFIX)
+        and name.upper() not in {*known, ENV_FILE}
+        and not any(note.startswith(f"{name} ") for note in said)
+    ]
+
+
+def _unread_file(report: Report) -> list[str]:
+    """Say that `./.env` sets something, unless that is the problem already."""
+    from mistral_cf_adapter._settings import describe_unread_file
+
+    if report.problem is not None and "./.env" in report.problem.cause:
+        return []
+    note = describe_unread_file({"_env_file": os.environ.get(ENV_FILE) or None})
+    return [f"{note}."] if note else []
 
 
 def _service_account() -> list[str]:
@@ -158,7 +177,7 @@ def _examine(
     }
     from mistral_cf_adapter._sdk import check_sdk, httpx, untried
 
-    from .diagnosis import missing_key, proxy_for
+    from .diagnosis import missing_key, proxy_for, wrong_variable
 
     check_sdk()
     report.versions[httpx.__name__] = httpx.__version__
@@ -167,7 +186,7 @@ def _examine(
     report.notes += [*_about_credentials(settings), *_about_proxy(settings)]
     if (note := untried()) is not None:
         report.notes.append(f"{note}.")
-    report.problem = missing_key(settings)
+    report.problem = missing_key(settings) or wrong_variable(settings)
     if report.problem is None and not offline:
         _call(report, settings, address, timeout)
 

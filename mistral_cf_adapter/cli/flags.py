@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, SkipValidation, create_model
 from pydantic.fields import FieldInfo
 
-from mistral_cf_adapter._settings import GatewaySettings, env_names, from_environment
+from mistral_cf_adapter._settings import GatewaySettings, env_names
 
 _UNCHECKED: Any = SkipValidation  # a plain value, as the types in its brackets are values too
 
@@ -67,8 +67,7 @@ class GivenFlags(BaseModel):
         Raises:
             GatewayConfigError: a setting is missing or wrong.
         """
-        given = self.given()
-        return GatewaySettings(**given) if given else from_environment()
+        return GatewaySettings(**self.given())
 
     def given(self) -> dict[str, Any]:
         """Map the settings that were given as flags to their values."""

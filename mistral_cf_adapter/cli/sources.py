@@ -14,6 +14,7 @@ from pydantic_settings import DotEnvSettingsSource, EnvSettingsSource
 from mistral_cf_adapter._options import GatewayOptions
 from mistral_cf_adapter._secrets import Secret, abbreviate, mask_url
 from mistral_cf_adapter._settings import ENV_FILE, GatewaySettings, env_names, ignores_base_url
+from mistral_cf_adapter._settings_files import find_file_problem
 
 from .flags import is_secret
 
@@ -45,9 +46,11 @@ def _sources() -> dict[Literal["environment", "file"], EnvSettingsSource]:
     sources: dict[Literal["environment", "file"], EnvSettingsSource] = {
         "environment": EnvSettingsSource(GatewaySettings)
     }
-    if ENV_FILE in os.environ:
-        file = Path(os.environ[ENV_FILE]).expanduser()
-        sources["file"] = DotEnvSettingsSource(GatewaySettings, env_file=file)
+    file = os.environ.get(ENV_FILE)
+    # What is wrong with it is in the error of the settings.
+    if file and find_file_problem({"_env_file": file}, (), ENV_FILE) is None:
+        path = Path(file).expanduser()
+        sources["file"] = DotEnvSettingsSource(GatewaySettings, env_file=path)
     return sources
 
 

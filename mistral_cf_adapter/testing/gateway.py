@@ -150,6 +150,18 @@ class LocalGateway:
         self._server = ThreadedServer(app, port=port, tls=tls)
         app.transports = self._server.transports
 
+    if not TYPE_CHECKING:  # to which any name could be set otherwise
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            """Refuse what would change nothing, such as `gateway.rate_limit = 1`."""
+            if not name.startswith("_") and not hasattr(type(self), name):
+                msg = (
+                    f"LocalGateway has no attribute {name!r} to set; what a gateway is made with "
+                    "are keywords of LocalGateway(...)"
+                )
+                raise AttributeError(msg)
+            super().__setattr__(name, value)
+
     def __repr__(self) -> str:
         return f"<LocalGateway {self.url}>"
 

@@ -556,6 +556,68 @@ def test_what_is_worth_a_word_is_a_note(local, settings, words):
     assert words in " ".join(report("--offline", **{**local.env(), **settings})["notes"])
 
 
+@pytest.mark.parametrize(
+    ("content", "cause", "next_step"),
+    [
+        (f"CF_AIG_TOKEN={WRONG}\n".encode("utf-16"), "is UTF-16 text", "Do what it says"),
+        (f"CF_AIG_TOKEN={WRONG}\xe9\n".encode("latin-1"), "line 1 (CF_AIG_TOKEN)", "Do what it"),
+        (None, "there is no file", "Correct CF_AIG_ENV_FILE"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_a_problem_of_the_configuration(
+    tmp_path, content, cause, next_step
+):
+    file = tmp_path / "settings.env"
+    if content is not None:
+        file.write_bytes(content)
+    problem = report(CF_AIG_ENV_FILE=str(file), CLOUDFLARE_ACCOUNT_ID="acc1")["problem"]
+    assert problem["code"] == "configuration"
+    assert problem["cause"].startswith("CF_AIG_ENV_FILE: ")
+    assert cause in problem["cause"]
+    assert next_step in problem["next_step"]
+
+
+def test_an_empty_variable_names_no_file():
+    settings = {"CLOUDFLARE_ACCOUNT_ID": "acc1", "MISTRAL_API_KEY": WRONG}
+    assert report("--offline", CF_AIG_ENV_FILE="", **settings)["ok"]
+
+
+def test_a_file_that_nothing_reads_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".env").write_text(f"CLOUDFLARE_ACCOUNT_ID=acc1\nMISTRAL_API_KEY={WRONG}\n")
+    problem = report("--offline")["problem"]
+    assert problem["code"] == "configuration"
+    assert "./.env sets CLOUDFLARE_ACCOUNT_ID and MISTRAL_API_KEY" in problem["cause"]
+    assert problem["next_step"] == "Set CF_AIG_ENV_FILE=.env, then run the doctor again."
+    assert report("--offline", CF_AIG_ENV_FILE=".env")["ok"]
+    (note,) = [
+        note
+        for note in report("--offline", CLOUDFLARE_ACCOUNT_ID="acc1")["notes"]
+        if "./.env" in note
+    ]
+    assert "./.env sets MISTRAL_API_KEY, but a file is read only when asked for" in note
+
+
+@pytest.mark.parametrize("name", ["CF_AIG_SOMETHING", "CF_AIG_ZZZ"])
+def test_a_variable_that_resembles_no_setting_is_named(local, name):
+    assert f"{name} is no setting." in report("--offline", **local.env(), **{name: "x"})["notes"]
+
+
+def test_a_url_of_the_dashboard_is_put_right():
+    account = "0123456789abcdef0123456789abcdef"
+    url = f"https://dash.cloudflare.com/{account}/ai/ai-gateway/gateways/prod"
+    problem = report(CF_AIG_BASE_URL=url)["problem"]
+    right = f"https://gateway.ai.cloudflare.com/v1/{account}/prod"
+    assert problem["next_step"] == f"Set CF_AIG_BASE_URL={right}"
+
+
+def test_an_alias_of_a_stored_key_implies_byok(local):
+    found = report("--offline", **local.env(), CF_AIG_BYOK_ALIAS="prod")["settings"]
+    assert found["byok"] == {**found["byok_alias"], "value": True}
+    found = report("--offline", "--byok-alias", "prod", **local.env())["settings"]
+    assert (found["byok"]["value"], found["byok"]["source"]) == (True, "flag")
+
+
 def test_the_report_tells_what_patch_would_redirect(local):
     providers = '{"api.eu.mistral.ai": "custom-eu"}'
     found = report("--offline", "--providers", providers, **local.env())["patch"]

@@ -6,7 +6,7 @@ import pytest
 
 from mistral_cf_adapter import GatewaySettings
 from mistral_cf_adapter.cli import commands, main
-from mistral_cf_adapter.cli.flags import Switch, flag_of, is_switch
+from mistral_cf_adapter.cli.flags import Switch, flag_of, is_secret, is_switch
 
 SWITCHES = sorted(filter(is_switch, GatewaySettings.model_fields))
 
@@ -33,6 +33,23 @@ def test_no_flag_begins_with_two_negatives(capsys):
     with pytest.raises(SystemExit):
         main(["run", "--help"])
     assert "--no-no-" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", ["doctor", "run", "env"])
+def test_help_is_in_groups_with_the_flags_to_begin_with_first(command, capsys):
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    usage, *lines = capsys.readouterr().out.splitlines()
+    assert usage.startswith(f"usage: mistral-cf-adapter {command} [flags]")
+    assert lines[0] == ""
+    flags = [line.split()[0].rstrip(",") for line in lines if line.startswith("  -")]
+    assert flags[:3] == ["--account-id", "--gateway-id", "--byok"]
+    names = {name for name in GatewaySettings.model_fields if not is_secret(name)}
+    assert {*flags} >= {flag_of(name) for name in names}
+    assert len(flags) == len({*flags})
+    assert [line for line in lines if "default: None" in line] == []
+    titles = [line for line in lines if line.endswith(":") and line[0] != " "]
+    assert titles.index("options:") == titles.index("what each request asks of the gateway:") - 1
 
 
 def test_a_switch_takes_no_value(capsys):

@@ -246,7 +246,7 @@ WRONG = [
     ({**CLOUDFLARES, "access_token": JWT}, "access_token .CF_AIG_ACCESS_TOKEN. is set"),
     ({"base_url": "https://GATEWAY.ai.cloudflare.com/v1/a/g", "access_token": JWT}, "is never"),
     ({**CUSTOM, "access_token": f"{JWT}\n"}, "access_token"),
-    ({**CUSTOM, "access_token": "Bearer "}, "access_token: is blank"),
+    ({**CUSTOM, "access_token": "Bearer "}, "access_token: is the word `Bearer`"),
     ({**CUSTOM, **SERVICE, "access_client_secret": f"'{SECRET}'"}, "access_client_secret"),
     ({**CUSTOM, **SERVICE, "access_client_id": "CF-Access-Client-Id: x"}, "access_client_id"),
     ({**CUSTOM, **SERVICE, "access_client_id": "caf\u00e9.access"}, "access_client_id"),

@@ -7,9 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mistral_cf_adapter import GatewayConfigError, GatewaySettings
-from mistral_cf_adapter._settings import is_loopback, normalize_base_url
+from mistral_cf_adapter._base_url import is_loopback, normalize_base_url
 
 CLOUDFLARE = "https://gateway.ai.cloudflare.com/v1/acc/gw"
+ID = "0123456789abcdef0123456789abcdef"
+OURS = f"https://gateway.ai.cloudflare.com/v1/{ID}"
 
 
 @pytest.mark.parametrize(
@@ -32,6 +34,10 @@ CLOUDFLARE = "https://gateway.ai.cloudflare.com/v1/acc/gw"
         ("https://ai.example.com/mistral/v1", "https://ai.example.com"),
         ("https://ai.example.com/team/llm", "https://ai.example.com/team/llm"),
         ("https://ai.example.com/team/compat", "https://ai.example.com/team"),
+        ("https://ai.example.com/a%20b/c+d;e=f", "https://ai.example.com/a%20b/c+d;e=f"),
+        ("https://mistral.ai.example.com", "https://mistral.ai.example.com"),
+        ("https://notmistral.ai", "https://notmistral.ai"),
+        ("https://gateway.ai.cloudflare.com./v1/a/b", "https://gateway.ai.cloudflare.com./v1/a/b"),
         ("http://127.0.0.1:8787/v1/acc/gw", "http://127.0.0.1:8787/v1/acc/gw"),
         ("http://localhost:8787/v1/acc/gw", "http://localhost:8787/v1/acc/gw"),
         ("http://[::1]:8787/v1/acc/gw", "http://[::1]:8787/v1/acc/gw"),
@@ -60,6 +66,42 @@ def test_a_usable_url_is_brought_into_the_one_form(pasted, expected):
         ("https://ai.example.com/é", "non-ASCII"),
         ("https://gateway.ai.cloudflare.com/v1/../gw", "dots"),
         ("https://ai.example.com/./x", "dots"),
+        ("https://ai.example.com/%2e%2e/x", "dots"),
+        ("https://ai.example.com/%252E./x", "dots"),
+        ("https://ai.example.com/a%2Fb", "a slash"),
+        ("https://ai.example.com/a\\b", "a backslash"),
+        ("https://ai.example.com/a%5cb", "a backslash"),
+        ("https://ai.example.com/a%00b", "plain URL"),
+        ("https://gateway.ai.cloudflare.com/v1/{account_id}/{gateway_id}", "{account_id}"),
+        ("https://gateway.ai.cloudflare.com/v1/$ACCOUNT/gw", "placeholder in it, $ACCOUNT"),
+        ("https://gateway.ai.cloudflare.com/v1/acc/<gateway>", "placeholder in it, <gateway>"),
+        ("https://gateway.ai.cloudflare.com/v1/acc/g!w", "gateway id: must be one path segment"),
+        ("https://gateway.ai.cloudflare.com/v1/a:b/gw", "account id: must be one path segment"),
+        ("http://127.0.0.1:8787/v1/{account}/gw", "placeholder in it, {account}"),
+        ("https://ai.example.com/${TEAM}", "placeholder in it, ${TEAM}"),
+        ("https://$HOST/team", "placeholder in it, $HOST"),
+        ("https://<host>", "placeholder in it, <host>"),
+        ("http://[::1]evil.test/", "no valid host"),
+        ("https://a%2eb.example/", "no valid host"),
+        ("https://a,b.example/", "no valid host"),
+        ("https://[::1", "must be a URL"),
+        ("https://user:hunter2@ai.ex\N{ACCOUNT OF}mple.com", "non-ASCII"),
+        ("https://api.mistral.ai", "Mistral's own address"),
+        ("https://API.mistral.ai./v1", "Mistral's own address"),
+        ("https://codestral.mistral.ai/v1/fim", "Mistral's own address (codestral.mistral.ai)"),
+        ("https://api.cloudflare.com/client/v4", "Give the gateway's URL, https://gateway.ai."),
+        (f"https://api.cloudflare.com/client/v4/accounts/{ID}/ai/v1", f"{OURS}/default ?"),
+        (
+            f"https://api.cloudflare.com/client/v4/accounts/{ID}/ai-gateway/gateways/prod/logs",
+            f"did you mean {OURS}/prod ?",
+        ),
+        (f"https://dash.cloudflare.com/{ID}", f"did you mean {OURS}/default ?"),
+        (f"https://dash.cloudflare.com/{ID}/ai/ai-gateway", f"did you mean {OURS}/default ?"),
+        (
+            f"https://dash.cloudflare.com/{ID}/ai/ai-gateway/gateways/prod/settings",
+            f"did you mean {OURS}/prod ?",
+        ),
+        ("https://dash.cloudflare.com/login", "Give the gateway's URL"),
         ("https://ai.example.com:port", "port"),
         ("https://ai.example.com:99999", "ort"),
         ("https://gateway.ai.cloudflare.com", "account and gateway"),
@@ -80,6 +122,24 @@ def test_an_unusable_url_is_refused_with_what_would_be_right(pasted, said):
         GatewaySettings(base_url=pasted)
     assert said in str(caught.value)
     assert "base_url" in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("pasted", "quoted"),
+    [
+        ("http://ai.example.com/team", "'http://ai.example.com/team' must be https"),
+        ("http://x.example", "'http://x.example' must be https"),
+        ("https://me:hunter2@ai.example.com", "'https://***@ai.example.com' has credentials"),
+        ("https://ai.example.com/x?key=hunter2", "'https://ai.example.com/x?***' must not have"),
+        ("https://ai.example.com/\x07", r"'https://ai.example.com/\x07' has spaces, control"),
+        ("hunter2-hunter2-hunter2", "base_url: must be a URL such as"),
+    ],
+)
+def test_the_url_is_quoted_without_what_may_be_secret(pasted, quoted):
+    with pytest.raises(GatewayConfigError) as caught:
+        GatewaySettings(base_url=pasted)
+    assert quoted in str(caught.value)
     assert "hunter2" not in str(caught.value)
 
 

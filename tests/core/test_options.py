@@ -214,7 +214,14 @@ def test_a_value_the_gateway_would_drop_is_refused_before_sending(place, option,
 
 def test_an_unknown_option_is_answered_with_those_that_exist():
     with pytest.raises(GatewayConfigError, match=r"is not an option; there are .*cache_ttl"):
-        gateway_options(cach_ttl=60)
+        gateway_options(zzz=60)
+
+
+@pytest.mark.parametrize("name", ["cache_tll", "cachettl", "Cache_TTL"])
+@pytest.mark.parametrize("use", [gateway_options, gateway_headers])
+def test_a_misspelt_option_is_answered_with_the_nearest(use, name):
+    with pytest.raises(GatewayConfigError, match=rf"^{name}: .*; did you mean cache_ttl\?$"):
+        use(**{name: 60})
 
 
 def test_the_endpoint_is_no_header():

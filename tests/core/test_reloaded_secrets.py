@@ -258,7 +258,7 @@ def test_what_changes_again_at_once_is_read_again(gateway, main_place):
 
 def test_the_last_of_several_files_wins(gateway, main_place, tmp_path):
     first = tmp_path / "first.env"
-    first.write_text("CF_AIG_TOKEN=of-the-first\nCF_AIG_MISTRAL_API_KEY=of-the-first\n")
+    first.write_text("CF_AIG_TOKEN=of-the-first\nMISTRAL_API_KEY=of-the-first\n")
     second = tmp_path / "second.env"
     second.write_text("CF_AIG_TOKEN=of-the-second\n")
     settings = GatewaySettings(_env_file=[str(first), second], _secrets_dir=main_place.path)
@@ -381,7 +381,7 @@ def test_a_keyword_wins(gateway, place, mode, name):
 @setting
 @pytest.mark.parametrize("case", [str.upper, str.lower])
 def test_the_environment_wins(gateway, place, mode, name, case, monkeypatch):
-    monkeypatch.setenv(case(env_names(name)[-1]), "of-the-environment")
+    monkeypatch.setenv(case(env_names(name)[0]), "of-the-environment")
     client = make_client(place.settings())
     place.write(**SECOND)
     mode.chat(client)

@@ -124,6 +124,7 @@ FILES = {
     "an option out of range": f"CF_AIG_TOKEN={TOKEN}\nCF_AIG_CACHE_TTL=1\n".encode(),
     "a token that is none": f"CF_AIG_TOKEN='Bearer: {TOKEN}'\n".encode(),
     "no text": f"CF_AIG_TOKEN={TOKEN}\nX=\xff\n".encode("latin-1"),
+    "UTF-16": f"CF_AIG_TOKEN={TOKEN}\n".encode("utf-16"),
     "no account": f"CF_AIG_TOKEN={TOKEN}\nMISTRAL_API_KEY={KEY}\n".encode(),
 }
 
@@ -152,6 +153,32 @@ def test_of_a_directory_of_secrets(tmp_path):
     (tmp_path / "MISTRAL_API_KEY").write_text(KEY)
     with pytest.raises(GatewayConfigError) as caught:
         GatewaySettings(account_id="acc", _secrets_dir=tmp_path)
+    check(caught.value)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "latin-1", "utf-8-sig"])
+def test_of_a_secret_that_is_no_text(tmp_path, encoding):
+    (tmp_path / "CF_AIG_TOKEN").write_bytes(f"{TOKEN}\xff".encode(encoding))
+    (tmp_path / "MISTRAL_API_KEY").write_text(KEY)
+    with pytest.raises(GatewayConfigError) as caught:
+        GatewaySettings(account_id="acc", _secrets_dir=tmp_path)
+    check(caught.value)
+
+
+def test_of_a_file_that_nothing_reads(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".env").write_text(f"CF_AIG_TOKEN={TOKEN}\nMISTRAL_API_KEY={KEY}\n")
+    with pytest.raises(GatewayConfigError, match="sets CF_AIG_TOKEN and MISTRAL_API_KEY") as caught:
+        make_client()
+    check(caught.value)
+
+
+@pytest.mark.parametrize("read", READERS.values(), ids=READERS)
+def test_of_a_look_alike_whose_warning_is_an_error(environment, read):
+    environment.delenv("CF_AIG_TOKEN")
+    environment.setenv("CF_AI_GATEWAY_TOKEN", OTHER)
+    with pytest.raises(UserWarning, match="not read") as caught:
+        read()
     check(caught.value)
 
 

@@ -245,11 +245,16 @@ BAD = [
     ("account_id", "acc?x=1", "one path segment"),
     ("account_id", "acc@host", "one path segment"),
     ("account_id", "akkä", "one path segment"),
+    ("account_id", "{account_id}", "placeholder in it, {account_id}"),
+    ("gateway_id", "$GATEWAY", "placeholder in it, $GATEWAY"),
+    ("gateway_id", "<name>", "placeholder in it, <name>"),
     ("gateway_id", "gw%2f..", "one path segment"),
     ("gateway_id", "g" * 65, "64"),
     ("gateway_id", ".", "one path segment"),
     ("token", f"Bearer: {SECRET}", "Bearer:"),
-    ("token", "Bearer ", "blank"),
+    ("token", "Bearer ", "`Bearer` alone"),
+    ("token", "bearer", "`Bearer` alone"),
+    ("token", "   ", "blank"),
     ("token", f'"{SECRET}"', "quotes"),
     ("token", f"'{SECRET}'", "quotes"),
     ("token", f"{SECRET}\n", "line break"),
@@ -490,7 +495,7 @@ def test_a_file_that_is_asked_for_and_not_there_is_an_error(monkeypatch, by):
         GatewaySettings(**({"_env_file": "/nowhere/.env"} if by == "keyword" else {}))
 
 
-@pytest.mark.parametrize("name", ["METADATA", "CUSTOM_COST"])
+@pytest.mark.parametrize("name", ["METADATA", "CUSTOM_COST", "PROVIDERS"])
 def test_a_variable_that_is_not_json_is_shown_how_it_should_look(monkeypatch, name):
     monkeypatch.setenv("CLOUDFLARE_ACCOUNT_ID", "acc1")
     monkeypatch.setenv(f"CF_AIG_{name}", "app=x")

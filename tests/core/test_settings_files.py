@@ -6,6 +6,7 @@ pyproject.toml and `tests/releases.py`.
 
 import codecs
 import itertools
+import warnings
 
 import pytest
 
@@ -44,7 +45,12 @@ def test_the_environment_wins_over_a_file_whatever_names_they_use(
     here, there = SAMPLES[name]
     wanted = load(tmp_path / "wanted", name, f"{variable}={here}")
     monkeypatch.setenv(case(variable), here)
-    assert load(tmp_path / "file", name, f"{other}={there}") == wanted
+    with warnings.catch_warnings(record=True, action="always") as caught:
+        assert load(tmp_path / "file", name, f"{other}={there}") == wanted
+    differ = f"{case(variable)} and {other} in the file differ; {case(variable)} is used."
+    said = [str(warning.message) for warning in caught]
+    # By the same name, the environment is there to win.
+    assert said == ([] if variable == other else [f"{differ} Unset the other."])
 
 
 @pytest.mark.parametrize("name", SAMPLES)

@@ -418,8 +418,8 @@ DIFFERENCES = [
     ),
     Listed(
         "late errors",
-        "Certificates and proxies of the environment that cannot work are an error of the first "
-        "call, not of building the client.",
+        "Certificates and proxies of the environment that cannot work are a `GatewayConfigError` "
+        "of the first call, which names the variable, and not an error of building the client.",
         _is_late,
     ),
     Listed(

@@ -14,7 +14,9 @@ from mistral_cf_adapter import (
     make_client,
     patch,
 )
+from mistral_cf_adapter._settings import ALIASES
 from mistral_cf_adapter.testing import LocalGateway
+from mistral_cf_adapter.testing.plugin import OTHER_NAMES
 
 REAL = {"account_id": "real", "token": TOKEN, "mistral_api_key": KEY}
 
@@ -88,3 +90,21 @@ def test_afterwards_a_client_is_where_it_was(gateway, make_settings):
         pass
     assert SYNC.chat(client) == TEXT
     assert gateway.last.gateway["cf-aig-authorization"] == f"Bearer {TOKEN}"
+
+
+@pytest.mark.parametrize("name", ["rate_limit", "cache_ttl", "reqests"])
+def test_what_would_change_nothing_cannot_be_set(cf_gateway, name):
+    with pytest.raises(AttributeError, match=rf"no attribute '{name}' to set.*LocalGateway\("):
+        setattr(cf_gateway, name, 1)
+
+
+def test_what_can_be_changed_at_any_time_still_can(cf_gateway, monkeypatch):
+    cf_gateway.guardrails = True
+    cf_gateway.dlp = {"action": "FLAG"}
+    monkeypatch.setattr(cf_gateway, "env", dict)
+    assert (cf_gateway.guardrails, cf_gateway.env()) == (True, {})
+
+
+def test_no_variable_of_the_developers_names_another_gateway():
+    known = {name for names in ALIASES.values() for name in names if not name.startswith("CF_AIG_")}
+    assert known - {"MISTRAL_API_KEY"} <= set(OTHER_NAMES)

@@ -1,0 +1,115 @@
+"""The variables that settings are read from: which differ, and which look like one but are none.
+
+Texts that are returned name variables and never show a value.
+"""
+
+import difflib
+import os
+from collections.abc import Collection, Iterator, Mapping
+from typing import NamedTuple
+
+PREFIX = "CF_AIG_"
+
+# Names that people write by hand, by the setting that they seem to mean. They are not read, for
+# one of these reasons: without CF or CLOUDFLARE in it, a name may be another vendor's gateway; a
+# URL decides where the token is sent; a token is sent only under a name that is documented; what
+# does not end in _ID may hold an id or a URL.
+# CF_GATEWAY_ID and CF_AI_GATEWAY_ID are read: an id leads to no other account and to no other host.
+LOOK_ALIKES = {
+    "AI_GATEWAY_ID": "gateway_id",
+    "CF_AIG_ID": "gateway_id",
+    "CF_AIG_GATEWAY": "gateway_id",
+    "CF_AIG_GATEWAY_NAME": "gateway_id",
+    "CF_AI_GATEWAY": "gateway_id",
+    "CLOUDFLARE_AI_GATEWAY": "gateway_id",
+    "AI_GATEWAY_URL": "base_url",
+    "AI_GATEWAY_BASE_URL": "base_url",
+    "CF_AIG_URL": "base_url",
+    "CF_AI_GATEWAY_URL": "base_url",
+    "CF_AI_GATEWAY_BASE": "base_url",
+    "CF_AI_GATEWAY_BASE_URL": "base_url",
+    "CLOUDFLARE_AI_GATEWAY_URL": "base_url",
+    "AI_GATEWAY_TOKEN": "token",
+    "AI_GATEWAY_AUTH_TOKEN": "token",
+    "CF_AI_GATEWAY_TOKEN": "token",
+    "CLOUDFLARE_AI_GATEWAY_AUTH_TOKEN": "token",
+}
+_SAME_PURPOSE = {"gateway_id": ("gateway_id", "base_url"), "base_url": ("gateway_id", "base_url")}
+_CUTOFF = 0.75  # of difflib: CACHE_TLL is CACHE_TTL, and ID is not BYOK
+
+Names = Mapping[str, tuple[str, ...]]
+"""The variables of each setting, the one that wins first."""
+
+
+class Variable(NamedTuple):
+    """A variable that is set; its value is not for any message."""
+
+    name: str
+    place: str
+    """Where it is set, for the end of its name: empty for the environment."""
+    value: str
+
+    @property
+    def label(self) -> str:
+        """The name and where it is set."""
+        return f"{self.name}{self.place}"
+
+
+def in_environment() -> list[Variable]:
+    """Return the variables of the environment that are not empty."""
+    return [Variable(name, "", value) for name, value in os.environ.items() if value]
+
+
+def find_conflicts(names: Names, variables: list[Variable]) -> Iterator[str]:
+    """Yield a sentence for each setting that two variables of different names set differently.
+
+    Args:
+        names: The variables of the settings to look at.
+        variables: What is set, those of the strongest source first.
+    """
+    by_name: dict[str, list[Variable]] = {}
+    for variable in variables:
+        by_name.setdefault(variable.name.upper(), []).append(variable)
+    places = list(dict.fromkeys(variable.place for variable in variables))
+    for aliases in names.values():
+        # A variable of the environment is there to replace that of a file by the same name.
+        rivals = [by_name[name][0] for name in aliases if name in by_name]
+        rivals.sort(key=lambda rival: places.index(rival.place))
+        if len({rival.value for rival in rivals}) > 1:
+            first = rivals[0].label
+            labels = " and ".join(rival.label for rival in rivals)
+            yield f"{labels} differ; {first} is used. Unset the other."
+
+
+def find_look_alikes(
+    names: Names, variables: list[Variable], keywords: Collection[str]
+) -> Iterator[str]:
+    """Yield a sentence for each variable that is not read and looks as if it should be.
+
+    One whose setting is set under its own name is left unsaid: it is for another program.
+    """
+    known = {alias: name for name, aliases in names.items() for alias in aliases}
+    found = [known.get(variable.name.upper()) for variable in variables]
+    settings = {*keywords, *found}
+    for variable, name in zip(variables, found, strict=True):
+        meant = _meant_by(variable.name.upper(), known) if name is None else None
+        if meant is None or settings.intersection(_SAME_PURPOSE.get(meant, (meant,))):
+            continue
+        yield f"{variable.label} is set, but not read; did you mean {_own_name(names[meant])}?"
+
+
+def _meant_by(name: str, known: Mapping[str, str]) -> str | None:
+    return LOOK_ALIKES.get(name) or _nearest(name, known)
+
+
+def _nearest(name: str, known: Mapping[str, str]) -> str | None:
+    """Return the setting that a misspelt CF_AIG_ variable stands for, if one is near."""
+    if not name.startswith(PREFIX):
+        return None
+    ends = {alias.removeprefix(PREFIX): alias for alias in known if alias.startswith(PREFIX)}
+    near = difflib.get_close_matches(name.removeprefix(PREFIX), ends, n=1, cutoff=_CUTOFF)
+    return known[ends[near[0]]] if near else None
+
+
+def _own_name(aliases: tuple[str, ...]) -> str:
+    return next((name for name in aliases if name.startswith(PREFIX)), aliases[0])
