@@ -13,6 +13,7 @@ from mistral_cf_adapter._options import GatewayConfigError
 from mistral_cf_adapter._secrets import is_too_short, mask
 from mistral_cf_adapter._settings import ENV_FILE, GatewaySettings, env_names
 
+from .children import FLAGS, describe_children
 from .report import Report, as_text
 from .sources import Source, find_sources, shown
 
@@ -38,7 +39,7 @@ def run_doctor(flags: "SettingFlags", *, offline: bool, as_json: bool, timeout: 
 
 def run_checks(flags: "SettingFlags", *, offline: bool, timeout: float) -> Report:
     """Return the report; whatever goes wrong is in it."""
-    report = Report(versions=_versions(), notes=_notes())
+    report = Report(versions=_versions(), notes=_notes(), children=describe_children())
     given = flags.given()
     found = find_sources(given)
     settings = None
@@ -125,7 +126,7 @@ def _misspelt() -> list[str]:
     known = {name for setting in GatewaySettings.model_fields for name in env_names(setting)}
     notes: list[str] = []
     for name in sorted(os.environ):
-        if not name.upper().startswith("CF_AIG_") or name.upper() in {*known, ENV_FILE}:
+        if not name.upper().startswith("CF_AIG_") or name.upper() in {*known, ENV_FILE, FLAGS}:
             continue
         near = difflib.get_close_matches(name.upper(), known, n=1)
         notes.append(f"{name} is no setting{f'; did you mean {near[0]}?' if near else '.'}")
