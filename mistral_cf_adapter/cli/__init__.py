@@ -1,5 +1,6 @@
 """The command `mistral-cf-adapter`: doctor, run, env and serve."""
 
+import contextlib
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -24,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from .pipes import end_quietly_without_reader
 
     disarm()  # below another `run`: here, this command decides whether to patch
-    with end_quietly_without_reader():
+    with end_quietly_without_reader() if arguments is None else contextlib.nullcontext():
         if given in (["--version"], ["-V"]):
             print(f"{PROGRAM} {__version__}")
             return 0
@@ -33,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 2
         if given[:1] != ["run"]:
             return action()
-    return action()
+    return action()  # outside, as the output is the program's
 
 
 def _prepare(given: list[str]) -> Callable[[], int] | None:
@@ -44,6 +45,7 @@ def _prepare(given: list[str]) -> Callable[[], int] | None:
 
     # Only what precedes the action is ours to explain: `run` hands over to somebody's program.
     with warnings.catch_warnings(record=True) as caught:
+        _have_no_warning_raised()
         try:
             action = parse(given).prepare()
         except (UsageError, GatewayConfigError) as error:
@@ -52,6 +54,12 @@ def _prepare(given: list[str]) -> Callable[[], int] | None:
     for warning in caught:
         _show(warning)
     return action
+
+
+def _have_no_warning_raised() -> None:
+    """Record what `-W error` would raise: that is meant for the program, which comes later."""
+    for category in {found[2] for found in warnings.filters if found[0] == "error"}:
+        warnings.simplefilter("default", category)
 
 
 def _show(warning: warnings.WarningMessage) -> None:
