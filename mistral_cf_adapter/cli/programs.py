@@ -37,7 +37,11 @@ def find_program(name: str) -> Program:
         raise UsageError(msg)
     if is_file or has_folder or name == "-" or name.endswith(_SUFFIXES):
         return Program(name, is_python=True)  # run.py says what is missing, as Python does
-    path = shutil.which(name)
+    if name == "opentelemetry-instrument":
+        msg = f"write `{name} {PROGRAM} run ...`: it would keep {PROGRAM} from what it starts"
+        raise UsageError(msg)
+    # PATH may lack the commands of an environment that is not activated.
+    path = shutil.which(name) or shutil.which(name, path=os.path.dirname(sys.executable))  # noqa: PTH120
     if path is None:
         msg = f"there is no file {name} in {os.getcwd()}, and no command {name} on PATH"  # noqa: PTH109
         raise UsageError(msg)

@@ -245,6 +245,27 @@ def test_a_process_sees_what_it_sees_below_python(program, tmp_path, theirs):
     assert ours.returncode == plain.returncode
 
 
+# As OpenTelemetry's does, which imports no sitecustomize behind it.
+PUTS_ITSELF_FIRST = """
+    import os
+    folder = os.path.dirname(__file__)
+    paths = os.environ["PYTHONPATH"].split(os.pathsep)
+    os.environ["PYTHONPATH"] = os.pathsep.join([folder, *(p for p in paths if p != folder)])
+"""
+
+
+def test_a_sitecustomize_that_puts_itself_first_does_not_keep_processes_from_us(program, tmp_path):
+    folder = Path(program(PUTS_ITSELF_FIRST, "theirs/sitecustomize.py")).parent
+    paths = f"{folder}{os.pathsep}{os.environ.get('PYTHONPATH', '')}".rstrip(os.pathsep)
+    program(calling())
+    path = program(starter("subprocess of a subprocess"), "starter.py")
+    with LocalGateway() as gateway:
+        settings = {**gateway.env(), "PYTHONPATH": paths}
+        ours = start(*RUN, path, settings=settings, cwd=tmp_path)
+        assert (ours.stderr, ours.returncode) == ("", 0)
+        assert len(gateway.requests) == 1
+
+
 @pytest.mark.parametrize("flag", ["-S", "-E", "-I"])
 def test_a_process_that_ignores_the_environment_is_not_reached_and_not_broken(program, flag):
     path = program(

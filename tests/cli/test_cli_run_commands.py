@@ -110,6 +110,19 @@ def test_a_file_in_the_directory_wins_over_a_command(command, program, tmp_path)
 
 
 @posix
+def test_a_command_beside_python_is_found_without_an_activated_environment(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    ours = start(*RUN, "uvicorn", "--version", cwd=tmp_path)
+    assert ours.stdout.startswith("Running uvicorn"), ours.stderr
+
+
+def test_opentelemetrys_command_is_to_stand_before_ours():
+    ours = start(*RUN, "opentelemetry-instrument", "python", "app.py")
+    assert ours.returncode == 2
+    assert "write `opentelemetry-instrument mistral-cf-adapter run ...`" in ours.stderr
+
+
+@posix
 def test_settings_that_cannot_work_end_a_command_before_it_starts(command):
     command("#!/bin/sh\necho started\n")
     ours = start(*RUN, "hello", settings={**SETTINGS, "CF_AIG_CACHE_TTL": "5"})

@@ -116,6 +116,7 @@ def is_marked(request):
 def test_workers_of_uvicorn_go_through_the_gateway(program, tmp_path, gateway, form):
     program(calling(), "program.py")
     program(ASGI)
+    gateway.reply("Bonjour!")
     port = free_port()
     command = (
         run_of("uvicorn") if form == "command" else [*RUN, "--cache-ttl", "60", "-m", "uvicorn"]

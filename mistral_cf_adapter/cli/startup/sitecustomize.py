@@ -69,6 +69,13 @@ if sys.version_info >= (3, 11):
 
 # Now the sitecustomize that Python finds without us. Where there is none, the import fails, which
 # `site` expects: then it is as if this file had not been there either.
-sys.path[:] = [entry for entry in sys.path if entry != os.path.dirname(__file__)]
+_folder = os.path.dirname(__file__)
+sys.path[:] = [entry for entry in sys.path if entry != _folder]
 del sys.modules["sitecustomize"]
 import sitecustomize
+
+# OpenTelemetry's puts itself first again for processes below this one, and chains to no other.
+_entries = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+if _folder in _entries[1:]:
+    _entries = [_folder] + [entry for entry in _entries if entry != _folder]
+    os.environ["PYTHONPATH"] = os.pathsep.join(_entries)
