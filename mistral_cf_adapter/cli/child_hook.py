@@ -29,63 +29,44 @@ def on_import(module: ModuleType) -> None:
     if module.__name__ == _PATCH:
         _patch_process(module)
     else:
-        _waiting.append(_FirstClient(module.Mistral))
+        _await_client(module.Mistral)
 
 
 def _patch_process(module: ModuleType) -> None:
     """Call patch() as `run` did in its own process, before the program's own calls of it."""
     try:
-        settings = _read_settings()
-        for first in _waiting:
-            first.unwrap()
-        _patches.append(module.patch(settings=settings))
-    except Exception as error:
-        for first in _waiting:
-            first.wrap()  # the next client fails as well
+        _patches.append(module.patch(settings=_read_settings()))
+    except Exception as error:  # the next client fails with it as well
         error.add_note("A program under `mistral-cf-adapter run` started this process.")
         raise
     disarm()
 
 
-class _FirstClient:
-    """`Mistral.__init__`, wrapped until a first client is built or `_patch` is imported."""
+def _await_client(sdk_class: Any) -> None:
+    """Wrap `Mistral.__init__`, so that the first client imports `_patch`, which calls patch()."""
+    original = sdk_class.__init__
 
-    def __init__(self, sdk_class: Any) -> None:
-        self._class = sdk_class
-        self._original = sdk_class.__init__
-        self._wrapper = self._make_wrapper()
-        self._is_unwrapped = True
-        self.wrap()
+    @functools.wraps(original)
+    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807
+        try:
+            if _patches:
+                original(self, *args, **kwargs)
+                return
+            is_outermost = sdk_class.__init__ is __init__
+            importlib.import_module(_PATCH)  # other threads wait here until it is done
+            if is_outermost and sdk_class.__init__ is not __init__:
+                sdk_class.__init__(self, *args, **kwargs)  # patch()'s, which calls this one
+                return
+            # Another library's wrapper has called this one, and must not be called twice.
+            original(self, *args, **kwargs)
+            for patched in _patches:
+                patched.redirect(self)
+        except BaseException:
+            args = ()  # a traceback may show what a frame holds
+            kwargs.clear()
+            raise
 
-    def wrap(self) -> None:
-        """Wrap `__init__`, if it is not wrapped."""
-        if self._class.__init__ is self._original:
-            self._class.__init__ = self._wrapper
-            self._is_unwrapped = False
-
-    def unwrap(self) -> None:
-        """Restore the SDK's own, unless another library has wrapped ours since."""
-        if self._class.__init__ is self._wrapper:
-            self._class.__init__ = self._original
-            self._is_unwrapped = True
-
-    def _make_wrapper(self) -> Any:
-        @functools.wraps(self._original)
-        def __init__(sdk: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807
-            try:
-                importlib.import_module(_PATCH)  # ends in _patch_process()
-                if self._is_unwrapped:
-                    self._class.__init__(sdk, *args, **kwargs)  # wrapped by patch() now
-                    return
-                # Another library has wrapped this, and so patch() came too late for this client.
-                self._original(sdk, *args, **kwargs)
-                _patches[0].redirect(sdk)
-            except BaseException:
-                args = ()  # a traceback may show what a frame holds
-                kwargs.clear()
-                raise
-
-        return __init__
+    sdk_class.__init__ = __init__
 
 
 def _read_settings() -> "GatewaySettings":
@@ -103,5 +84,4 @@ def _read_settings() -> "GatewaySettings":
     return GatewaySettings(**flags)
 
 
-_waiting: list[_FirstClient] = []  # more than one where the SDK was imported again
-_patches: list["Patch"] = []
+_patches: list["Patch"] = []  # the one of this process, once it is in force

@@ -60,7 +60,11 @@ def replace_process(path: str, command: Sequence[str]) -> int:
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     if os.name != "nt":
-        os.execv(path, [*command])  # noqa: S606 - this is what `run` is for
+        try:
+            os.execv(path, [*command])  # noqa: S606 - this is what `run` is for
+        except OSError as error:
+            print(f"{PROGRAM}: {path}: {error.strerror}", file=sys.stderr)
+            return 126  # as of a shell
     process = subprocess.Popen(command, executable=path)  # noqa: S603
     while True:
         try:

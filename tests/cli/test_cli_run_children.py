@@ -216,6 +216,31 @@ def test_threads_that_import_the_sdk_and_the_adapter_at_once_are_all_redirected(
     assert (ours.stdout, ours.stderr) == (f"8 {HERE}\n", "")
 
 
+def test_clients_that_threads_build_while_patch_is_called_are_all_redirected(program, tmp_path):
+    ours = in_child(
+        program,
+        tmp_path,
+        f"""
+        import sys, threading, time
+        from {ROOT} import Mistral
+        sys.setswitchinterval(1e-5)
+        servers = []
+
+        def build():
+            servers.append(Mistral(api_key="{KEY}").sdk_configuration.server_url)
+
+        threads = [threading.Thread(target=build, daemon=True) for _ in range(40)]
+        threads[0].start()
+        for thread in threads[1:]:
+            time.sleep(0.01)
+            thread.start()
+        [thread.join(50) for thread in threads]
+        print(len(servers), *set(servers))
+        """,
+    )
+    assert (ours.stdout, ours.stderr) == (f"40 {HERE}\n", "")
+
+
 SEEN = """
     import importlib.util, os, sys
     print(sys.argv, sys.path, sys.flags, sys.orig_argv[1:])
@@ -296,7 +321,16 @@ def test_an_environment_without_the_adapter_is_said_when_the_sdk_is_imported(pro
 
 
 @pytest.mark.every_sdk
-def test_settings_that_cannot_work_in_a_process_end_its_use_of_mistral(program, tmp_path):
+@pytest.mark.parametrize(
+    ("variable", "value", "complaint"),
+    [
+        ("CF_AIG_CACHE_TTL", "5", "Gateway settings: CF_AIG_CACHE_TTL"),
+        ("CF_AIG_RUN_FLAGS", "{", "CF_AIG_RUN_FLAGS is not as `mistral-cf-adapter run` set it"),
+    ],
+)
+def test_settings_that_cannot_work_in_a_process_end_its_use_of_mistral(
+    program, tmp_path, variable, value, complaint
+):
     program(
         f"""
         from {ROOT} import Mistral
@@ -311,17 +345,15 @@ def test_settings_that_cannot_work_in_a_process_end_its_use_of_mistral(program, 
         "child.py",
     )
     path = program(
-        """
+        f"""
         import os, subprocess, sys
-        os.environ["CF_AIG_CACHE_TTL"] = "5"
+        os.environ["{variable}"] = "{value}"
         sys.exit(subprocess.call([sys.executable, "child.py"]))
         """
     )
     ours = start(*RUN, path, cwd=tmp_path)
     assert ours.stdout.split() == ["imported", "GatewayConfigError", "GatewayConfigError"]
-    assert (
-        "mistral_cf_adapter.GatewayConfigError: Gateway settings: CF_AIG_CACHE_TTL" in ours.stderr
-    )
+    assert f"mistral_cf_adapter.GatewayConfigError: {complaint}" in ours.stderr
     assert ours.stderr.endswith("A program under `mistral-cf-adapter run` started this process.\n")
     assert KEY not in ours.stderr.replace(f'Mistral(api_key="{KEY}")', "")
     assert SETTINGS["CF_AIG_TOKEN"] not in ours.stderr

@@ -103,6 +103,14 @@ def test_without_children_another_program_is_refused(command):
 
 
 @posix
+def test_a_program_that_the_system_cannot_run_is_one_line(command):
+    path = command("\0 no program of any kind")
+    ours = start(*RUN, "hello")
+    assert ours.returncode == 126
+    assert ours.stderr == f"mistral-cf-adapter: {path}: Exec format error\n"
+
+
+@posix
 def test_a_file_in_the_directory_wins_over_a_command(command, program, tmp_path):
     command("#!/bin/sh\necho command\n")
     program("print('file')", "hello")
