@@ -66,8 +66,8 @@ def find_obstacle() -> str | None:
 
 
 def describe_children() -> str:
-    """Return in one line whether `run` reaches the processes that a program starts."""
+    """Return in one sentence whether `run` reaches the processes that a program starts."""
     obstacle = find_obstacle()
-    if obstacle is not None:
-        return f"not all reached by `run`: {obstacle}"
-    return "reached by `run`, where they are Python with this package and keep PYTHONPATH"
+    if obstacle is None:
+        return "Under `run`, the Python processes that a program starts are patched too."
+    return f"Under `run`, not all processes that a program starts are patched: {obstacle}."

@@ -85,7 +85,7 @@ def as_text(report: Report, *, terminal: bool | None = None) -> str:
     if report.patch:
         page.title("patch() takes clients for")
         page.rows([(url, to or "left where they are") for url, to in report.patch.items()])
-        page.lines.append(f"  processes that a program starts: {report.children}")
+        page.lines.append(f"  {report.children}")
     _notes(page, report.notes)
     _call(page, report.call)
     _verdict(page, report)
