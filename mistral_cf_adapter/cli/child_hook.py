@@ -28,7 +28,7 @@ def on_import(module: ModuleType) -> None:
     """
     if module.__name__ == _PATCH:
         _patch_process(module)
-    else:
+    elif hasattr(module, "Mistral"):  # else `run` itself has refused this SDK
         _await_client(module.Mistral)
 
 

@@ -12,12 +12,13 @@ from collections.abc import Sequence
 
 from . import PROGRAM, UsageError
 
-_PLAIN = "bBdEiIOPqRsuv"
+_PLAIN = "bBdEIOPqRsuv"
 _FLAG = re.compile(rf"-[{_PLAIN}]*(?:[{_PLAIN}]|[WX].*)", re.DOTALL)
 _FLAG_BEFORE_VALUE = re.compile(rf"-[{_PLAIN}]*[WX]")
-_REFUSED_FLAG = re.compile(rf"-[{_PLAIN}]*([cSx])")
+_REFUSED_FLAG = re.compile(rf"-[{_PLAIN}]*([ciSx])")
 _REFUSED = {
     "c": "takes a file, `-m module`, or `-` for standard input, not -c",
+    "i": "cannot pass on -i: in an interactive Python, call patch() of mistral_cf_adapter",
     "S": "cannot pass on -S: without `site` Python does not find installed packages",
     "x": "cannot pass on -x: remove the first line of the file",
 }

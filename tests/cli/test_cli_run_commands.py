@@ -257,6 +257,7 @@ def test_a_restart_keeps_process_and_standard_input(program):
         ("-c", "run takes a file, `-m module`, or `-` for standard input, not -c"),
         ("-S", "run cannot pass on -S"),
         ("-uS", "run cannot pass on -S"),
+        ("-i", "run cannot pass on -i"),
         ("-x", "run cannot pass on -x"),
     ],
 )
