@@ -240,16 +240,21 @@ def ledger(printed):
     return {name: int(count) for count, name in found}
 
 
-class Run:
-    """The example with a real Ray, in a session of its own."""
+EXAMPLE = [
+    *(str(SCRIPT), "prompts.jsonl", "answers.jsonl"),
+    *("--workers", "2", "--concurrency", "4", "--retries", "0"),
+]
 
-    def __init__(self, local, folder, scratch):
+
+class Run:
+    """A program with a real Ray, the example by default, in a session of its own."""
+
+    def __init__(self, local, folder, scratch, *, program=EXAMPLE, **environment):
         kept = {name: os.environ[name] for name in os.environ if not name.startswith("RAY_")}
-        options = ("--workers", "2", "--concurrency", "4", "--retries", "0")
         self.process = subprocess.Popen(
-            [sys.executable, str(SCRIPT), "prompts.jsonl", "answers.jsonl", *options],
+            [sys.executable, *program],
             cwd=folder,
-            env={**kept, **local.env(), "RAY_TMPDIR": scratch},
+            env={**kept, **local.env(), **environment, "RAY_TMPDIR": scratch},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -329,3 +334,35 @@ def test_killed_half_way_and_resumed_no_row_is_lost_or_paid_for_twice(local, fol
     counts = ledger(printed)
     assert counts.pop("answered before") + counts.pop("answered now") == 59
     assert counts == {"rows": 60, "failed for good": 1, "to ask again": 0}
+
+
+TASK = """
+import ray
+from {module} import Mistral
+
+@ray.remote
+def ask():
+    with Mistral(api_key="mistral-test-key") as client:
+        message = {{"role": "user", "content": "hi"}}
+        answer = client.chat.complete(model="mistral-small-latest", messages=[message])
+    return answer.choices[0].message.content
+
+ray.init(num_cpus=1, include_dashboard=False, logging_level="ERROR", log_to_driver=False)
+print(ray.get(ask.remote()))
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no process groups to kill")
+def test_a_task_of_ray_goes_through_the_gateway_under_run(local, folder, scratch):
+    pytest.importorskip("ray")
+    from mistral_cf_adapter._sdk import ROOT
+
+    (folder / "app.py").write_text(TASK.format(module=ROOT))
+    local.reply("Bonjour!")
+    program = ("-m", "mistral_cf_adapter", "run", "--cache-ttl", "60", "app.py")
+    with Run(local, folder, scratch, program=program, **bulk.RAY, **bulk.LOCAL_RAY) as run:
+        printed, _ = run.process.communicate(timeout=PATIENCE)
+        assert printed.splitlines()[-1:] == ["Bonjour!"], printed
+        run.wait_until_gone()
+    (request,) = local.requests
+    assert request.headers["cf-aig-cache-ttl"] == "60"

@@ -1,12 +1,17 @@
 """The command `mistral-cf-adapter`: doctor, run, env and serve."""
 
+import contextlib
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from mistral_cf_adapter import __version__
 
 PROGRAM = "mistral-cf-adapter"
+
+
+class UsageError(ValueError):
+    """The command line cannot be understood; the message says why and shows no secret."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -16,23 +21,45 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: What follows the program's name; by default `sys.argv[1:]`.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
-    if given in (["--version"], ["-V"]):
-        print(f"{PROGRAM} {__version__}")
-        return 0
+    from .children import disarm
+    from .pipes import end_quietly_without_reader
+
+    disarm()  # below another `run`: here, this command decides whether to patch
+    with end_quietly_without_reader() if arguments is None else contextlib.nullcontext():
+        if given in (["--version"], ["-V"]):
+            print(f"{PROGRAM} {__version__}")
+            return 0
+        action = _prepare(given)
+        if action is None:
+            return 2
+        if given[:1] != ["run"]:
+            return action()
+    return action()  # outside, as the output is the program's
+
+
+def _prepare(given: list[str]) -> Callable[[], int] | None:
+    """Return what the command does; `None`, after a message, if that cannot work."""
     from mistral_cf_adapter._options import GatewayConfigError
 
-    from .commands import UsageError, parse
+    from .commands import parse
 
     # Only what precedes the action is ours to explain: `run` hands over to somebody's program.
     with warnings.catch_warnings(record=True) as caught:
+        _have_no_warning_raised()
         try:
             action = parse(given).prepare()
         except (UsageError, GatewayConfigError) as error:
             print(f"{PROGRAM}: {error}", file=sys.stderr)
-            return 2
+            return None
     for warning in caught:
         _show(warning)
-    return action()
+    return action
+
+
+def _have_no_warning_raised() -> None:
+    """Record what `-W error` would raise: that is meant for the program, which comes later."""
+    for category in {found[2] for found in warnings.filters if found[0] == "error"}:
+        warnings.simplefilter("default", category)
 
 
 def _show(warning: warnings.WarningMessage) -> None:

@@ -2,6 +2,7 @@
 
 import inspect
 import sys
+import warnings
 from argparse import ArgumentParser, BooleanOptionalAction
 from collections.abc import Callable
 from functools import partial
@@ -22,16 +23,15 @@ from pydantic_settings import (
 from mistral_cf_adapter import __version__
 from mistral_cf_adapter._settings import ENV_FILE, GatewaySettings, env_names
 
-from . import PROGRAM
+from . import PROGRAM, UsageError
+from .children import find_obstacle, reach_children, stop_reaching_children
 from .flags import GivenFlags, SettingFlags, Switch, flag_of, is_switch, secret_flags
 from .help import add_to_group, prepare_groups
+from .programs import find_program, replace_process
+from .python_flags import restart, take_python_flags, takes_next
 from .tools import TOOLS
 
 Action = Callable[[], int]
-
-
-class UsageError(ValueError):
-    """The command line cannot be understood; the message says why and shows no value."""
 
 
 class _DoctorFlags(GivenFlags):
@@ -39,8 +39,8 @@ class _DoctorFlags(GivenFlags):
     """Check the settings alone; make no call."""
     json_: bool = Field(default=False, validation_alias="json")
     """Print one JSON object, for machines."""
-    timeout: float = 10.0
-    """Seconds to wait for the call."""
+    timeout: float = Field(default=10.0, gt=0, le=3600, allow_inf_nan=False)
+    """Seconds to wait for the call, 3600 at most."""
 
 
 class Doctor(SettingFlags, _DoctorFlags):
@@ -62,7 +62,9 @@ class Doctor(SettingFlags, _DoctorFlags):
 
 class _RunFlags(GivenFlags):
     script: CliPositionalArg[str | None] = None
-    """Python file, directory or zip file with a __main__.py, or - for standard input."""
+    """Python file, directory or zip file with a __main__.py, a command, or - for standard input."""
+    children: bool = True
+    """Have the Python processes that the program starts call patch() too."""
     module: str | None = Field(default=None, validation_alias=AliasChoices("m", "module"))
     """Run a module, as `python -m` does."""
 
@@ -72,44 +74,74 @@ class Run(SettingFlags, _RunFlags):
 
       mistral-cf-adapter run [setting flags] app.py [arguments of app.py]
       mistral-cf-adapter run [setting flags] -m package.module [arguments]
+      mistral-cf-adapter run [setting flags] uvicorn app:app --workers 2
 
     Calls patch() and then runs the program in this same process, as Python would. Everything
-    after the script or module belongs to the program.
+    after the script, module or command belongs to the program. Python's own flags (-W error, -u,
+    -X dev ...) may stand before it.
 
-    Not reached: other Python processes that the program starts, such as workers of uvicorn or
-    gunicorn, and those of multiprocessing under "spawn" or "forkserver" (the default outside
-    of Linux, and on Linux from Python 3.14). In a module that they import, such as the program's
-    own file above `if __name__ == "__main__":`, this one line reaches them:
+    Python processes that the program starts are patched too: workers and reloaders of uvicorn and
+    gunicorn, multiprocessing ("spawn" and "forkserver" too), subprocess. PYTHONPATH leads them
+    to it. Not reached: those with -S, -E or -I, without that variable, or of an environment without
+    this package. There, the program itself needs this one line:
 
       from mistral_cf_adapter import patch; patch()
     """
 
     _arguments: list[str] = PrivateAttr(default_factory=list[str])
+    _restart: Action | None = PrivateAttr(default=None)
 
-    def hand_over(self, arguments: list[str]) -> None:
-        """Keep what belongs to the program: pydantic-settings must not read it."""
+    def hand_over(self, arguments: list[str], restart: Action | None) -> None:
+        """Keep what is the program's and Python's: pydantic-settings must not read it."""
         self._arguments = arguments
+        self._restart = restart
 
     def prepare(self) -> Action:
         """Patch, and return what runs the program."""
         if (self.script is None) == (self.module is None):
             msg = "run needs a script or `-m module`; see `mistral-cf-adapter run --help`"
             raise UsageError(msg)
+        program = None if self.script is None else find_program(self.script)
+        if self._restart is not None:
+            return self._restart
+        if program is not None and not program.is_python and not self.children:
+            msg = (
+                f"{program.path} does not run in {sys.executable}: with --no-children, no Mistral "
+                "client would go through the gateway"
+            )
+            raise UsageError(msg)
+        settings = self.settings()
+        if program is not None and not program.is_python:
+            self._prepare_children(settings)
+            command = [str(self.script), *self._arguments]
+            return partial(replace_process, program.path, command)
         from mistral_cf_adapter._patch import patch
         from mistral_cf_adapter._settings import explain_off
         from mistral_cf_adapter._switch import enter_off, log_off
 
         from .run import run_module, run_script
 
-        settings = self.settings()
         if settings.uses_gateway:
             patch(settings=settings)
         else:
             enter_off(self)
             log_off("run", explain_off(settings))
+        self._prepare_children(settings)
         if self.module is not None:
             return partial(run_module, self.module, self._arguments)
-        return partial(run_script, str(self.script), self._arguments)
+        return partial(run_script, program.path if program else "", self._arguments)
+
+    def _prepare_children(self, settings: GatewaySettings) -> None:
+        if not self.children or not settings.uses_gateway:
+            stop_reaching_children()
+            return
+        reach_children(self.given())
+        if (obstacle := find_obstacle()) is not None:
+            msg = (
+                f"processes that the program starts are not all patched: {obstacle}. "
+                "--no-children ends this warning"
+            )
+            warnings.warn(msg, stacklevel=2)
 
 
 class _EnvFlags(GivenFlags):
@@ -167,6 +199,9 @@ class Serve(BaseModel):
 
     def prepare(self) -> Action:
         """Load the server, and return what runs it."""
+        if not 0 <= self.port <= 65535:
+            msg = f"serve --port {self.port}: a port is 1 to 65535, or 0 for a free one"
+            raise UsageError(msg)
         try:
             from mistral_cf_adapter.testing import serve
         except ModuleNotFoundError as error:
@@ -249,6 +284,7 @@ def parse(arguments: list[str]) -> Doctor | Run | Env | Serve | _NoCommand | _Ve
         SystemExit: help was asked for, and has been printed.
     """
     ours, theirs = split(arguments)
+    python_flags, ours = take_python_flags(ours)
     _reject_secrets(ours)
     try:
         source = CliSettingsSource[Any](
@@ -266,7 +302,8 @@ def parse(arguments: list[str]) -> Doctor | Run | Env | Serve | _NoCommand | _Ve
     if command is None:
         return _Version() if line.version else _NoCommand()
     if isinstance(command, Run):
-        command.hand_over(theirs)
+        restarting = partial(restart, python_flags, [*ours, *theirs])
+        command.hand_over(theirs, restarting if python_flags else None)
     return cast("Doctor | Run | Env | Serve", command)
 
 
@@ -313,11 +350,11 @@ def _first_problem(error: ValidationError) -> str:
 
 def _reject(message: str, arguments: list[str]) -> NoReturn:
     """Raise with argparse's words, but without the values, one of which may be a secret."""
+    message = message.removeprefix("error parsing CLI: ")
     for argument in arguments[1:]:
         value = argument.partition("=")[2] if argument.startswith("-") else argument
         if len(value) > 3:
             message = message.replace(value, "***")
-    message = message.removeprefix("error parsing CLI: ")
     msg = f"{message}\nSee `{PROGRAM} --help`; flags of a command come after its name."
     raise UsageError(msg)
 
@@ -337,7 +374,7 @@ def split(arguments: list[str]) -> tuple[list[str], list[str]]:
             return arguments[: place + 1], arguments[place + 1 :]
         if argument == "-" or not argument.startswith("-"):
             return arguments[: place + 1], arguments[place + 1 :]
-        place += 2 if argument in _WITH_VALUE else 1
+        place += 2 if argument in _WITH_VALUE or takes_next(argument) else 1
     return arguments, []
 
 

@@ -15,6 +15,7 @@ from mistral_cf_adapter._secrets import is_too_short, mask
 from mistral_cf_adapter._settings import ENV_FILE, GatewaySettings, env_names, live_secrets
 from mistral_cf_adapter._variables import PREFIX
 
+from .children import FLAGS, describe_children
 from .report import Report, as_text
 from .sources import Source, find_sources, shown
 
@@ -39,7 +40,7 @@ def run_doctor(flags: "SettingFlags", *, offline: bool, as_json: bool, timeout: 
 
 def run_checks(flags: "SettingFlags", *, offline: bool, timeout: float) -> Report:
     """Return the report; whatever goes wrong is in it."""
-    report = Report(versions=_versions(), notes=_notes())
+    report = Report(versions=_versions(), notes=_notes(), children=describe_children())
     given = flags.given()
     found = find_sources(given)
     settings = None
@@ -137,7 +138,7 @@ def _misspelt(said: list[str]) -> list[str]:
         f"{name} is no setting."
         for name in sorted(os.environ)
         if name.upper().startswith(PREFIX)
-        and name.upper() not in {*known, ENV_FILE}
+        and name.upper() not in {*known, ENV_FILE, FLAGS}
         and not any(note.startswith(f"{name} ") for note in said)
     ]
 

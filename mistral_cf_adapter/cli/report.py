@@ -32,6 +32,8 @@ class Report:
     versions: dict[str, str] = field(default_factory=dict[str, str])
     patch: dict[str, str | None] = field(default_factory=dict[str, str | None])
     """Mistral's servers, and where patch() redirects clients for them; `None`: not redirected."""
+    children: str = ""
+    """Whether `run` reaches the processes that a program starts."""
     proxy: str | None = None
     notes: list[str] = field(default_factory=list[str])
     call: dict[str, Any] | None = None
@@ -85,6 +87,7 @@ def as_text(report: Report, *, terminal: bool | None = None) -> str:
     if report.patch:
         page.title("patch() takes clients for")
         page.rows([(url, to or "left where they are") for url, to in report.patch.items()])
+        page.lines.append(f"  {report.children}")
     _notes(page, report.notes)
     _call(page, report.call)
     _verdict(page, report)

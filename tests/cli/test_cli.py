@@ -191,3 +191,61 @@ def test_serve_without_its_extra_says_how_to_install_it(tmp_path):
     assert done.returncode == 2
     assert "pip install 'mistral-cf-adapter[testing]'" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def without_reader(*command, **settings):
+    """Run a command whose output has no reader; return its exit status and its complaints."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        process = subprocess.Popen(
+            command, stdout=writing, stderr=subprocess.PIPE, text=True, env=os.environ | settings
+        )
+    finally:
+        os.close(writing)
+    _, complaints = process.communicate(timeout=60)
+    return process.returncode, complaints
+
+
+@pytest.mark.skipif(os.name != "posix", reason="SIGPIPE is POSIX")
+@pytest.mark.parametrize("command", ["env", "env --for js", "doctor --offline", "-V"])
+def test_output_without_a_reader_ends_quietly(command):
+    assert without_reader(*MODULE, *command.split(), CLOUDFLARE_ACCOUNT_ID="acc") == (141, "")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="SIGPIPE is POSIX")
+@pytest.mark.parametrize("command", ["--help", "run --help"])
+def test_help_without_a_reader_ends_quietly(command):
+    assert without_reader(*MODULE, *command.split())[1] == ""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="SIGPIPE is POSIX")
+def test_output_of_a_program_without_a_reader_ends_as_with_python(tmp_path):
+    path = tmp_path / "app.py"
+    path.write_text("print('hello')")
+    ours = without_reader(*MODULE, "run", str(path), CLOUDFLARE_ACCOUNT_ID="acc")
+    assert ours == without_reader(sys.executable, str(path))
+
+
+@pytest.mark.parametrize("port", [-1, 65536, 99999])
+def test_a_port_that_is_none_is_one_line(port, capsys):
+    assert main(["serve", f"--port={port}"]) == 2
+    assert capsys.readouterr().err == (
+        f"mistral-cf-adapter: serve --port {port}: a port is 1 to 65535, or 0 for a free one\n"
+    )
+
+
+@pytest.mark.parametrize("timeout", ["nan", "inf", "-1", "0", "1e9"])
+def test_a_timeout_that_is_none_is_one_line_that_blames_the_flag(timeout, capsys, monkeypatch):
+    monkeypatch.setenv("CLOUDFLARE_ACCOUNT_ID", "acc")
+    assert main(["doctor", f"--timeout={timeout}"]) == 2
+    complaint = capsys.readouterr().err.splitlines()
+    assert complaint[0].startswith("mistral-cf-adapter: --timeout: Input should be ")
+    assert complaint[1:] == [
+        "See `mistral-cf-adapter --help`; flags of a command come after its name."
+    ]
+
+
+def test_a_message_does_not_mask_its_own_first_words(capsys):
+    assert main(["doctor", "error"]) == 2
+    assert capsys.readouterr().err.startswith("mistral-cf-adapter: unrecognized arguments: ***\n")

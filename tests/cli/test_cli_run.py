@@ -2,47 +2,14 @@
 
 import os
 import signal
-import subprocess
 import sys
-import textwrap
 import zipfile
 from pathlib import Path
 
 import pytest
+from run_programs import PYTHON, RUN, SETTINGS, calling, start
 
 from mistral_cf_adapter.testing import LocalGateway
-
-PYTHON = [sys.executable]
-RUN = [sys.executable, "-m", "mistral_cf_adapter", "run"]
-SETTINGS = {
-    "CF_AIG_BASE_URL": "http://127.0.0.1:9/v1/acc/gw",
-    "CF_AIG_TOKEN": "cf-token-0123456789",
-}
-OWN = ("CF_", "CLOUDFLARE_", "MISTRAL_", "PYTHON")
-
-
-def start(*command, settings=SETTINGS, **kwargs):
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(OWN)}
-    return subprocess.run(
-        command,
-        env={**inherited, **settings},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        **kwargs,
-    )
-
-
-@pytest.fixture
-def program(tmp_path):
-    def write(source, name="app.py"):
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(textwrap.dedent(source))
-        return str(path)
-
-    return write
 
 
 def same(program, *arguments, **kwargs):
@@ -210,28 +177,6 @@ def test_an_error_of_the_adapters_own_inside_the_program_is_the_programs(program
     assert ours.stderr.startswith("Traceback")
 
 
-CALL = """
-    import sys
-    from {module} import Mistral
-
-    def hello():
-        with Mistral(api_key="mistral-test-key") as client:
-            answer = client.chat.complete(
-                model="mistral-small-latest", messages=[{{"role": "user", "content": "hi"}}]
-            )
-        return answer.choices[0].message.content
-
-    if __name__ == "__main__":
-        print(hello())
-"""
-
-
-def calling():
-    from mistral_cf_adapter._sdk import ROOT
-
-    return CALL.format(module=ROOT)
-
-
 @pytest.mark.every_sdk
 @pytest.mark.parametrize("form", ["script", "module"])
 def test_a_program_that_knows_nothing_of_the_gateway_goes_through_it(program, tmp_path, form):
@@ -244,40 +189,6 @@ def test_a_program_that_knows_nothing_of_the_gateway_goes_through_it(program, tm
         (request,) = gateway.requests
         assert request.headers["cf-aig-cache-ttl"] == "60"
         assert request.headers["cf-aig-authorization"] == f"Bearer {gateway.token}"
-
-
-SPAWNING = """
-    import multiprocessing, pickle
-    {line}
-    from {module} import Mistral
-
-    class Thing:
-        pass
-
-    def work(number):
-        return number, Mistral.__init__.__module__
-
-    def server(_):
-        client = Mistral(api_key="k")
-        return client.sdk_configuration.server_url or ""
-
-    if __name__ == "__main__":
-        assert type(pickle.loads(pickle.dumps(Thing()))) is Thing
-        with multiprocessing.get_context("spawn").Pool(1) as pool:
-            print(pool.map(server, [1])[0])
-"""
-
-
-@pytest.mark.parametrize(
-    ("line", "reached"),
-    [("", False), ("from mistral_cf_adapter import patch; patch()", True)],
-)
-def test_a_spawned_process_is_reached_by_the_documented_line_alone(program, line, reached):
-    from mistral_cf_adapter._sdk import ROOT
-
-    ours = start(*RUN, program(SPAWNING.format(line=line, module=ROOT)))
-    assert ours.returncode == 0, ours.stderr
-    assert ("127.0.0.1:9" in ours.stdout) is reached
 
 
 def test_the_help_names_the_line_for_spawned_processes():

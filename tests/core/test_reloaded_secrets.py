@@ -38,6 +38,9 @@ setting = pytest.mark.parametrize("name", SECRETS)
 class Place:
     """Where settings are read from; secrets are written there in one of its ways."""
 
+    alias = 0
+    """Which of a setting's variables is there."""
+
     def __init__(self, path, monkeypatch):
         self.path = path
         self.monkeypatch = monkeypatch
@@ -45,6 +48,9 @@ class Place:
 
     def settings(self, **values):
         return GatewaySettings(**self.keywords(), **values)
+
+    def variable(self, name):
+        return env_names(name)[self.alias]
 
     def keywords(self):
         return {"_env_file": self.file}
@@ -127,6 +133,7 @@ class Volume(Directory):
     """A volume of Kubernetes: links lead through another link, which alone is replaced."""
 
     count = 0
+    alias = -1
 
     def write(self, **values):
         self.values |= values
@@ -134,8 +141,8 @@ class Volume(Directory):
         Volume.count += 1
         version.mkdir()
         for name, text in self.values.items():
-            (version / env_names(name)[-1]).write_text(text)
-            link = self.path / env_names(name)[-1]
+            (version / self.variable(name)).write_text(text)
+            link = self.path / self.variable(name)
             if not link.is_symlink():
                 link.symlink_to(f"..data/{link.name}")
         self._point(version.name)
@@ -381,7 +388,7 @@ def test_a_keyword_wins(gateway, place, mode, name):
 @setting
 @pytest.mark.parametrize("case", [str.upper, str.lower])
 def test_the_environment_wins(gateway, place, mode, name, case, monkeypatch):
-    monkeypatch.setenv(case(env_names(name)[0]), "of-the-environment")
+    monkeypatch.setenv(case(place.variable(name)), "of-the-environment")
     client = make_client(place.settings())
     place.write(**SECOND)
     mode.chat(client)
