@@ -347,6 +347,12 @@ DIFFERENCES = [
         _raises("GatewayRedirectError"),
     ),
     Listed(
+        "late errors",
+        "Certificates and proxies of the environment that cannot work are a `GatewayConfigError` "
+        "of the first call, which names the variable, and not an error of building the client.",
+        _is_late,
+    ),
+    Listed(
         "refused before sending",
         "A key, a header or an id that cannot work, or no key at all, is a `GatewayConfigError`, "
         "and nothing is sent.",
@@ -415,12 +421,6 @@ DIFFERENCES = [
         "A request over plain http to this machine, as to a local gateway, takes no proxy of the "
         "environment.",
         _is_loopback,
-    ),
-    Listed(
-        "late errors",
-        "Certificates and proxies of the environment that cannot work are a `GatewayConfigError` "
-        "of the first call, which names the variable, and not an error of building the client.",
-        _is_late,
     ),
     Listed(
         "ways past the gateway",
