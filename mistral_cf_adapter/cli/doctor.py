@@ -48,8 +48,7 @@ def run_checks(flags: "SettingFlags", *, offline: bool, timeout: float) -> Repor
         warnings.simplefilter("always")
         try:
             settings = flags.settings()
-            address = found["base_url"].variable or "--base-url"
-            _examine(report, settings, address, offline=offline, timeout=timeout)
+            _examine(report, settings, found, offline=offline, timeout=timeout)
         except GatewayConfigError as error:
             from .diagnosis import configuration
 
@@ -160,16 +159,18 @@ def _service_account() -> list[str]:
 
 
 def _examine(
-    report: Report, settings: GatewaySettings, address: str, *, offline: bool, timeout: float
+    report: Report,
+    settings: GatewaySettings,
+    found: "dict[str, Source]",
+    *,
+    offline: bool,
+    timeout: float,
 ) -> None:
-    from mistral_cf_adapter._settings import explain_off
+    from .sent import find_sent_headers
 
     report.switch = "on" if settings.uses_gateway else "off"
     if not settings.uses_gateway:
-        report.notes.append(
-            f"The switch is off: {explain_off(settings)}. Calls go to Mistral directly; "
-            "`doctor --enabled true` checks the settings all the same."
-        )
+        _examine_bare(report, settings, found)
         return
     report.urls = {
         "gateway": settings.root_url,
@@ -184,15 +185,39 @@ def _examine(
     report.versions[httpx.__name__] = httpx.__version__
     report.patch = _patched(settings)
     report.proxy = proxy_for(settings.root_url)
-    report.notes += [*_about_credentials(settings), *_about_proxy(settings)]
+    report.notes += [*_about_credentials(settings, found), *_about_proxy(settings)]
     if (note := untried()) is not None:
         report.notes.append(f"{note}.")
+    report.sent = find_sent_headers(settings)
     report.problem = missing_key(settings) or wrong_variable(settings)
     if report.problem is None and not offline:
+        address = found["base_url"].variable or "--base-url"
         _call(report, settings, address, timeout)
 
 
-def _about_credentials(settings: GatewaySettings) -> list[str]:
+def _examine_bare(report: Report, settings: GatewaySettings, found: "dict[str, Source]") -> None:
+    """Say what calls do while the switch is off, and which variables are for the gateway alone."""
+    from mistral_cf_adapter._settings import explain_off
+
+    from .sent import find_bare_headers
+
+    report.sent = find_bare_headers()
+    report.notes.append(
+        f"The switch is off: {explain_off(settings)}. Calls go to Mistral directly; "
+        "`doctor --enabled true` checks the settings all the same."
+    )
+    unused = [
+        source.variable
+        for name, source in found.items()
+        if name != "enabled" and source.variable not in (None, "MISTRAL_API_KEY")
+    ]
+    if unused:
+        report.notes.append(
+            f"Set, but not used while the switch is off: {', '.join(map(str, unused))}."
+        )
+
+
+def _about_credentials(settings: GatewaySettings, found: "dict[str, Source]") -> list[str]:
     notes = [
         f"{name} is shorter than any {what} is: it looks like a placeholder."
         for (name, what), secret in _secrets_of(settings)
@@ -201,9 +226,8 @@ def _about_credentials(settings: GatewaySettings) -> list[str]:
     if settings.token is None and not settings.uses_access:
         notes.append("No token is set: only a gateway without authentication lets such calls pass.")
     elif settings.stored_key and settings.mistral_api_key is not None:
-        notes.append(
-            "The gateway's stored key is used: the Mistral key that is set as well is not sent."
-        )
+        key = found["mistral_api_key"].variable or "mistral_api_key"
+        notes.append(f"{key} is set, but not sent: the gateway's stored key is used.")
     return notes
 
 

@@ -20,6 +20,15 @@ class Problem:
     next_step: str
 
 
+@dataclass(frozen=True, slots=True)
+class SentHeader:
+    """A header that calls to a URL bring, and the setting that it comes from."""
+
+    url: str
+    header: str
+    setting: str
+
+
 @dataclass(slots=True)
 class Report:
     """What the doctor found; its fields are the keys of `doctor --json`."""
@@ -29,6 +38,8 @@ class Report:
     """`on` or `off`: whether calls go through the gateway. `None`: the settings cannot work."""
     settings: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
     urls: dict[str, str] = field(default_factory=dict[str, str])
+    sent: list[SentHeader] = field(default_factory=list[SentHeader])
+    """Which credentials and options go where, without their values."""
     versions: dict[str, str] = field(default_factory=dict[str, str])
     patch: dict[str, str | None] = field(default_factory=dict[str, str | None])
     """Mistral's servers, and where patch() redirects clients for them; `None`: not redirected."""
@@ -84,6 +95,7 @@ def as_text(report: Report, *, terminal: bool | None = None) -> str:
     if report.urls:
         page.title("URLs")
         page.rows([*report.urls.items(), *_proxy(report)])
+    _sent(page, report)
     if report.patch:
         page.title("patch() takes clients for")
         page.rows([(url, to or "left where they are") for url, to in report.patch.items()])
@@ -92,6 +104,16 @@ def as_text(report: Report, *, terminal: bool | None = None) -> str:
     _call(page, report.call)
     _verdict(page, report)
     return "\n".join(page.lines)
+
+
+def _sent(page: Page, report: Report) -> None:
+    for url in dict.fromkeys(header.url for header in report.sent):
+        is_fallback = url != report.sent[0].url
+        page.title(f"Sent to {url}{', while the gateway is down' if is_fallback else ''}")
+        headers = [header for header in report.sent if header.url == url]
+        page.rows(
+            (each.header, each.setting, _origin(report.settings[each.setting])) for each in headers
+        )
 
 
 def _is_unset(found: dict[str, Any]) -> bool:

@@ -548,7 +548,7 @@ def test_the_value_shown_is_the_value_used(tmp_path):
         ({"CLOUDFLARE_AI_GATEWAY_API_KEY": WRONG}, "CLOUDFLARE_AI_GATEWAY_API_KEY is set and"),
         ({"CF_AIG_CACHETTL": "60"}, "did you mean CF_AIG_CACHE_TTL?"),
         ({"CLOUDFLARE_AI_GATEWAY_TOKEN": WRONG}, "CF_AIG_TOKEN is used"),
-        ({"CF_AIG_BYOK": "true"}, "is not sent"),
+        ({"CF_AIG_BYOK": "true"}, "MISTRAL_API_KEY is set, but not sent"),
         ({"CF_AIG_TOKEN": None}, "No token is set"),
     ],
 )
@@ -616,6 +616,91 @@ def test_an_alias_of_a_stored_key_implies_byok(local):
     assert found["byok"] == {**found["byok_alias"], "value": True}
     found = report("--offline", "--byok-alias", "prod", **local.env())["settings"]
     assert (found["byok"]["value"], found["byok"]["source"]) == (True, "flag")
+
+
+JWT = "eyJhbGciOiJSUzI1NiJ9.eyJleHAiOjE4MDAwMDAwMDB9.Zq7xWm3kVb9TnR2yLc5hJd8gFs1pQe6u"
+WITH_A_KEY = {"CF_AIG_TOKEN": "cf-token-0123456789", "MISTRAL_API_KEY": "mistral-key-0123456789"}
+SENT = {
+    "token and key": (
+        WITH_A_KEY,
+        {"cf-aig-authorization": "token", "authorization": "mistral_api_key"},
+    ),
+    "no token": (
+        {"MISTRAL_API_KEY": "mistral-key-0123456789"},
+        {"authorization": "mistral_api_key"},
+    ),
+    "options": (
+        {**WITH_A_KEY, "CF_AIG_CACHE_TTL": "60", "CF_AIG_METADATA": '{"team": "search"}'},
+        {
+            "cf-aig-authorization": "token",
+            "authorization": "mistral_api_key",
+            "cf-aig-cache-ttl": "cache_ttl",
+            "cf-aig-metadata": "metadata",
+        },
+    ),
+    "a stored key beside an unused one": (
+        {**WITH_A_KEY, "CF_AIG_BYOK_ALIAS": "production"},
+        {"cf-aig-authorization": "token", "cf-aig-byok-alias": "byok_alias"},
+    ),
+    "a service token": (
+        {
+            "MISTRAL_API_KEY": "mistral-key-0123456789",
+            "CF_AIG_ACCESS_CLIENT_ID": "0123456789abcdef.access",
+            "CF_AIG_ACCESS_CLIENT_SECRET": "5d41402abc4b2a76b9719d911017c592",
+        },
+        {
+            "authorization": "mistral_api_key",
+            "cf-access-client-id": "access_client_id",
+            "cf-access-client-secret": "access_client_secret",
+        },
+    ),
+    "a JWT beside a key": (
+        {"MISTRAL_API_KEY": "mistral-key-0123456789", "CF_AIG_ACCESS_TOKEN": JWT},
+        {"authorization": "mistral_api_key", "cf-access-token": "access_token"},
+    ),
+    "a JWT beside a stored key": (
+        {"CF_AIG_BYOK": "true", "CF_AIG_ACCESS_TOKEN": JWT},
+        {"authorization": "access_token"},
+    ),
+    "own headers": (
+        {**WITH_A_KEY, "CF_AIG_HEADERS": '{"X-Proxy-Key": "5d41402abc4b2a76b9719d911017c592"}'},
+        {
+            "cf-aig-authorization": "token",
+            "authorization": "mistral_api_key",
+            "x-proxy-key": "headers",
+        },
+    ),
+}
+
+
+@pytest.mark.every_sdk
+@pytest.mark.parametrize(("variables", "expected"), SENT.values(), ids=SENT)
+def test_the_report_tells_which_setting_is_sent_as_which_header(gateway, variables, expected):
+    """And that is what is sent, by the call that it makes."""
+    found = report(CF_AIG_BASE_URL=gateway.base_url, **variables)
+    assert {each["header"]: each["setting"] for each in found["sent"]} == expected
+    assert {each["url"] for each in found["sent"]} == {f"{gateway.base_url}/mistral"}
+    names = {name.lower() for name, _ in gateway.last.headers}
+    known = ("cf-", "authorization", "x-proxy-key")
+    assert {name for name in names if name.startswith(known)} == expected.keys()
+    for each in found["sent"]:
+        assert found["settings"][each["setting"]]["variable"] in variables
+
+
+def test_the_report_tells_what_goes_to_mistral_while_the_gateway_is_down(local):
+    url = "https://api.mistral.ai"
+    _, output = doctor("--offline", **local.env(), CF_AIG_FALLBACK="direct")
+    section = output.partition(f"\nSent to {url}, while the gateway is down\n")[2]
+    assert section.partition("\n\n")[0] == "  authorization  mistral_api_key  MISTRAL_API_KEY"
+
+
+def test_with_the_switch_off_the_report_tells_what_goes_to_mistral_and_what_is_not_used():
+    off = {"CF_AIG_ENABLED": "false", "CF_AIG_CACHE_TTL": "60"}
+    found = report("--offline", **off, **WITH_A_KEY)
+    sent = {"url": "https://api.mistral.ai", "header": "authorization"}
+    assert found["sent"] == [{**sent, "setting": "mistral_api_key"}]
+    (unused,) = [note for note in found["notes"] if note.startswith("Set, but not used")]
+    assert unused.endswith(": CF_AIG_TOKEN, CF_AIG_CACHE_TTL.")
 
 
 def test_the_report_tells_what_patch_would_redirect(local):
