@@ -746,7 +746,8 @@ def _in_files(values: Mapping[str, Any], settings: type[GatewaySettings]) -> lis
 def _caller_stacklevel() -> int:
     """Return the stacklevel of a warning at which the package was called."""
     level, frame = 1, sys._getframe(1)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
-    while frame.f_back and frame.f_globals.get("__package__", "").startswith(str(__package__)):
+    # `__package__` is None in a script, and in a module of `exec()` it may be missing.
+    while frame.f_back and (frame.f_globals.get("__package__") or "").startswith(str(__package__)):
         level, frame = level + 1, frame.f_back
     return level
 
