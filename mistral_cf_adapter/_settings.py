@@ -709,6 +709,7 @@ def _unknown_name(
         if name in settings.model_fields or name in SOURCE_KEYWORDS:
             continue
         hint = did_you_mean(name, [*settings.model_fields, *sorted(SOURCE_KEYWORDS)])
+        hint = hint or "; help(GatewaySettings) lists them"
         return GatewayConfigError(f"GatewaySettings has no setting {name!r}{hint}")
     return None
 

@@ -44,7 +44,7 @@ def _banner(gateway: LocalGateway) -> str:
     exports = [f"  export {name}={value}" for name, value in gateway.env().items()]
     lines = [
         f"Local AI Gateway on {gateway.url}",
-        "Set these where your program runs; they are test values that open nothing else:",
+        "Test values; set them where your program runs:",
         *exports,
         f"Mistral's own paths:  {gateway.url}/mistral",
         f"OpenAI-compatible:    {gateway.url}/compat",
