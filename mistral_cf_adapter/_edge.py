@@ -38,10 +38,10 @@ _CLOUDFLARES_RULE = (
     "SDK's own User-Agent, or ask Cloudflare's support. The same request will be refused again."
 )
 _ACCESS = (
-    "Set CF_AIG_ACCESS_CLIENT_ID and CF_AIG_ACCESS_CLIENT_SECRET (a service token) or "
-    "CF_AIG_ACCESS_TOKEN (a JWT), and check that a policy of the Access application takes it (Zero "
-    "Trust dashboard: Access > Applications). A JWT that is set may have expired: `cloudflared "
-    "access token -app=https://{host}` prints a new one."
+    "Set CF_AIG_ACCESS_CLIENT_ID and CF_AIG_ACCESS_CLIENT_SECRET (a service token), or "
+    "CF_AIG_ACCESS_TOKEN (a JWT). If one is set: a policy of the Access application must allow it "
+    "(Zero Trust dashboard: Access > Applications; a service token needs the action Service Auth), "
+    "and a JWT may have expired: `cloudflared access token -app=https://{host}` prints a new one."
 )
 _ACCESS_ELSEWHERE = (
     "That host is never behind Cloudflare Access: ask who runs the network or proxy in between, or "

@@ -157,17 +157,19 @@ class GatewaySettings(GatewayOptions, BaseSettings):
     the environment or a file is not read, nor one of a file beside an account of the environment.
     `enabled="if-configured"` by keyword leaves it to the environment: `CF_AIG_ENABLED` wins then.
     A file is read only when asked for, with
-    `_env_file=".env"`, `CF_AIG_ENV_FILE` or `_secrets_dir="/run/secrets"`. Calls read a Mistral
-    key of the environment anew each time, as the SDK does, and secrets of a file when it has
-    changed: what cannot be read then stays as it was, with a warning in the log. The attributes
-    of the settings stay as they were read first.
+    `_env_file=".env"`, `CF_AIG_ENV_FILE` or `_secrets_dir="/run/secrets"`, a directory with one
+    file for each variable, named as the variable (`/run/secrets/CF_AIG_TOKEN`). Calls read a
+    Mistral key of the environment anew each time, as the SDK does, and secrets of a file when it
+    has changed: what cannot be read then stays as it was, with a warning in the log. The
+    attributes of the settings stay as they were read first.
 
-    `token` and `mistral_api_key` may be callables without arguments. They are called for each
-    request and each retry of the SDK's, by several threads at once if those call, and what they
-    return is not stored. An asynchronous one is for asynchronous calls alone; a plain one that
-    waits blocks the event loop. What they raise reaches the caller of the SDK, with a note that
-    names the setting, and what is no key is a GatewayConfigError: nothing is sent. After a
-    GatewayUnauthorizedError `token` is called once more, after a 401 of Mistral's the key: another
+    `token`, `mistral_api_key`, `access_token` and `access_client_secret` may be callables without
+    arguments. They are called for each request and each retry of the SDK's, by several threads at
+    once if those call, and what they return is not stored. An asynchronous one is for asynchronous
+    calls alone; a plain one that waits blocks the event loop. What they raise reaches the caller of
+    the SDK, with a note that names the setting, and what is no key is a GatewayConfigError: nothing
+    is sent. After a GatewayUnauthorizedError `token` is called once more, after a
+    GatewayAccessError with 401 or 403 `access_token`, after a 401 of Mistral's the key: another
     value is sent once, if the body can be sent again; then the error is raised.
 
     Warns (`UserWarning`) where two variables of one setting differ, and of a variable that is not
@@ -212,8 +214,8 @@ class GatewaySettings(GatewayOptions, BaseSettings):
     )
     enabled: Annotated[bool | Literal["if-configured"], BeforeValidator(read_enabled)] = Field(
         default=True,
-        description="False: no gateway, calls go to Mistral. `if-configured`: so without an "
-        "account_id and a base_url.",
+        description="False: no gateway, calls go to Mistral. `if-configured`: the same while "
+        "neither account_id nor base_url is set.",
     )
     access_client_id: Annotated[str, AfterValidator(_validate_client_id)] | None = Field(
         default=None,
@@ -224,7 +226,8 @@ class GatewaySettings(GatewayOptions, BaseSettings):
     )
     access_token: _Secret | None = Field(
         default=None,
-        description="JWT of Cloudflare Access, in place of a service token; it expires.",
+        description="JWT of Cloudflare Access, in place of a service token; it expires, so it may "
+        "be a callable.",
     )
     headers: Annotated[dict[str, SecretStr], NoDecode, BeforeValidator(read_own_headers)] = Field(
         default={},
@@ -706,6 +709,7 @@ def _unknown_name(
         if name in settings.model_fields or name in SOURCE_KEYWORDS:
             continue
         hint = did_you_mean(name, [*settings.model_fields, *sorted(SOURCE_KEYWORDS)])
+        hint = hint or "; help(GatewaySettings) lists them"
         return GatewayConfigError(f"GatewaySettings has no setting {name!r}{hint}")
     return None
 
@@ -746,7 +750,8 @@ def _in_files(values: Mapping[str, Any], settings: type[GatewaySettings]) -> lis
 def _caller_stacklevel() -> int:
     """Return the stacklevel of a warning at which the package was called."""
     level, frame = 1, sys._getframe(1)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
-    while frame.f_back and frame.f_globals.get("__package__", "").startswith(str(__package__)):
+    # `__package__` is None in a script, and in a module of `exec()` it may be missing.
+    while frame.f_back and (frame.f_globals.get("__package__") or "").startswith(str(__package__)):
         level, frame = level + 1, frame.f_back
     return level
 

@@ -1,6 +1,7 @@
 """What can be typed: the commands, their flags, and the texts of `--help`."""
 
 import inspect
+import re
 import sys
 import warnings
 from argparse import ArgumentParser, BooleanOptionalAction
@@ -22,6 +23,7 @@ from pydantic_settings import (
 
 from mistral_cf_adapter import __version__
 from mistral_cf_adapter._settings import ENV_FILE, GatewaySettings, env_names
+from mistral_cf_adapter._validation import did_you_mean
 
 from . import PROGRAM, UsageError
 from .children import find_obstacle, reach_children, stop_reaching_children
@@ -99,7 +101,7 @@ class Run(SettingFlags, _RunFlags):
     def prepare(self) -> Action:
         """Patch, and return what runs the program."""
         if (self.script is None) == (self.module is None):
-            msg = "run needs a script or `-m module`; see `mistral-cf-adapter run --help`"
+            msg = f"run needs a script, `-m module` or a command; see `{PROGRAM} run --help`"
             raise UsageError(msg)
         program = None if self.script is None else find_program(self.script)
         if self._restart is not None:
@@ -190,8 +192,9 @@ class Env(SettingFlags, _EnvFlags):
 class Serve(BaseModel):
     """Run a local AI Gateway with a small Mistral behind it, for tests in any language.
 
-    Listens on 127.0.0.1 alone, prints what to set, and ends with Ctrl-C. Needs the extra
-    `testing`: pip install 'mistral-cf-adapter[testing]'
+    Listens on 127.0.0.1 alone, prints what to set, and ends with Ctrl-C. It does not show what
+    arrives: for that, use `LocalGateway` in Python. Needs the extra `testing`:
+    pip install 'mistral-cf-adapter[testing]'
     """
 
     port: int = 8787
@@ -212,7 +215,11 @@ class Serve(BaseModel):
         try:
             serve(self.port)
         except OSError as error:
-            print(f"{PROGRAM}: port {self.port}: {error.strerror or error}", file=sys.stderr)
+            reason = error.strerror or error
+            print(
+                f"{PROGRAM}: port {self.port}: {reason}. Try another: --port 0 takes a free one",
+                file=sys.stderr,
+            )
             return 1
         return 0
 
@@ -353,10 +360,25 @@ def _reject(message: str, arguments: list[str]) -> NoReturn:
     message = message.removeprefix("error parsing CLI: ")
     for argument in arguments[1:]:
         value = argument.partition("=")[2] if argument.startswith("-") else argument
-        if len(value) > 3:
+        if len(value) > 3 and value not in CommandLine.model_fields:
             message = message.replace(value, "***")
-    msg = f"{message}\nSee `{PROGRAM} --help`; flags of a command come after its name."
+    if any(arguments[:1] == [command] for command in CommandLine.model_fields):
+        hint = f"See `{PROGRAM} {arguments[0]} --help`."
+    else:
+        hint = f"See `{PROGRAM} --help`; flags of a command come after its name."
+    msg = f"{message}{_suggest_flag(message)}\n{hint}"
     raise UsageError(msg)
+
+
+def _suggest_flag(message: str) -> str:
+    """Return the end of a sentence that names the setting's flag nearest to an unknown one."""
+    unknown = re.match(r"unrecognized arguments: (--[\w-]+)", message)
+    if unknown is None:
+        return ""
+    names = {flag_of(name): name for name in GatewaySettings.model_fields}
+    hint = did_you_mean(unknown[1], names)
+    secret = next((names[flag] for flag in secret_flags() if hint.endswith(f" {flag}?")), None)
+    return hint if secret is None else f"; secrets are no flags: set {env_names(secret)[0]}"
 
 
 def split(arguments: list[str]) -> tuple[list[str], list[str]]:

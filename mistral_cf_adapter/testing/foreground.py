@@ -44,7 +44,7 @@ def _banner(gateway: LocalGateway) -> str:
     exports = [f"  export {name}={value}" for name, value in gateway.env().items()]
     lines = [
         f"Local AI Gateway on {gateway.url}",
-        "Test values, good for this process only:",
+        "Test values; set them where your program runs:",
         *exports,
         f"Mistral's own paths:  {gateway.url}/mistral",
         f"OpenAI-compatible:    {gateway.url}/compat",

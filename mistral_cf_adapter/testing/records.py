@@ -17,9 +17,11 @@ from mistral_cf_adapter._public import TESTING, set_public_module
 
 @dataclass(frozen=True, slots=True)
 class ReceivedRequest:
-    """One request as it came off the wire.
+    """One request as it came off the wire: `method`, `path`, `query`, `headers`, `body`.
 
-    Headers and body are left out of the `repr`: they hold keys and prompts.
+    `json()` decodes the body. `path` is percent-decoded and without the query, `raw_path` is as
+    sent; `headers` ignores case. Headers and body are left out of the `repr`: they hold keys and
+    prompts.
     """
 
     method: str

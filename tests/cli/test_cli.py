@@ -241,9 +241,36 @@ def test_a_timeout_that_is_none_is_one_line_that_blames_the_flag(timeout, capsys
     assert main(["doctor", f"--timeout={timeout}"]) == 2
     complaint = capsys.readouterr().err.splitlines()
     assert complaint[0].startswith("mistral-cf-adapter: --timeout: Input should be ")
-    assert complaint[1:] == [
-        "See `mistral-cf-adapter --help`; flags of a command come after its name."
+    assert complaint[1:] == ["See `mistral-cf-adapter doctor --help`."]
+
+
+def test_a_misspelt_flag_is_one_line_with_the_right_one(capsys):
+    assert main(["run", "--cachettl", "60", "app.py"]) == 2
+    assert capsys.readouterr().err.splitlines() == [
+        "mistral-cf-adapter: unrecognized arguments: --cachettl; did you mean --cache-ttl?",
+        "See `mistral-cf-adapter run --help`.",
     ]
+
+
+@pytest.mark.parametrize(
+    ("flag", "hint"),
+    [
+        ("--tokn", "; secrets are no flags: set CF_AIG_TOKEN"),
+        ("--access-tokens", "; secrets are no flags: set CF_AIG_ACCESS_TOKEN"),
+        ("--zzz", ""),
+    ],
+)
+def test_no_flag_is_suggested_for_a_secret(flag, hint, capsys):
+    assert main(["doctor", flag, "hunter2"]) == 2
+    complaint = capsys.readouterr().err.splitlines()[0]
+    assert complaint == f"mistral-cf-adapter: unrecognized arguments: {flag} ***{hint}"
+
+
+def test_a_flag_before_the_command_is_no_command(capsys):
+    assert main(["--cache-ttl", "60", "doctor"]) == 2
+    complaint = capsys.readouterr().err
+    assert "{doctor,run,env,serve}" in complaint
+    assert "flags of a command come after its name" in complaint
 
 
 def test_a_message_does_not_mask_its_own_first_words(capsys):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from pathlib import Path
 
 import pytest
+from run_programs import start
 
 from mistral_cf_adapter import (
     GatewayConfigError,
@@ -300,6 +302,20 @@ def test_an_id_whose_meaning_is_beyond_doubt_is_read(monkeypatch, name):
 def test_a_misspelt_variable_is_warned_of(monkeypatch, name, right):
     monkeypatch.setenv(name, "x")
     assert warned(account_id="acc1") == [f"{name} is set, but not read; did you mean {right}?"]
+
+
+def test_a_function_of_a_script_is_warned_too(tmp_path):
+    """In a script `__package__` is None, in a module it is a text."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from mistral_cf_adapter import GatewaySettings\n"
+        "def main():\n"
+        "    GatewaySettings(account_id='acc1')\n"
+        "main()\n"
+    )
+    done = start(sys.executable, str(script), settings={"CF_AIG_CACHETTL": "60"})
+    assert done.returncode == 0, done.stderr
+    assert f"{script}:3: UserWarning: CF_AIG_CACHETTL is set, but not read" in done.stderr
 
 
 @pytest.mark.parametrize("name", ["CF_AIG_SOMETHING_ELSE", "CF_PAGES", "AI_GATEWAY_KIND"])
