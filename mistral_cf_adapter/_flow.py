@@ -220,6 +220,8 @@ class _RequestFlow:
         yield from self._send_and_record_errors(outgoing, mask, record)
         if missing and secrets:
             yield from self._send_again_if_refused(outgoing, missing, secrets, mask, record)
+        if 300 <= self.response.status_code < 400:
+            self._refuse_access_login(mask, record)
         self._note_outcome(mask)
         hidden_error = self._find_hidden_error(mask)
         response = self._wrap_stream(mask)
@@ -293,6 +295,8 @@ class _RequestFlow:
     def _find_refused(self) -> str:
         """Return the setting whose secret the response refused, an empty text if it did not."""
         response = self.response
+        if self._leads_to_access_login():
+            return "access_token"
         if response.status_code < 400 or self.direct or self.cross_origin:
             return ""
         error = from_response(response)
@@ -406,7 +410,7 @@ class _RequestFlow:
 
     def _send_and_read_errors(self, outgoing: Any) -> Flow:
         yield from self._send_handling_redirects(outgoing)
-        if self._must_read():
+        if self._must_read() and not self._leads_to_access_login():  # that one is closed
             yield from self._read()
 
     def _send_handling_redirects(self, outgoing: Any) -> Flow:
@@ -436,7 +440,9 @@ class _RequestFlow:
             response.history = [*history, *map(self._without_token, response.history)]
             if not response.has_redirect_location:
                 return
-            yield from self._refuse_access_login(outgoing)
+            if self._leads_to_access_login():
+                yield Action("close", response)
+                return
             if self.max_redirects is None:
                 if next_request is not None:
                     response.next_request = restore_sdk_headers(
@@ -466,13 +472,21 @@ class _RequestFlow:
         drop_stream(response)
         return response
 
-    def _refuse_access_login(self, outgoing: Any) -> Flow:
+    def _leads_to_access_login(self) -> bool:
+        """Return whether the response redirects to the login page of Cloudflare Access."""
+        return self.fields["routed"] == "gateway" and _edge.is_access_login(self.response)
+
+    def _refuse_access_login(self, mask: Mask, record: Callable[[Any], None]) -> None:
         """Raise for a redirect to Cloudflare Access's login page: no program can log in there."""
-        if self.fields["routed"] != "gateway" or not _edge.is_access_login(self.response):
+        if not self._leads_to_access_login():
             return
-        yield Action("close", self.response)
-        page = _edge.access_refusal(self.response)
-        raise build_page_error(page, self.response, make_mask(self.route, outgoing))
+        error = build_page_error(_edge.access_refusal(self.response), self.response, mask)
+        record(self.response)
+        self._note_outcome(mask, error)
+        try:
+            raise error
+        finally:
+            del error  # an error and a frame that holds it would form a cycle
 
     def _build_redirect_error(self, response: Any) -> Exception:
         """Return the error for a client that followed a redirect although it must not."""

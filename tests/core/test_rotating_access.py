@@ -12,6 +12,7 @@ from mistral_cf_adapter import (
     GatewayAccessError,
     GatewayConfigError,
     GatewaySettings,
+    capture,
     gateway_options,
     make_client,
     patch,
@@ -21,6 +22,7 @@ from mistral_cf_adapter.testing import Access, LocalGateway
 
 CLIENT_ID = "88bf3b6d86161464.access"
 REFUSAL = Reply(403, {"message": "Forbidden. You don't have permission to view this."})
+LOGIN = Reply.redirect("https://team.cloudflareaccess.com/cdn-cgi/access/login/ai.example.com", 302)
 HEADERS = {"access_client_secret": "cf-access-client-secret", "access_token": "cf-access-token"}
 
 
@@ -119,17 +121,20 @@ def test_it_stays_below_the_gateway(gateway, elsewhere, make_settings, mode, nam
     assert secret.count == 1
 
 
-def test_a_refused_jwt_is_asked_for_once_more(gateway, make_settings, mode):
-    gateway.replies.append(REFUSAL)
+@pytest.mark.parametrize("refusal", [REFUSAL, LOGIN])
+def test_a_refused_jwt_is_asked_for_once_more(gateway, make_settings, mode, refusal):
+    gateway.replies.append(refusal)
     assert mode.chat(make_client(make_settings(access_token=Counter()))) == TEXT
     assert sent(gateway, "cf-access-token") == ["secret-of-call-0001", "secret-of-call-0002"]
 
 
-def test_a_jwt_that_is_refused_twice_is_the_error(gateway, make_settings, mode):
-    gateway.replies += [REFUSAL, REFUSAL]
-    with pytest.raises(GatewayAccessError) as caught:
+@pytest.mark.parametrize("refusal", [REFUSAL, LOGIN])
+def test_a_jwt_that_is_refused_twice_is_the_error(gateway, make_settings, mode, refusal):
+    gateway.replies += [refusal, refusal]
+    with capture() as calls, pytest.raises(GatewayAccessError) as caught:
         mode.chat(make_client(make_settings(access_token=(secret := Counter()))))
     assert (len(gateway.requests), secret.count) == (2, 2)
+    assert [call.status_code for call in calls] == [refusal.status]
     assert not [text for text in locals_of(caught.value) if "secret-of-call" in text]
 
 
@@ -156,8 +161,9 @@ def test_a_file_that_changed_is_read_again(gateway, monkeypatch, mode, name, tmp
     assert sent(gateway, HEADERS[name]) == ["secret-of-file-0001", "secret-of-file-00002"]
 
 
-def test_a_program_outlives_its_first_jwt(mode):
-    access = Access(form="json")
+@pytest.mark.parametrize("form", ["login", "unauthorized", "page", "json"])
+def test_a_program_outlives_its_first_jwt(mode, form):
+    access = Access(form=form)
     with LocalGateway(access=access) as local:
         expired, fresh = access.issue_jwt(seconds=-1), access.issue_jwt()
         jwts = iter([expired, fresh])
