@@ -49,7 +49,7 @@ BARE, ADAPTER, WITHOUT_SPEEDUPS = SIDES = ("bare", "adapter", "adapter without s
 ENTRIES = ("make_client", "patch")
 KEY, TOKEN = "mistral-key-4242", "cloudflare-token-4242"
 ACCOUNT = "/v1/acc/gw"
-LIMIT = 5.0
+LIMIT = 10.0
 """Seconds after which a run counts as one that hangs."""
 
 ROOT = "mistralai.client"
