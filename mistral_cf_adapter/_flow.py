@@ -13,12 +13,14 @@ from typing import Any, Literal, NamedTuple
 from weakref import ref
 
 from . import _codings, _edge, _replays, _streaming
-from ._capture import Place, logger, warn_bypass, warn_once
+from ._call_log import logger
+from ._capture import Place, warn_bypass, warn_once
 from ._capture import record as record_call
 from ._connection_errors import to_gateway_error
 from ._errors import (
     CREDENTIALS,
     GatewayRedirectError,
+    GatewayStreamError,
     GatewayUnavailableError,
     Mask,
     build_error,
@@ -29,6 +31,7 @@ from ._errors import (
     from_success_response,
 )
 from ._gateway_models import find_misplaced_model
+from ._open_call import OpenCall
 from ._options import GatewayConfigError, get_current_scope
 from ._routing import (
     ATTEMPT,
@@ -55,6 +58,7 @@ CONNECT_TIMEOUT = 5.0  # seconds
 _PROBE_TIME = CONNECT_TIMEOUT
 
 _CONNECT_ERRORS = frozenset({"ConnectError", "ConnectTimeout"})  # of httpx and of httpx2
+_BREAKS = frozenset({"TransportError", "DecodingError", "OSError"})
 _EDGE_STATUSES = frozenset({502, 503, 504, *range(520, 531)})
 
 _MAX_REMEMBERED = 1024
@@ -78,9 +82,12 @@ _END_MARKS = {
 
 
 class Action(NamedTuple):
-    """One thing for the HTTP client to do: send a request, or read or close a response."""
+    """One thing for the HTTP client to do: send a request, or read or close a response.
 
-    kind: Literal["send", "read", "close"]
+    Or to await what asynchronous functions of `on_call()` have left to do.
+    """
+
+    kind: Literal["send", "read", "close", "await"]
     target: Any
     drop_auth: bool = False
     """Send without the HTTP client's own `auth`: the target is outside of `secrets_area()` of the
@@ -201,28 +208,62 @@ class _RequestFlow:
             yield from self._send_handling_fallback(outgoing)
         except Exception as error:
             self._sanitize_error(error)
-            record(self.response)
+            yield from _fail(record(self.response), error)
             self._note_outcome(mask, error)
             self._raise_connection_error(error, mask)
             raise
+        except BaseException:  # cancelled, interrupted, or dropped by the HTTP client
+            _drop(record(self.response))
+            raise
         self._note_outcome(mask)
-        hidden_error = self._find_hidden_error(mask)
+        try:
+            self._check_response(mask, outgoing)
+        except Exception as error:
+            yield from _fail(record(self.response), error)
+            raise
         response = self._wrap_stream(mask)
-        record(self.response)
+        call = record(self.response)
+        if call is not None:
+            yield from self._follow(call, response)
+        return response
+
+    def _check_response(self, mask: Mask, outgoing: Any) -> None:
+        """Raise what is wrong with a response."""
+        response = self.response
+        hidden_error = self._find_hidden_error(mask)
         if hidden_error is not None:
             try:
                 raise hidden_error
             finally:
                 del hidden_error  # an error and a frame that holds it would form a cycle
-        if "content-encoding" in self.response.headers:
-            _codings.check(self.response, mask)
+        if "content-encoding" in response.headers:
+            _codings.check(response, mask)
         if response.status_code < 400:
-            return response
+            return
         drop_stream(response)  # the SDK's error keeps the response, and so what was sent
         self._warn_of_misplaced_model(outgoing)
-        if self.direct:
-            return response
-        return raise_for_gateway_error(response, mask, self.route.address)
+        if not self.direct:
+            raise_for_gateway_error(response, mask, self.route.address)
+
+    def _follow(self, call: OpenCall, response: Any) -> Flow:
+        """End a call whose response arrived, now or when its stream is over.
+
+        Args:
+            call: The call.
+            response: What the SDK gets: an event stream that was made of JSON is another response
+                than the one that arrived.
+        """
+        arrived = self.response
+        if response is arrived and not hasattr(response, "_content"):
+            _streaming.follow_stream(response, call)
+            return
+        if arrived.status_code < 400:
+            pending = call.end(_streaming.read_content(arrived, call))
+        else:  # one that is worth another try is raised by the SDK, when it has made its retries
+            is_gateways = self.fields["routed"] == "gateway"
+            pending = call.end("error", from_response(arrived) if is_gateways else None)
+        if pending:
+            yield Action("await", pending)
 
     def _find_hidden_error(self, mask: Mask) -> Exception | None:
         """Return the gateway's error in a response with HTTP 200, or None."""
@@ -252,7 +293,7 @@ class _RequestFlow:
             logger.info("%s", message)
             warn_once(self.noticed, model, message)
 
-    def _make_recorder(self, mask: Mask) -> Callable[[Any], None]:
+    def _make_recorder(self, mask: Mask) -> Callable[[Any], OpenCall | None]:
         """Return a function that records the call that begins now, given its response or `None`."""
         otel = self.route.otel
         return partial(record_call, self.request, self.fields, perf_counter(), mask, otel)
@@ -275,11 +316,16 @@ class _RequestFlow:
             yield from self._send_handling_redirects(strip_gateway_headers(self.request))
         except Exception as error:
             self._sanitize_error(error)
-            record(self.response)
+            yield from _fail(record(self.response), error)
             self._note_outcome(mask, error)
             raise
-        record(self.response)
+        except BaseException:
+            _drop(record(self.response))
+            raise
+        call = record(self.response)
         self._note_outcome(mask)
+        if call is not None:
+            yield from self._follow(call, self.response)
         return self.response
 
     def _send_handling_fallback(self, outgoing: Any) -> Flow:
@@ -477,6 +523,27 @@ class _RequestFlow:
             note = f"{self.request.method} {scheme}://{host}:{port}{self.request.url.path}"
             if note not in getattr(error, "__notes__", ()):  # a transport may raise one again
                 error.add_note(note)
+
+
+def _fail(call: OpenCall | None, error: Exception) -> Flow:
+    """End a call that raises an error."""
+    if call is None:
+        return
+    pending = call.end("broken" if _is_broken(error) else "error", error)
+    if pending:
+        yield Action("await", pending)
+
+
+def _drop(call: OpenCall | None) -> None:
+    if call is not None:
+        call.drop()
+
+
+def _is_broken(error: Exception) -> bool:
+    """Return whether an error says that the connection or the data of the body broke off."""
+    if isinstance(error, GatewayStreamError):
+        return error.code is None
+    return any(cls.__name__ in _BREAKS for cls in type(error).__mro__)
 
 
 def _find_end_marks(path: str) -> frozenset[bytes] | None:

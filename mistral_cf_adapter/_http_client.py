@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self, cast
 
 from ._flow import Action, Flow, make_pool_key, request_flow
 from ._http2_logs import redact_http2_logs
+from ._listeners import await_all, run
 from ._locks import fork_safe_lock
 from ._options import GatewayConfigError
 from ._paths import Problem, find_url_problem
@@ -326,6 +327,8 @@ class GatewayClient(_BaseGatewayClient):
         if action.kind == "read":
             action.target.read()  # what it returns would be seen in a traceback
             return None
+        if action.kind == "await":
+            return run(action.target)
         return action.target.close()
 
     def close(self) -> None:
@@ -365,6 +368,8 @@ class AsyncGatewayClient(_BaseGatewayClient):
         if action.kind == "read":
             await action.target.aread()
             return None
+        if action.kind == "await":
+            return await await_all(action.target)
         return await action.target.aclose()
 
     async def aclose(self) -> None:

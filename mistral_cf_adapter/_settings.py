@@ -176,6 +176,10 @@ def _validate_host(value: str) -> str:
     return host
 
 
+def _lower(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
+
+
 _Secret = Annotated[SecretStr, BeforeValidator(_validate_secret)]
 
 
@@ -266,6 +270,10 @@ class GatewaySettings(GatewayOptions, BaseSettings):
     otel: bool = Field(
         default=True,
         description="False: nothing is written on OpenTelemetry spans, no trace id is sent.",
+    )
+    log: Annotated[Literal["debug", "info"], BeforeValidator(_lower)] | None = Field(
+        default=None,
+        description="Show the log on stderr: `debug` has a line for each call. For the process.",
     )
     max_connections: Annotated[int, Field(ge=1)] = Field(
         default=1000, description="Connections to the gateway at once, per process and event loop."

@@ -19,7 +19,7 @@ from .sources import Source, find_sources, shown
 if TYPE_CHECKING:
     from pydantic import SecretStr
 
-    from mistral_cf_adapter._capture import GatewayCall
+    from mistral_cf_adapter._gateway_call import GatewayCall
 
     from .flags import SettingFlags
 
