@@ -13,8 +13,8 @@ client = make_client()  # a mistralai.Mistral, with settings from the environmen
 # _codings: compressed data), turns the gateway's errors into exceptions (_errors; _envelopes: their
 # JSON; _edge: what stands in front of the gateway; _connection_errors: no response) and records the
 # call (_capture, _gateway_call). Where somebody listens, the call is ended with its body or stream
-# (_open_call, with its _usage), logged (_call_log) and given to the functions of on_call()
-# (_listeners).
+# (_open_call, with its _usage), logged (_call_log), given to the functions of on_call()
+# (_listeners) and to OpenTelemetry (_telemetry).
 # What differs between mistralai 1, 2 and 3 is in _sdk; speedups/ makes the SDK faster, cli/ is the
 # command, testing/ the local gateway.
 # To read the core: _client, _settings, _options, _routing, _flow, _http_client, _errors, _capture.

@@ -428,7 +428,7 @@ def _url_for_unrouted(caller_module: str, configuration: Any, state: _ClientStat
     logger.info("%s goes past AI Gateway", caller_module)
     # What becomes of the connection is not seen.
     fields = {"method": "GET", "path": caller_module, "attempt": 1, "routed": "elsewhere"}
-    call = record_call(None, fields, perf_counter(), str, False, None)  # noqa: FBT003
+    call = record_call(None, fields, perf_counter(), str, False, None, None)  # noqa: FBT003
     if call is not None:
         run(call.end(None))
     return _mistral_server(configuration, state) or direct_url

@@ -15,10 +15,11 @@ from typing import Any, cast
 
 from ._call_log import flatten, logger, select
 from ._gateway_call import GatewayCall
-from ._listeners import registered
+from ._listeners import Reporter, registered
 from ._open_call import OpenCall
 from ._public import set_public_module
 from ._sdk import find_operation
+from ._telemetry import Telemetry
 from ._usage import read_body
 
 _FIELDS = {
@@ -69,6 +70,7 @@ def record(  # noqa: PLR0913, PLR0917
     started: float,
     mask: Callable[[str], str],
     otel: bool,  # noqa: FBT001
+    telemetry: Telemetry | None,
     response: Any,
 ) -> OpenCall | None:
     """Tell capture() blocks and a span of a call, and return it if it matters how it ends.
@@ -79,6 +81,7 @@ def record(  # noqa: PLR0913, PLR0917
         started: When it began, by `time.perf_counter()`.
         mask: Masks in a text the secrets that the request carried.
         otel: Write on a span.
+        telemetry: What else is written to OpenTelemetry.
         response: What arrived, `None` if nothing did.
 
     Returns:
@@ -87,7 +90,12 @@ def record(  # noqa: PLR0913, PLR0917
     elapsed = perf_counter() - started
     sinks = _sinks.get()
     write = get_writer(request) if otel else None
-    listens = bool(sinks or registered) or logger.isEnabledFor(logging.DEBUG)
+    reporters: tuple[Reporter, ...] = ()
+    if telemetry is not None and request is not None:
+        needs_span = telemetry.spans and _needs_span(request)
+        write = None if needs_span else write
+        reporters = (telemetry.begin(needs_span=needs_span),)
+    listens = bool(sinks or registered or reporters) or logger.isEnabledFor(logging.DEBUG)
     if not listens and write is None:
         return None
     status_code = None if response is None else response.status_code
@@ -108,7 +116,7 @@ def record(  # noqa: PLR0913, PLR0917
     call = GatewayCall(**facts, **_from_request(request))
     for sink in sinks:
         sink.append(call)
-    return OpenCall(call, started, mask)
+    return OpenCall(call, started, mask, reporters)
 
 
 def _from_request(request: Any) -> dict[str, Any]:
@@ -231,6 +239,15 @@ def get_writer(request: Any) -> _Write | None:
     if span is None or not span.is_recording() or _is_instrumentors(span):
         return None
     return partial(span.add_event, _EVENT)
+
+
+def _needs_span(request: Any) -> bool:
+    """Return whether neither the SDK nor an instrumentor of it has made a span for the call."""
+    span = request.extensions.get(_SPAN)
+    if span is not None and span.is_recording():
+        return False
+    span = _get_current_span()
+    return span is None or not _is_instrumentors(span)
 
 
 def _is_instrumentors(span: Any) -> bool:

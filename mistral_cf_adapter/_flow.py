@@ -295,8 +295,11 @@ class _RequestFlow:
 
     def _make_recorder(self, mask: Mask) -> Callable[[Any], OpenCall | None]:
         """Return a function that records the call that begins now, given its response or `None`."""
-        otel = self.route.otel
-        return partial(record_call, self.request, self.fields, perf_counter(), mask, otel)
+        route = self.route
+        started = perf_counter()
+        return partial(
+            record_call, self.request, self.fields, started, mask, route.otel, route.telemetry
+        )
 
     def _note_outcome(self, mask: Mask, error: Exception | None = None) -> None:
         """Remember what came of a body that cannot be sent again."""

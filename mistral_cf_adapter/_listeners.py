@@ -7,12 +7,12 @@ import inspect
 import os
 import sys
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from contextlib import suppress
 from contextvars import ContextVar
 from threading import get_ident
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 from weakref import WeakSet
 
 from ._call_log import log_call, logger
@@ -48,6 +48,7 @@ class CallListener:
         self.is_async = any(
             map(inspect.iscoroutinefunction, (function, getattr(function, "__call__", None)))  # noqa: B004
         )
+        self.is_undone = False
         self._has_failed = False
 
     def __call__(self, *call: GatewayCall) -> Any:
@@ -56,8 +57,9 @@ class CallListener:
 
     def undo(self) -> None:
         """Call the function no more. Doing so twice, or in any order, harms nothing."""
-        if self in registered:
+        if not self.is_undone:
             run(report_late())
+        self.is_undone = True
         with suppress(ValueError):
             registered.remove(self)
 
@@ -92,7 +94,7 @@ class CallListener:
         if self._has_failed:
             return
         self._has_failed = True
-        _cut_context(error, calls_error)
+        cut_context(error, calls_error)
         name = getattr(self.function, "__qualname__", type(self.function).__name__)
         logger.warning(
             "on_call(): %s raised %s, and is called again for the next call; this is logged once",
@@ -155,13 +157,12 @@ def on_call(function: Callable[[GatewayCall], Any]) -> CallListener:
         msg = f"on_call() takes a function, not {type(function).__name__}"
         raise GatewayConfigError(msg)
     listener = CallListener(function)
-    if _note_collection not in gc.callbacks:
-        gc.callbacks.append(_note_collection)
+    watch_collections()
     registered.append(listener)
     return listener
 
 
-def _cut_context(error: BaseException, calls_error: BaseException | None) -> None:
+def cut_context(error: BaseException, calls_error: BaseException | None) -> None:
     """Cut the error of the call off the error of a function that ran while it was handled."""
     link: BaseException | None = error
     while link is not None and calls_error is not None:
@@ -173,17 +174,31 @@ def _cut_context(error: BaseException, calls_error: BaseException | None) -> Non
 # ---------------------------------------------------------------- reports
 
 
-def report(call: GatewayCall) -> Pending:
-    """Log a call that is over, and give it to the functions; return what is left to await."""
+class Reporter(Protocol):
+    """What gets a call that is over: a `CallListener`, or what writes it to OpenTelemetry."""
+
+    @property
+    def is_async(self) -> bool: ...
+    @property
+    def is_undone(self) -> bool: ...
+    def report(self, call: GatewayCall) -> Coroutine[Any, Any, None] | None: ...
+
+
+def report(call: GatewayCall, own: Sequence[Reporter] = ()) -> Pending:
+    """Log a call that is over, and give it to its own reporters and to all functions.
+
+    Returns:
+        What asynchronous functions have left to do.
+    """
     log_call(call)
-    if not registered:
+    if not registered and not own:
         return []
     late = report_late() if _late else []
-    return [*late, *_report_to(registered, call)]
+    return [*late, *_report_to([*own, *registered], call)]
 
 
-def _report_to(listeners: Iterable[CallListener], call: GatewayCall) -> Pending:
-    pending = (listener.report(call) for listener in tuple(listeners))
+def _report_to(reporters: Iterable[Reporter], call: GatewayCall) -> Pending:
+    pending = (each.report(call) for each in reporters if not each.is_undone)
     return [each for each in pending if each is not None]
 
 
@@ -228,8 +243,8 @@ def _start_tasks(pending: Pending) -> None:
 # ---------------------------------------------------------------- streams that are dropped
 
 
-_late: deque[tuple[GatewayCall, list[CallListener] | None]] = deque()
-"""Calls that are still to be reported, to these functions; `None` for all of them, and the log."""
+_late: deque[tuple[GatewayCall, list[Reporter], bool]] = deque()
+"""Calls that are still to be reported, to whom, and whether they are to be logged too."""
 _collecting: set[int] = set()
 """Threads in which the garbage collector runs."""
 
@@ -243,22 +258,28 @@ def _note_collection(
     (threads.add if phase == "start" else threads.discard)(ident())
 
 
-def report_dropped(call: GatewayCall) -> None:
+def watch_collections() -> None:
+    """Learn of each run of the garbage collector from now on."""
+    if _note_collection not in gc.callbacks:
+        gc.callbacks.append(_note_collection)
+
+
+def report_dropped(call: GatewayCall, own: Sequence[Reporter] = ()) -> None:
     """Do the same as `report()` where an object is freed: nothing is waited for there.
 
     Inside of the garbage collector a function could wait for a lock that the thread holds already,
     as the collector runs at any moment.
     """
-    if not registered:
-        log_call(call)
-        return
+    now: list[Reporter] = [*own, *registered]
     if get_ident() in _collecting:
-        _late.append((call, None))
+        _late.append((call, now, True))
         if _has_loop():
             asyncio.get_running_loop().call_soon(_run_late)
         return
     log_call(call)
-    now, later = list(registered), list[CallListener]()
+    if not now:
+        return
+    later: list[Reporter] = []
     if not _has_loop():
         later = [each for each in now if each.is_async]
         now = [each for each in now if not each.is_async]
@@ -266,7 +287,7 @@ def report_dropped(call: GatewayCall) -> None:
     if pending:
         _start_tasks(pending)
     if later:
-        _late.append((call, later))
+        _late.append((call, later, False))
 
 
 def report_late() -> Pending:
@@ -274,13 +295,12 @@ def report_late() -> Pending:
     pending: Pending = []
     while True:
         try:
-            call, listeners = _late.popleft()
+            call, reporters, is_logged = _late.popleft()
         except IndexError:
             return pending
-        if listeners is None:
+        if is_logged:
             log_call(call)
-            listeners = list(registered)
-        pending += _report_to([each for each in listeners if each in registered], call)
+        pending += _report_to(reporters, call)
 
 
 def _run_late() -> None:
@@ -296,7 +316,8 @@ def _end() -> None:
     if _note_collection in gc.callbacks:
         gc.callbacks.remove(_note_collection)
     _collecting.clear()
-    registered[:] = [each for each in registered if not each.is_async]
+    for each in registered:
+        each.is_undone = each.is_async
     for each in list(open_calls):
         each.drop()
     report_late()

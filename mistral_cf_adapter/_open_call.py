@@ -1,12 +1,12 @@
 """A call that is not over: it is completed, logged and reported when it is."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from time import perf_counter
 from typing import Any
 
 from ._call_log import log_call
 from ._gateway_call import GatewayCall, Outcome
-from ._listeners import Pending, is_reporting, open_calls, report, report_dropped
+from ._listeners import Pending, Reporter, is_reporting, open_calls, report, report_dropped
 from ._usage import Usage, read_body
 
 
@@ -19,15 +19,23 @@ class OpenCall:
         "_is_inner",
         "_mask",
         "_model",
+        "_reporters",
         "_started",
         "_unended",
         "_usage",
     )
 
-    def __init__(self, call: GatewayCall, started: float, mask: Callable[[str], str]) -> None:
+    def __init__(
+        self,
+        call: GatewayCall,
+        started: float,
+        mask: Callable[[str], str],
+        reporters: Sequence[Reporter] = (),
+    ) -> None:
         self._unended = [call]
         self._is_inner = is_reporting.get()
         self._started = started
+        self._reporters = reporters
         self._mask = mask
         self._first_event: float | None = None
         self._model: str | None = None
@@ -61,13 +69,17 @@ class OpenCall:
         if self._is_inner:
             log_call(call)
             return []
-        return report(call)
+        return report(call, self._reporters)
 
     def drop(self) -> None:
         """End it where an object is freed, or the process ends."""
         call = self._complete("abandoned")
-        if call is not None:
-            (log_call if self._is_inner else report_dropped)(call)
+        if call is None:
+            return
+        if self._is_inner:
+            log_call(call)
+        else:
+            report_dropped(call, self._reporters)
 
     def forget(self) -> None:
         """Leave it to the process that began it."""

@@ -25,6 +25,7 @@ from ._sdk import hide_from_retries, httpx
 from ._secrets import Secret, clean
 from ._secrets import mask as mask_secrets
 from ._settings import GatewaySettings, Key, make_key_reader
+from ._telemetry import Telemetry, make_telemetry
 
 AUTHORIZATION = "cf-aig-authorization"
 METADATA = "cf-aig-metadata"
@@ -76,6 +77,7 @@ class Route:
     fallback: bool
     cooldown: float
     otel: bool
+    telemetry: Telemetry | None
     headers: Mapping[str, str] = field(repr=False)
     # Functions, so that nothing finds a secret among the attributes of a route.
     gateway_authorization: Callable[[], str | None] = field(repr=False)
@@ -105,6 +107,10 @@ class Route:
             fallback=settings.fallback == "direct" and provider == "mistral",
             cooldown=settings.fallback_cooldown,
             otel=settings.otel,
+            telemetry=make_telemetry(
+                metrics=settings.otel and settings.otel_metrics,
+                spans=settings.otel and settings.otel_spans,
+            ),
             headers=to_headers(settings.options),
             gateway_authorization=_make_authorization_reader(settings),
             read_key=make_key_reader(settings),

@@ -271,6 +271,14 @@ class GatewaySettings(GatewayOptions, BaseSettings):
         default=True,
         description="False: nothing is written on OpenTelemetry spans, no trace id is sent.",
     )
+    otel_metrics: bool = Field(
+        default=False,
+        description="True: OpenTelemetry metrics of each call (`gen_ai.client.*`).",
+    )
+    otel_spans: bool = Field(
+        default=False,
+        description="True: a span for each call for which SDK and instrumentors make none.",
+    )
     log: Annotated[Literal["debug", "info"], BeforeValidator(_lower)] | None = Field(
         default=None,
         description="Show the log on stderr: `debug` has a line for each call. For the process.",
