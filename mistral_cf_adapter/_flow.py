@@ -254,7 +254,8 @@ class _RequestFlow:
                 than the one that arrived.
         """
         arrived = self.response
-        if response is arrived and not hasattr(response, "_content"):
+        is_read = hasattr(response, "_content") or not hasattr(response, "stream")
+        if response is arrived and not is_read:
             _streaming.follow_stream(response, call)
             return
         if arrived.status_code < 400:

@@ -7,7 +7,7 @@ import inspect
 import os
 import sys
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextlib import suppress
 from contextvars import ContextVar
 from threading import get_ident
@@ -184,17 +184,11 @@ class Reporter(Protocol):
     def report(self, call: GatewayCall) -> Coroutine[Any, Any, None] | None: ...
 
 
-def report(call: GatewayCall, own: Sequence[Reporter] = ()) -> Pending:
-    """Log a call that is over, and give it to its own reporters and to all functions.
-
-    Returns:
-        What asynchronous functions have left to do.
-    """
-    log_call(call)
-    if not registered and not own:
-        return []
+def report(call: GatewayCall, reporters: Iterable[Reporter]) -> Pending:
+    """Log a call that is over and report it; return what asynchronous functions have left to do."""
     late = report_late() if _late else []
-    return [*late, *_report_to([*own, *registered], call)]
+    log_call(call)
+    return [*late, *_report_to(reporters, call)]
 
 
 def _report_to(reporters: Iterable[Reporter], call: GatewayCall) -> Pending:
@@ -264,21 +258,19 @@ def watch_collections() -> None:
         gc.callbacks.append(_note_collection)
 
 
-def report_dropped(call: GatewayCall, own: Sequence[Reporter] = ()) -> None:
+def report_dropped(call: GatewayCall, reporters: Iterable[Reporter]) -> None:
     """Do the same as `report()` where an object is freed: nothing is waited for there.
 
     Inside of the garbage collector a function could wait for a lock that the thread holds already,
     as the collector runs at any moment.
     """
-    now: list[Reporter] = [*own, *registered]
+    now = list(reporters)
     if get_ident() in _collecting:
         _late.append((call, now, True))
         if _has_loop():
             asyncio.get_running_loop().call_soon(_run_late)
         return
     log_call(call)
-    if not now:
-        return
     later: list[Reporter] = []
     if not _has_loop():
         later = [each for each in now if each.is_async]

@@ -2,11 +2,19 @@
 
 from collections.abc import Callable, Sequence
 from time import perf_counter
-from typing import Any
 
-from ._call_log import log_call
+from ._errors import GatewayError
 from ._gateway_call import GatewayCall, Outcome
-from ._listeners import Pending, Reporter, is_reporting, open_calls, report, report_dropped
+from ._listeners import (
+    Pending,
+    Reporter,
+    is_reporting,
+    open_calls,
+    registered,
+    report,
+    report_dropped,
+    watch_collections,
+)
 from ._usage import Usage, read_body
 
 
@@ -19,7 +27,7 @@ class OpenCall:
         "_is_inner",
         "_mask",
         "_model",
-        "_reporters",
+        "_own",
         "_started",
         "_unended",
         "_usage",
@@ -30,12 +38,12 @@ class OpenCall:
         call: GatewayCall,
         started: float,
         mask: Callable[[str], str],
-        reporters: Sequence[Reporter] = (),
+        own: Sequence[Reporter] = (),
     ) -> None:
         self._unended = [call]
         self._is_inner = is_reporting.get()
         self._started = started
-        self._reporters = reporters
+        self._own = own
         self._mask = mask
         self._first_event: float | None = None
         self._model: str | None = None
@@ -43,6 +51,7 @@ class OpenCall:
 
     def follow(self) -> None:
         """Expect the end of a stream, of which a forked child is told nothing."""
+        watch_collections()
         open_calls.add(self)
 
     def note_data(self, data: bytes) -> None:
@@ -64,22 +73,17 @@ class OpenCall:
     def end(self, outcome: Outcome | None, error: Exception | None = None) -> Pending:
         """Complete and report the call; return what asynchronous functions have left to do."""
         call = self._complete(outcome, error)
-        if call is None:
-            return []
-        if self._is_inner:
-            log_call(call)
-            return []
-        return report(call, self._reporters)
+        return [] if call is None else report(call, self._find_reporters())
 
     def drop(self) -> None:
         """End it where an object is freed, or the process ends."""
         call = self._complete("abandoned")
-        if call is None:
-            return
-        if self._is_inner:
-            log_call(call)
-        else:
-            report_dropped(call, self._reporters)
+        if call is not None:
+            report_dropped(call, self._find_reporters())
+
+    def _find_reporters(self) -> list[Reporter]:
+        """Return who gets the call: of what a function of `on_call()` calls, functions do not."""
+        return [*self._own, *(() if self._is_inner else registered)]
 
     def forget(self) -> None:
         """Leave it to the process that began it."""
@@ -92,13 +96,13 @@ class OpenCall:
             call = self._unended.pop()  # atomic: two threads may end a stream at once
         except IndexError:
             return None
-        code: Any = getattr(error, "code", None)
+        code = error.code if isinstance(error, GatewayError) else None
         values = {
             "response_model": None if self._model is None else self._mask(self._model),
             "usage": self._usage,
             "time_to_first_event": self._first_event,
             "duration": None if outcome is None else perf_counter() - self._started,
-            "error_code": code if isinstance(code, int) else None,
+            "error_code": code,
             "outcome": outcome,  # last: who reads it in another thread finds the others set
         }
         for name, value in values.items():

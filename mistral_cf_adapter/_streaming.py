@@ -362,7 +362,7 @@ def read_content(response: Any, call: OpenCall) -> Outcome:
     content_type: str = response.headers.get("content-type", "")
     if "json" in content_type:
         call.note_body(content)
-    make_guard = getattr(response.__dict__.get("iter_bytes"), "make_guard", None)
+    make_guard = getattr(getattr(response, "__dict__", {}).get("iter_bytes"), "make_guard", None)
     if make_guard is None:
         return "ok"
     guard = make_guard()

@@ -13,7 +13,7 @@ from typing import Any
 
 from ._call_log import flatten, logger, select
 from ._gateway_call import GatewayCall
-from ._listeners import cut_context, watch_collections
+from ._listeners import cut_context
 from ._options import GatewayConfigError
 
 _SCOPE = "mistral_cf_adapter"
@@ -124,10 +124,7 @@ def make_telemetry(*, metrics: bool, spans: bool) -> Telemetry | None:
     Raises:
         GatewayConfigError: it is asked for, and `opentelemetry-api` is not installed.
     """
-    if not metrics and not spans:
-        return None
-    watch_collections()  # metrics and exporters take locks
-    return Telemetry(metrics=metrics, spans=spans)
+    return Telemetry(metrics=metrics, spans=spans) if metrics or spans else None
 
 
 def _load(module: str) -> Any:

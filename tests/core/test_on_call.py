@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from importlib import import_module
 
 import pytest
@@ -198,6 +198,23 @@ def test_a_response_in_place_of_a_stream_is_complete_at_once(local_gateway, seen
     (call,) = seen
     assert (call.buffered, call.outcome, call.response_model) == (True, "ok", MODEL)
     assert call.usage.total_tokens > 0
+
+
+@pytest.mark.parametrize(
+    ("ending", "outcome", "error"),
+    [
+        (b"data: [DONE]\n\n", "ok", None),
+        (b"", "broken", GatewayStreamError),
+        (b"data: %s\n\n" % json.dumps(BLOCKED).encode(), "error", GatewayStreamError),
+    ],
+)
+def test_a_stream_that_a_hook_has_read(gateway, settings, seen, ending, outcome, error):
+    gateway.replies.append(with_usage(ending))
+    with httpx.Client(event_hooks={"response": [lambda response: response.read()]}) as http:
+        client = make_client(settings, client=http)
+        with pytest.raises(error) if error else nullcontext():
+            read(client)
+    assert [(call.outcome, call.usage) for call in seen] == [(outcome, Usage(**USAGE))]
 
 
 # ---------------------------------------------------------------- how it ended

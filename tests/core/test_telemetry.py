@@ -19,7 +19,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import StatusCode
 from span_records import current_span, events
 
-from mistral_cf_adapter import GatewayConfigError, GatewayError, make_client
+from mistral_cf_adapter import GatewayConfigError, GatewayError, make_client, on_call
 from mistral_cf_adapter._sdk import Mistral
 
 if TYPE_CHECKING:
@@ -186,3 +186,11 @@ def test_without_opentelemetry_it_is_refused(make_settings, monkeypatch, variabl
     monkeypatch.setitem(sys.modules, "opentelemetry.metrics", None)
     with pytest.raises(GatewayConfigError, match=variable):
         make_client(make_settings())
+
+
+def test_a_call_that_a_function_of_on_call_makes_is_measured_too(make_settings, reader):
+    client = make_client(make_settings(otel_metrics=True))
+    with on_call(lambda _call: client.models.list()):
+        SYNC.chat(client)
+    measured = {each.attributes["cf.aig.operation"] for each in points(reader)[DURATION]}
+    assert measured == {"chat.complete", "models.list"}
