@@ -20,7 +20,7 @@ from ._open_call import OpenCall
 from ._public import set_public_module
 from ._sdk import find_operation
 from ._telemetry import Telemetry
-from ._usage import read_body
+from ._usage import read_model
 
 _FIELDS = {
     f"cf-aig-{name.replace('_', '-')}".encode(): name
@@ -127,7 +127,7 @@ def _from_request(request: Any) -> dict[str, Any]:
     is_json = "json" in request.headers.get("content-type", "")
     return {
         "operation": find_operation(sys._getframe(1), request),  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
-        "request_model": read_body(content)[0] if content and is_json else None,
+        "request_model": read_model(content) if content and is_json else None,
     }
 
 

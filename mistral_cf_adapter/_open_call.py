@@ -96,9 +96,12 @@ class OpenCall:
             call = self._unended.pop()  # atomic: two threads may end a stream at once
         except IndexError:
             return None
+        model = self._model
+        if model is not None and model != call.request_model:  # which is the caller's own word
+            model = self._mask(model)
         code = error.code if isinstance(error, GatewayError) else None
         values = {
-            "response_model": None if self._model is None else self._mask(self._model),
+            "response_model": model,
             "usage": self._usage,
             "time_to_first_event": self._first_event,
             "duration": None if outcome is None else perf_counter() - self._started,

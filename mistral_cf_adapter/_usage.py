@@ -1,6 +1,7 @@
 """The model and the usage that a request's or response's JSON states."""
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
@@ -38,6 +39,16 @@ class Usage:
     """Seconds of audio in the prompt."""
     pages: int | None = None
     """Pages that OCR processed."""
+
+
+# The SDK writes the model first: then nothing else needs to be read.
+_MODEL_FIRST = re.compile(rb'\s*\{\s*"model"\s*:\s*"([^"\\]*)"')
+
+
+def read_model(body: bytes | bytearray) -> str | None:
+    """Return the model in a request's JSON body."""
+    first = _MODEL_FIRST.match(body)
+    return read_body(body)[0] if first is None else clean_name(first[1].decode(errors="replace"))
 
 
 def read_body(body: bytes | bytearray) -> tuple[str | None, Usage | None]:

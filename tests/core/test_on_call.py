@@ -340,7 +340,7 @@ def test_a_captured_stream_is_listed_at_once_and_complete_at_its_end(gateway, cl
 
 
 def test_with_nobody_listening_no_body_is_read(client, monkeypatch, mode):
-    monkeypatch.setattr(_capture, "read_body", None)
+    monkeypatch.setattr(_capture, "read_model", None)
     monkeypatch.setattr(_capture, "find_operation", None)
     mode.chat(client)
 
