@@ -718,7 +718,7 @@ def _make_guarded_class(bases: tuple[Any, ...]) -> type[Any]:
             except BaseException:  # interrupted
                 self._drop_call()
                 raise
-            _end(self._take_call(), "ok")
+            self._finish_call()
 
         async def __aiter__(self) -> AsyncGenerator[bytes, None]:
             chunks = aiter(self._inner)
@@ -756,7 +756,7 @@ def _make_guarded_class(bases: tuple[Any, ...]) -> type[Any]:
             except BaseException:  # cancelled, or interrupted
                 await _aend(self._take_call(), "abandoned")
                 raise
-            await _aend(self._take_call(), "ok")
+            await self._afinish_call()
 
         def close(self) -> None:
             if self._call is None:
@@ -801,6 +801,18 @@ def _make_guarded_class(bases: tuple[Any, ...]) -> type[Any]:
         def _take_call(self) -> OpenCall | None:
             call, self._call = self._call, None
             return call
+
+        def _finish_call(self) -> None:
+            call = self._take_call()
+            if call is not None:
+                self._close_response()  # a function may need the connection
+                _end(call, "ok")
+
+        async def _afinish_call(self) -> None:
+            call = self._take_call()
+            if call is not None:
+                await self._aclose_response()
+                await _aend(call, "ok")
 
         def _drop_call(self) -> None:
             call = self._take_call()
