@@ -12,7 +12,10 @@ client = make_client()  # a mistralai.Mistral, with settings from the environmen
 # URLs; _gateway_models: the gateway's own models), sends it on a pooled connection (_pool;
 # _replays: a body that can be sent once), guards a stream (_streaming; _codings: compressed data),
 # turns the gateway's errors into exceptions (_errors; _envelopes: their JSON; _edge: what stands in
-# front of the gateway; _connection_errors: no response) and records the call (_capture).
+# front of the gateway; _connection_errors: no response) and records the call (_capture,
+# _gateway_call). Where somebody listens, the call is ended with its body or stream (_open_call,
+# with its _usage), logged (_call_log), given to the functions of on_call() (_listeners) and to
+# OpenTelemetry (_telemetry).
 # _settings reads the environment (_own_headers: one setting, checked). With the switch off
 # (_switch) there is no route, and the client is the SDK's own.
 # What differs between mistralai 1, 2 and 3 is in _sdk; speedups/ makes the SDK faster, cli/ is the
@@ -24,7 +27,7 @@ client = make_client()  # a mistralai.Mistral, with settings from the environmen
 
 TYPE_CHECKING = False  # importing `typing` for it would take longer than all the rest
 if TYPE_CHECKING:
-    from ._capture import GatewayCall, capture
+    from ._capture import capture
     from ._client import make_client
     from ._errors import (
         GatewayAccessError,
@@ -49,13 +52,17 @@ if TYPE_CHECKING:
         GatewayUnauthorizedError,
         GatewayUnavailableError,
     )
+    from ._gateway_call import GatewayCall
+    from ._listeners import CallListener, on_call
     from ._options import GatewayConfigError, GatewayOptions, gateway_headers, gateway_options
     from ._patch import Patch, patch
     from ._settings import GatewaySettings
+    from ._usage import Usage
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "CallListener",
     "GatewayAccessError",
     "GatewayBadFormatError",
     "GatewayBlockedError",
@@ -82,23 +89,28 @@ __all__ = [
     "GatewayUnauthorizedError",
     "GatewayUnavailableError",
     "Patch",
+    "Usage",
     "capture",
     "gateway_headers",
     "gateway_options",
     "make_client",
+    "on_call",
     "patch",
 ]
 
 _HOMES = {
-    "GatewayCall": "_capture",
+    "CallListener": "_listeners",
+    "GatewayCall": "_gateway_call",
     "GatewayConfigError": "_options",
     "GatewayOptions": "_options",
     "GatewaySettings": "_settings",
     "Patch": "_patch",
+    "Usage": "_usage",
     "capture": "_capture",
     "gateway_headers": "_options",
     "gateway_options": "_options",
     "make_client": "_client",
+    "on_call": "_listeners",
     "patch": "_patch",
 }
 

@@ -17,10 +17,12 @@ from typing import Any, NoReturn, Self, cast
 from urllib.parse import urlsplit
 from weakref import ref
 
-from ._capture import isolate_spans, logger, restore_spans
+from ._call_log import logger
+from ._capture import isolate_spans, restore_spans
 from ._capture import record as record_call
 from ._credentials import SecretSource, ask_all
 from ._http_client import AsyncGatewayClient, GatewayClient
+from ._listeners import run
 from ._locks import fork_safe_lock
 from ._options import GatewayConfigError
 from ._routing import NOT_PICKLED, Route, get_route
@@ -459,7 +461,9 @@ def _url_for_unrouted(caller_module: str, configuration: Any, state: _ClientStat
     logger.info("%s goes past AI Gateway", caller_module)
     # What becomes of the connection is not seen.
     fields = {"method": "GET", "path": caller_module, "attempt": 1, "routed": "elsewhere"}
-    record_call(None, fields, perf_counter(), str, False, None)  # noqa: FBT003
+    call = record_call(None, fields, perf_counter(), str, False, None, None)  # noqa: FBT003
+    if call is not None:
+        run(call.end(None))
     return _mistral_server(configuration, state) or direct_url
 
 

@@ -1,4 +1,4 @@
-"""`GatewayCall`, one per HTTP request: `capture()`, the log line, the span."""
+"""`capture()`, and what begins the record of a call; its span."""
 
 import contextlib
 import json
@@ -8,73 +8,19 @@ import warnings
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, fields
 from functools import partial
 from time import perf_counter
 from types import FrameType
-from typing import Any, Literal, cast
+from typing import Any, cast
 
+from ._call_log import flatten, logger, select
+from ._gateway_call import GatewayCall
+from ._listeners import Reporter, registered
+from ._open_call import OpenCall
 from ._public import set_public_module
-
-logger = logging.getLogger("mistral_cf_adapter")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GatewayCall:
-    """One HTTP request of the SDK: where it went, and what the gateway's headers say of it.
-
-    A header that the gateway did not send is `None`. The headers are documented at
-    https://developers.cloudflare.com/ai-gateway/ ; none of them holds a secret.
-    `elapsed` is in seconds, to the response's headers, or to its end if it is not streamed.
-
-    Example:
-        >>> known = {"method": "GET", "path": "/v1/models", "attempt": 1, "status_code": 200}
-        >>> call = GatewayCall(**known, elapsed=0.25)
-        >>> call.log_id is None
-        True
-    """
-
-    method: str
-    """HTTP method."""
-    path: str
-    """Path below the provider, as `/v1/chat/completions`."""
-    attempt: int
-    """1 for the first try of an SDK call, then one more for each retry of the SDK."""
-    elapsed: float
-    """Seconds until the response's headers arrived (until its end, if it is not streamed)."""
-    status_code: int | None
-    """HTTP status, `None` when no response arrived."""
-    log_id: str | None = None
-    """`cf-aig-log-id`: finds the log in the dashboard, takes feedback."""
-    request_id: str | None = None
-    """`cf-aig-request-id`."""
-    event_id: str | None = None
-    """`cf-aig-event-id`: your own, echoed."""
-    cache_status: str | None = None
-    """`cf-aig-cache-status`: `HIT` or `MISS`."""
-    step: int | None = None
-    """`cf-aig-step`: 0 for the primary target, then the index of the fallback."""
-    model: str | None = None
-    """`cf-aig-model`: what served a dynamic route."""
-    provider: str | None = None
-    """`cf-aig-provider`: who served a dynamic route."""
-    routed_model: str | None = None
-    """`cf-aig-routed-model`: what the Auto Router chose, as `openai/gpt-5.6-luna`."""
-    routing_reason: str | None = None
-    """`cf-aig-routing-reason`: why, as `cost_optimal_within_pool` or `pinned_by_turn`."""
-    routing_decision_id: str | None = None
-    """`cf-aig-routing-decision-id`: the Auto Router's id for the choice."""
-    dlp: Mapping[str, Any] | None = None
-    """`cf-aig-dlp`: findings and action of data loss prevention."""
-    buffered: bool = False
-    """The gateway sent one JSON response to a streamed request (guardrails, response DLP)."""
-    direct: bool = False
-    """The gateway was down, and the request went to Mistral directly (`fallback="direct"`)."""
-    routed: Literal["gateway", "direct", "elsewhere"] = "gateway"
-    """`gateway`: through it. `direct`: to Mistral as a fallback. `elsewhere`: past the gateway by
-    your own wish (`server_url=`, or a connection that the SDK opens itself): `path` is the whole
-    path then, and no header is read."""
-
+from ._sdk import find_operation
+from ._telemetry import Telemetry
+from ._usage import read_model
 
 _FIELDS = {
     f"cf-aig-{name.replace('_', '-')}".encode(): name
@@ -94,7 +40,7 @@ _sinks: ContextVar[tuple[list[GatewayCall], ...]] = ContextVar(
 def capture() -> Generator[list[GatewayCall], None, None]:
     """Collect a `GatewayCall` for every request in the block, in the order of their responses.
 
-    Of a streamed response its headers count.
+    A streamed one is complete when its stream is over: see `GatewayCall`.
 
     Works for sync, async, streamed and retried calls; blocks nest, and each sees the calls of
     the blocks within. Tasks and threads started inside (with a copy of the context) report
@@ -124,9 +70,10 @@ def record(  # noqa: PLR0913, PLR0917
     started: float,
     mask: Callable[[str], str],
     otel: bool,  # noqa: FBT001
+    telemetry: Telemetry | None,
     response: Any,
-) -> None:
-    """Give a call to all that listen: capture() blocks, the logger, a span.
+) -> OpenCall | None:
+    """Tell capture() blocks and a span of a call, and return it if it matters how it ends.
 
     Args:
         request: The SDK's own request, `None` for a connection of the SDK's own.
@@ -134,27 +81,54 @@ def record(  # noqa: PLR0913, PLR0917
         started: When it began, by `time.perf_counter()`.
         mask: Masks in a text the secrets that the request carried.
         otel: Write on a span.
+        telemetry: What else is written to OpenTelemetry.
         response: What arrived, `None` if nothing did.
+
+    Returns:
+        The call, which its caller has to end; `None` where nothing listens.
     """
     elapsed = perf_counter() - started
     sinks = _sinks.get()
     write = get_writer(request) if otel else None
-    wants_fields = write is not None or logger.isEnabledFor(logging.DEBUG)
-    if not sinks and not wants_fields:
-        return
+    reporters: tuple[Reporter, ...] = ()
+    if telemetry is not None and request is not None:
+        needs_span = telemetry.spans and _needs_span(request)
+        write = None if needs_span else write
+        reporters = (telemetry.begin(needs_span=needs_span),)
+    listens = bool(sinks or registered or reporters) or logger.isEnabledFor(logging.DEBUG)
+    if not listens and write is None:
+        return None
     status_code = None if response is None else response.status_code
     header_fields: dict[str, Any] = {}
     if response is not None and fields.get("routed") != "elsewhere":
         header_fields = _from_headers(response.headers, mask)
-    call = GatewayCall(**fields, **header_fields, elapsed=elapsed, status_code=status_code)
+    facts: dict[str, Any] = {
+        **fields,
+        **header_fields,
+        "elapsed": elapsed,
+        "status_code": status_code,
+    }
+    if write is not None:
+        known = select(flatten(GatewayCall(**facts)))
+        write({f"cf.aig.{name}": value for name, value in known.items()})
+    if not listens:
+        return None
+    call = GatewayCall(**facts, **_from_request(request))
     for sink in sinks:
         sink.append(call)
-    if not wants_fields:
-        return
-    logged = _log_fields(call)
-    if write is not None:
-        write({f"cf.aig.{name}": value for name, value in logged.items()})
-    logger.debug("%s", " ".join(f"{name}={value}" for name, value in logged.items()))
+    return OpenCall(call, started, mask, reporters)
+
+
+def _from_request(request: Any) -> dict[str, Any]:
+    """Return what the request says of itself."""
+    if request is None:
+        return {}
+    content: bytes = getattr(request, "_content", b"")
+    is_json = "json" in request.headers.get("content-type", "")
+    return {
+        "operation": find_operation(sys._getframe(1), request),  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+        "request_model": read_model(content) if content and is_json else None,
+    }
 
 
 def _from_headers(headers: Any, mask: Callable[[str], str]) -> dict[str, Any]:
@@ -186,20 +160,6 @@ def _parse_object(value: str | None) -> Mapping[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return cast("dict[str, Any]", parsed) if isinstance(parsed, dict) else None
-
-
-def _log_fields(call: GatewayCall) -> dict[str, str | int | float | bool]:
-    """Return the fields to log: those that are set and not nested."""
-    values = {field.name: getattr(call, field.name) for field in fields(call)}
-    values["elapsed"] = round(call.elapsed, 4)
-    return {
-        name: value
-        for name, value in values.items()
-        if value is not None
-        and value is not False
-        and name != "dlp"
-        and (name, value) != ("routed", "gateway")
-    }
 
 
 # ---------------------------------------------------------------- warnings of a bypass
@@ -279,6 +239,15 @@ def get_writer(request: Any) -> _Write | None:
     if span is None or not span.is_recording() or _is_instrumentors(span):
         return None
     return partial(span.add_event, _EVENT)
+
+
+def _needs_span(request: Any) -> bool:
+    """Return whether neither the SDK nor an instrumentor of it has made a span for the call."""
+    span = request.extensions.get(_SPAN)
+    if span is not None and span.is_recording():
+        return False
+    span = _get_current_span()
+    return span is None or not _is_instrumentors(span)
 
 
 def _is_instrumentors(span: Any) -> bool:
@@ -378,4 +347,4 @@ def _with_span_of_request(original: Any) -> Callable[..., Any]:
     return after
 
 
-set_public_module(GatewayCall, capture)
+set_public_module(capture)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack, cast
 
 from . import speedups
 from ._attach import KeyForSDK, attach
+from ._call_log import show_log
 from ._certificates import read_certificate_state
 from ._http_client import AsyncPooledClient, PooledClient
 from ._options import GatewayConfigError
@@ -95,6 +96,7 @@ def make_client(
         return _make_plain_client(settings, keywords)
     check_sdk()
     _validate(settings, keywords)
+    show_log(settings.log)
     route = get_route(settings)
     brought = [name for name in ("client", "async_client") if keywords.get(name) is not None]
     set_default_clients(settings, keywords)

@@ -13,7 +13,8 @@ from typing import Any, Literal, NamedTuple
 from weakref import ref
 
 from . import _codings, _edge, _replays, _streaming
-from ._capture import Place, logger, warn_bypass, warn_once
+from ._call_log import logger
+from ._capture import Place, warn_bypass, warn_once
 from ._capture import record as record_call
 from ._connection_errors import to_gateway_error
 from ._credentials import SecretSource
@@ -21,6 +22,7 @@ from ._errors import (
     CREDENTIALS,
     GatewayAccessError,
     GatewayRedirectError,
+    GatewayStreamError,
     GatewayUnauthorizedError,
     GatewayUnavailableError,
     Mask,
@@ -32,6 +34,7 @@ from ._errors import (
     from_success_response,
 )
 from ._gateway_models import find_misplaced_model
+from ._open_call import OpenCall
 from ._options import GatewayConfigError, get_current_scope
 from ._routing import (
     ATTEMPT,
@@ -61,6 +64,7 @@ CONNECT_TIMEOUT = 5.0  # seconds
 _PROBE_TIME = CONNECT_TIMEOUT
 
 _CONNECT_ERRORS = frozenset({"ConnectError", "ConnectTimeout"})  # of httpx and of httpx2
+_BREAKS = frozenset({"TransportError", "DecodingError", "OSError"})
 _EDGE_STATUSES = frozenset({502, 503, 504, *range(520, 531)})
 
 _MAX_REMEMBERED = 1024
@@ -83,6 +87,9 @@ _END_MARKS = {
 }
 
 
+_Recorder = Callable[[Any], OpenCall | None]
+"""Records a call, given its response or `None`; returns it if it is to be ended."""
+
 # The setting whose secret an error refuses, if that may be another by now.
 _REFUSALS: Mapping[type[Exception], str] = {
     GatewayUnauthorizedError: "token",
@@ -91,9 +98,12 @@ _REFUSALS: Mapping[type[Exception], str] = {
 
 
 class Action(NamedTuple):
-    """One thing to do: send a request, read or close a response, or ask for secrets."""
+    """One thing to do: send a request, read or close a response, or ask for secrets.
 
-    kind: Literal["send", "read", "close", "ask"]
+    Or to await what asynchronous functions of `on_call()` have left to do.
+    """
+
+    kind: Literal["send", "read", "close", "ask", "await"]
     target: Any
     """The request, the response, or the sources of the secrets by setting."""
     drop_auth: bool = False
@@ -220,26 +230,58 @@ class _RequestFlow:
         yield from self._send_and_record_errors(outgoing, mask, record)
         if missing and secrets:
             yield from self._send_again_if_refused(outgoing, missing, secrets, mask, record)
-        if 300 <= self.response.status_code < 400:
-            self._refuse_access_login(mask, record)
         self._note_outcome(mask)
-        hidden_error = self._find_hidden_error(mask)
+        try:
+            self._check_response(mask, outgoing)
+        except Exception as error:
+            yield from _fail(record(self.response), error)
+            raise
         response = self._wrap_stream(mask)
-        record(self.response)
+        call = record(self.response)
+        if call is not None:
+            yield from self._follow(call, response)
+        return response
+
+    def _check_response(self, mask: Mask, outgoing: Any) -> None:
+        """Raise what is wrong with a response."""
+        response = self.response
+        if 300 <= response.status_code < 400:
+            self._refuse_access_login(mask)
+        hidden_error = self._find_hidden_error(mask)
         if hidden_error is not None:
             try:
                 raise hidden_error
             finally:
                 del hidden_error  # an error and a frame that holds it would form a cycle
-        if "content-encoding" in self.response.headers:
-            _codings.check(self.response, mask)
+        if "content-encoding" in response.headers:
+            _codings.check(response, mask)
         if response.status_code < 400:
-            return response
+            return
         drop_stream(response)  # the SDK's error keeps the response, and so what was sent
         self._warn_of_misplaced_model(outgoing)
-        if self.direct:
-            return response
-        return raise_for_gateway_error(response, mask, self.route.address)
+        if not self.direct:
+            raise_for_gateway_error(response, mask, self.route.address)
+
+    def _follow(self, call: OpenCall, response: Any) -> Flow:
+        """End a call whose response arrived, now or when its stream is over.
+
+        Args:
+            call: The call.
+            response: What the SDK gets: an event stream that was made of JSON is another response
+                than the one that arrived.
+        """
+        arrived = self.response
+        is_read = hasattr(response, "_content") or not hasattr(response, "stream")
+        if response is arrived and not is_read:
+            _streaming.follow_stream(response, call)
+            return
+        if arrived.status_code < 400:
+            pending = call.end(_streaming.read_content(arrived, call))
+        else:  # one that is worth another try is raised by the SDK, when it has made its retries
+            is_gateways = self.fields["routed"] == "gateway"
+            pending = call.end("error", from_response(arrived) if is_gateways else None)
+        if pending:
+            yield Action("await", pending)
 
     def _ask(
         self, sources: Mapping[str, SecretSource], outgoing: Any
@@ -250,16 +292,17 @@ class _RequestFlow:
         add_secrets(self.route, outgoing, secrets)
         return secrets
 
-    def _send_and_record_errors(
-        self, outgoing: Any, mask: Mask, record: Callable[[Any], None]
-    ) -> Flow:
+    def _send_and_record_errors(self, outgoing: Any, mask: Mask, record: _Recorder) -> Flow:
         try:
             yield from self._send_handling_fallback(outgoing)
         except Exception as error:
             self._sanitize_error(error)
-            record(self.response)
+            yield from _fail(record(self.response), error)
             self._note_outcome(mask, error)
             self._raise_connection_error(error, mask)
+            raise
+        except BaseException:  # cancelled, interrupted, or dropped by the HTTP client
+            _drop(record(self.response))
             raise
 
     def _send_again_if_refused(
@@ -268,7 +311,7 @@ class _RequestFlow:
         sources: Mapping[str, SecretSource],
         secrets: Mapping[str, Secret],
         mask: Mask,
-        record: Callable[[Any], None],
+        record: _Recorder,
     ) -> Flow:
         """Ask once more for the secret that a response refused; if it is another, send again."""
         name = self._find_refused()
@@ -279,7 +322,10 @@ class _RequestFlow:
             renewed = yield from self._ask({name: sources[name]}, again)
         except Exception as error:
             error.add_note(f"asked once more after HTTP {self.response.status_code}")
-            record(self.response)
+            yield from _fail(record(self.response), error)
+            raise
+        except BaseException:
+            _drop(record(self.response))
             raise
         if renewed[name] == secrets[name]:
             return
@@ -332,10 +378,13 @@ class _RequestFlow:
             logger.info("%s", message)
             warn_once(self.noticed, model, message)
 
-    def _make_recorder(self, mask: Mask) -> Callable[[Any], None]:
+    def _make_recorder(self, mask: Mask) -> _Recorder:
         """Return a function that records the call that begins now, given its response or `None`."""
-        otel = self.route.otel
-        return partial(record_call, self.request, self.fields, perf_counter(), mask, otel)
+        route = self.route
+        started = perf_counter()
+        return partial(
+            record_call, self.request, self.fields, started, mask, route.otel, route.telemetry
+        )
 
     def _note_outcome(self, mask: Mask, error: Exception | None = None) -> None:
         """Remember what came of a body that cannot be sent again."""
@@ -358,11 +407,16 @@ class _RequestFlow:
             yield from self._send_handling_redirects(outgoing)
         except Exception as error:
             self._sanitize_error(error)
-            record(self.response)
+            yield from _fail(record(self.response), error)
             self._note_outcome(mask, error)
             raise
-        record(self.response)
+        except BaseException:
+            _drop(record(self.response))
+            raise
+        call = record(self.response)
         self._note_outcome(mask)
+        if call is not None:
+            yield from self._follow(call, self.response)
         return self.response
 
     def _send_handling_fallback(self, outgoing: Any) -> Flow:
@@ -476,12 +530,11 @@ class _RequestFlow:
         """Return whether the response redirects to the login page of Cloudflare Access."""
         return self.fields["routed"] == "gateway" and _edge.is_access_login(self.response)
 
-    def _refuse_access_login(self, mask: Mask, record: Callable[[Any], None]) -> None:
+    def _refuse_access_login(self, mask: Mask) -> None:
         """Raise for a redirect to Cloudflare Access's login page: no program can log in there."""
         if not self._leads_to_access_login():
             return
         error = build_page_error(_edge.access_refusal(self.response), self.response, mask)
-        record(self.response)
         self._note_outcome(mask, error)
         try:
             raise error
@@ -574,6 +627,27 @@ class _RequestFlow:
             note = f"{self.request.method} {scheme}://{host}:{port}{self.request.url.path}"
             if note not in getattr(error, "__notes__", ()):  # a transport may raise one again
                 error.add_note(note)
+
+
+def _fail(call: OpenCall | None, error: Exception) -> Flow:
+    """End a call that raises an error."""
+    if call is None:
+        return
+    pending = call.end("broken" if _is_broken(error) else "error", error)
+    if pending:
+        yield Action("await", pending)
+
+
+def _drop(call: OpenCall | None) -> None:
+    if call is not None:
+        call.drop()
+
+
+def _is_broken(error: Exception) -> bool:
+    """Return whether an error says that the connection or the data of the body broke off."""
+    if isinstance(error, GatewayStreamError):
+        return error.code is None
+    return any(cls.__name__ in _BREAKS for cls in type(error).__mro__)
 
 
 def _find_end_marks(path: str) -> frozenset[bytes] | None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self, cast
 from ._credentials import ask_all, ask_all_async
 from ._flow import Action, Flow, make_pool_key, request_flow
 from ._http2_logs import redact_http2_logs
+from ._listeners import await_all, run
 from ._locks import fork_safe_lock
 from ._options import GatewayConfigError
 from ._paths import Problem, find_url_problem
@@ -329,6 +330,8 @@ class GatewayClient(_BaseGatewayClient):
             return None
         if action.kind == "ask":
             return ask_all(action.target)
+        if action.kind == "await":
+            return run(action.target)
         return action.target.close()
 
     def close(self) -> None:
@@ -370,6 +373,8 @@ class AsyncGatewayClient(_BaseGatewayClient):
             return None
         if action.kind == "ask":
             return await ask_all_async(action.target)
+        if action.kind == "await":
+            return await await_all(action.target)
         return await action.target.aclose()
 
     async def aclose(self) -> None:

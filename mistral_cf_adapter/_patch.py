@@ -12,6 +12,7 @@ from weakref import WeakSet
 
 from . import speedups
 from ._attach import Attachment, attach, attachments_of, original_server
+from ._call_log import show_log
 from ._client import set_default_clients
 from ._locks import fork_safe_lock
 from ._options import GatewayConfigError
@@ -53,6 +54,7 @@ class Patch:
         self._speedups = speedups.install() if is_on and settings.speedups else None
         self._warned: set[str] = set()
         self._is_undone = False
+        show_log(settings.log)
 
     def undo(self) -> None:
         """Restore what was there before; do nothing when called again."""

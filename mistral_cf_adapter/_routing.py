@@ -29,6 +29,7 @@ from ._sdk import hide_from_retries, httpx
 from ._secrets import Secret, clean
 from ._secrets import mask as mask_secrets
 from ._settings import GatewaySettings, Key, fixed_secret, live_secrets, make_key_reader
+from ._telemetry import Telemetry, make_telemetry
 
 AUTHORIZATION = "cf-aig-authorization"
 METADATA = "cf-aig-metadata"
@@ -103,6 +104,7 @@ class Route:
     fallback: bool
     cooldown: float
     otel: bool
+    telemetry: Telemetry | None
     headers: Mapping[str, str] = field(repr=False)
     own_names: frozenset[str]
     """The names of the setting `headers`, in lower case."""
@@ -138,6 +140,10 @@ class Route:
             fallback=settings.fallback == "direct" and provider == "mistral",
             cooldown=settings.fallback_cooldown,
             otel=settings.otel,
+            telemetry=make_telemetry(
+                metrics=settings.otel and settings.otel_metrics,
+                spans=settings.otel and settings.otel_spans,
+            ),
             headers=to_headers(settings.options),
             own_names=frozenset(name.lower() for name in settings.headers),
             gateway_authorization=_make_authorization_reader(settings),

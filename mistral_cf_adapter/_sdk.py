@@ -228,6 +228,51 @@ def _paths_in(code: CodeType) -> list[str]:
     return [text for text in code.co_consts if isinstance(text, str) and text.startswith("/")]
 
 
+_operations: dict[CodeType, str] = {}
+_SENDERS = frozenset({"do_request", "do_request_async"})
+_MAX_FRAMES = 60
+_KNOWN_OPERATIONS = {
+    ("POST", "/v1/chat/completions"): ("chat.complete", "chat.stream"),
+    ("POST", "/v1/fim/completions"): ("fim.complete", "fim.stream"),
+    ("POST", "/v1/agents/completions"): ("agents.complete", "agents.stream"),
+    ("POST", "/v1/embeddings"): ("embeddings.create",) * 2,
+    ("POST", "/v1/ocr"): ("ocr.process",) * 2,
+    ("POST", "/v1/audio/transcriptions"): ("transcriptions.complete", "transcriptions.stream"),
+    ("GET", "/v1/models"): ("models.list",) * 2,
+}
+
+
+def find_operation(caller: FrameType, request: Any) -> str | None:
+    """Return the SDK's method that sends a request, as `chat.complete`.
+
+    It is the caller of the SDK's `do_request()`. Where another task sends, as a tracer may have
+    it, method and path tell, for the usual ones. (The SDK's own ids, such as
+    `chat_completion_v1_chat_completions_post`, differ between its releases.)
+    """
+    frame: FrameType | None = caller
+    for _ in range(_MAX_FRAMES):
+        if frame is None:
+            break
+        if frame.f_code.co_name in _SENDERS and frame.f_back is not None:
+            name = _name_operation(frame.f_back)
+            if name is not None:
+                return name
+        frame = frame.f_back
+    for (method, path), names in _KNOWN_OPERATIONS.items():
+        if request.method == method and request.url.path.endswith(path):
+            return names["text/event-stream" in request.headers.get("accept", "")]
+    return None
+
+
+def _name_operation(frame: FrameType) -> str | None:
+    name = _operations.get(frame.f_code)
+    if name is None and frame.f_globals.get("__name__", "").startswith("mistralai."):
+        owner, _, method = frame.f_code.co_qualname.rpartition(".")
+        snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", owner.rpartition(".")[2]).lower()
+        name = _operations[frame.f_code] = f"{snake}.{method.removesuffix('_async')}"
+    return name
+
+
 def servers() -> dict[str, str]:
     """Map the SDK's server names to addresses; no name, `""`, is its default."""
     configuration = SimpleNamespace(server_url=None, server=None)
@@ -245,6 +290,7 @@ __all__ = [
     "SDKError",
     "Security",
     "check_sdk",
+    "find_operation",
     "httpx",
     "path_template",
     "servers",

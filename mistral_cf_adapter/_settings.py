@@ -125,6 +125,10 @@ def _validate_host(value: str) -> str:
     return host
 
 
+def _lower(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
+
+
 _Secret = Annotated[
     SecretStr | SecretFunction,
     BeforeValidator(_validate_secret),
@@ -263,6 +267,18 @@ class GatewaySettings(GatewayOptions, BaseSettings):
     otel: bool = Field(
         default=True,
         description="False: nothing is written on OpenTelemetry spans, no trace id is sent.",
+    )
+    otel_metrics: bool = Field(
+        default=False,
+        description="True: OpenTelemetry metrics of each call (`gen_ai.client.*`).",
+    )
+    otel_spans: bool = Field(
+        default=False,
+        description="True: a span for each call for which SDK and instrumentors make none.",
+    )
+    log: Annotated[Literal["debug", "info"], BeforeValidator(_lower)] | None = Field(
+        default=None,
+        description="Show the log on stderr: `debug` has a line for each call. For the process.",
     )
     max_connections: Annotated[int, Field(ge=1)] = Field(
         default=1000, description="Connections to the gateway at once, per process and event loop."

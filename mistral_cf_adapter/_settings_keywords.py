@@ -35,6 +35,9 @@ class SettingsKeywords(OptionKeywords, total=False):
     fallback_cooldown: float
     speedups: bool
     otel: bool
+    otel_metrics: bool
+    otel_spans: bool
+    log: Literal["debug", "info"] | None
     max_connections: int
     reload_secrets: bool
     keepalive_expiry: float

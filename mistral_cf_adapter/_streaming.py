@@ -32,9 +32,18 @@ from ._errors import (
     from_event,
     mask_error,
 )
+from ._gateway_call import Outcome
+from ._listeners import await_all, run
+from ._open_call import OpenCall
 from ._sdk import http_library, httpx, library_of_class
 
 _BOUND = frozenset({"BoundSyncStream", "BoundAsyncStream"})  # of httpx and of httpx2
+
+
+def get_body(response: Any) -> Any:
+    """Return the stream that delivers a response's body."""
+    stream = response.stream
+    return stream._stream if type(stream).__name__ in _BOUND else stream  # noqa: SLF001
 
 
 def wrap_body(response: Any, wrap: Callable[..., Any], *arguments: Any) -> None:
@@ -300,6 +309,71 @@ def _make_guarded(stream: Any, response: Any, guard: Any, mask: Mask) -> Any:
     return _guarded_class(stream_class, response_class)(stream, guard, mask)
 
 
+def follow_stream(response: Any, call: OpenCall) -> None:
+    """End a call where the response's stream is over, with a guard or without one."""
+    if type(response.stream).__name__ in _BOUND and hasattr(response.stream, "_response"):
+        # In httpx the two refer to each other: who drops them would wait for the garbage collector.
+        response.stream._response = _WeakResponse(response)  # noqa: SLF001
+    follow = getattr(get_body(response), "follow", None)
+    if follow is None:
+        guard_with(response, _NoGuard(response), str)
+        follow = get_body(response).follow
+    follow(call)
+
+
+class _WeakResponse:
+    """A response as the HTTP library's own stream needs it: to set the time that it took."""
+
+    def __init__(self, response: Any) -> None:
+        self._ref = ref(response)
+
+    @property
+    def elapsed(self) -> Any:
+        """The time of the response, `None` where only its stream is left."""
+        return getattr(self._ref(), "elapsed", None)
+
+    @elapsed.setter
+    def elapsed(self, elapsed: Any) -> None:
+        response = self._ref()
+        if response is not None:
+            response.elapsed = elapsed
+
+
+class _NoGuard:
+    """Stands in for a guard where nothing can be found wrong with a stream."""
+
+    failure = None
+    undecodable = carries_error = done = False
+
+    def __init__(self, response: Any) -> None:
+        self.response = ResponseRef(response)
+
+    def read(self, chunk: bytes) -> bytes:
+        """Return a chunk as it is."""
+        return chunk
+
+    def end(self) -> None:
+        """Find nothing wrong."""
+
+
+def read_content(response: Any, call: OpenCall) -> Outcome:
+    """Read the model and usage in the body of a response that was read; return how it ended."""
+    content: bytes = getattr(response, "_content", b"")
+    content_type: str = response.headers.get("content-type", "")
+    if "json" in content_type:
+        call.note_body(content)
+    make_guard = getattr(getattr(response, "__dict__", {}).get("iter_bytes"), "make_guard", None)
+    if make_guard is None:
+        return "ok"
+    guard = make_guard()
+    guard.note_event = call.note_event
+    guard.read(content)
+    guard.end()
+    if guard.done or guard.failure is None:
+        return "ok"
+    return "error" if guard.carries_error else "broken"
+
+
 def _guard_content(response: Any, end_marks: frozenset[bytes], mask: Mask) -> None:
     """Do the same for a response whose body was read: its iterators go over that."""
     guard = partial(StreamGuard, ResponseRef(response), end_marks, mask)
@@ -312,10 +386,10 @@ class _ContentIterator:
 
     def __init__(self, content: bytes, make_guard: Any = None) -> None:
         self._content = content
-        self._make_guard = make_guard
+        self.make_guard = make_guard
 
     def __call__(self, chunk_size: int | None = None) -> Generator[bytes, None, None]:
-        guard = None if self._make_guard is None else self._make_guard()
+        guard = None if self.make_guard is None else self.make_guard()
         valid = self._content if guard is None else guard.read(self._content)
         size = max(1, len(valid) if chunk_size is None else chunk_size)
         for start in range(0, len(valid), size):
@@ -388,6 +462,10 @@ class StreamGuard:
         """What is wrong, to be raised by who reads: frames here hold what arrived."""
         self.undecodable = False
         """The content coding is broken."""
+        self.carries_error = False
+        """The failure is an error that the stream carries, and no break."""
+        self.note_event: Callable[[bytes], None] | None = None
+        """Gets the data of each event, where somebody listens to the call."""
         self._end_marks = end_marks
         self._mask = mask
         self._decoded: _DecodedBytes | None = None
@@ -468,6 +546,8 @@ class StreamGuard:
             name, data = b"", event[6:]  # nearly every event
         else:
             name, data = _read_fields(event)
+        if self.note_event is not None:
+            self.note_event(data)
         if name in self._end_marks or (len(data) < _LONGEST_MARK and data in self._end_marks):
             self.done = True
         elif name == b"error" or b"rror" in data or b'"success"' in data:
@@ -478,7 +558,10 @@ class StreamGuard:
         """Look closer at an event that may be an error: most others are not parsed."""
         found = parse_json(data)
         detail = read_event(name.decode(), data.decode() if found is None else found)
-        return None if detail is None else partial(from_event, detail, mask=self._mask)
+        if detail is None:
+            return None
+        self.carries_error = True
+        return partial(from_event, detail, mask=self._mask)
 
     def _name_end_mark(self) -> str:
         mark = min(self._end_marks).decode()
@@ -556,6 +639,16 @@ def _weak(iterator: Any) -> Any:
         return None
 
 
+def _end(call: OpenCall | None, outcome: Outcome, error: Exception | None = None) -> None:
+    if call is not None:
+        run(call.end(outcome, error))
+
+
+async def _aend(call: OpenCall | None, outcome: Outcome, error: Exception | None = None) -> None:
+    if call is not None:
+        await await_all(call.end(outcome, error))
+
+
 @cache
 def _guarded_class(stream_class: Any, response_class: Any) -> type[Any]:
     """Return the class of guarded streams: sync, async or both, as the stream that is guarded.
@@ -581,12 +674,21 @@ def _make_guarded_class(bases: tuple[Any, ...]) -> type[Any]:
             self._guard = guard
             # Weak: who drops the iterator ends it, and with it the use of the connection.
             self._chunks: Any = None
+            self._call: OpenCall | None = None
+
+        def follow(self, call: OpenCall) -> None:
+            """End a call where this stream is over."""
+            self._call = call
+            self._guard.note_event = call.note_event
+            call.follow()
 
         def __iter__(self) -> Generator[bytes, None, None]:
             chunks = iter(self._inner)
             self._chunks = _weak(chunks)
             try:
                 for chunk in chunks:
+                    if self._call is not None:
+                        self._call.note_data(chunk)
                     valid = self._guard.read(chunk)
                     if self._guard.undecodable:
                         self._close_response()
@@ -601,21 +703,30 @@ def _make_guarded_class(bases: tuple[Any, ...]) -> type[Any]:
             except GeneratorExit:  # dropped: SDKs 2.x and 3.x do so at the mark, then close
                 if self._guard.done:
                     self.close()
+                self._drop_call()
                 raise
             except Exception as error:
                 chunk = valid = b""  # a traceback may show what a frame holds
+                call = self._take_call()
                 self._chunks = None
                 self._close_response()
                 self._drop_request()
+                _end(call, self._outcome("broken"), error)
                 if not self._guard.done:
                     self._note_log_id(error)
                     raise
+            except BaseException:  # interrupted
+                self._drop_call()
+                raise
+            self._finish_call()
 
         async def __aiter__(self) -> AsyncGenerator[bytes, None]:
             chunks = aiter(self._inner)
             self._chunks = _weak(chunks)
             try:
                 async for chunk in chunks:
+                    if self._call is not None:
+                        self._call.note_data(chunk)
                     valid = self._guard.read(chunk)
                     if self._guard.undecodable:
                         await self._aclose_response()
@@ -630,17 +741,44 @@ def _make_guarded_class(bases: tuple[Any, ...]) -> type[Any]:
             except GeneratorExit:  # dropped: SDKs 2.x and 3.x do so at the mark, then close
                 if self._guard.done:
                     await self.aclose()
+                await _aend(self._take_call(), "abandoned")
                 raise
             except Exception as error:
                 chunk = valid = b""  # a traceback may show what a frame holds
+                call = self._take_call()
                 self._chunks = None
                 await self._aclose_response()
                 self._drop_request()
+                await _aend(call, self._outcome("broken"), error)
                 if not self._guard.done:
                     self._note_log_id(error)
                     raise
+            except BaseException:  # cancelled, or interrupted
+                await _aend(self._take_call(), "abandoned")
+                raise
+            await self._afinish_call()
 
         def close(self) -> None:
+            if self._call is None:
+                self._close_inner()
+                return
+            call = self._take_call()
+            try:
+                self._close_inner()
+            finally:
+                _end(call, self._outcome("abandoned"))
+
+        async def aclose(self) -> None:
+            if self._call is None:
+                await self._aclose_inner()
+                return
+            call = self._take_call()
+            try:
+                await self._aclose_inner()
+            finally:
+                await _aend(call, self._outcome("abandoned"))
+
+        def _close_inner(self) -> None:
             chunks = self._take_unread()
             if chunks is not None:
                 if hasattr(self._inner, "close_unread"):
@@ -650,7 +788,7 @@ def _make_guarded_class(bases: tuple[Any, ...]) -> type[Any]:
                     read_received(chunks, self._response.get())
             self._inner.close()
 
-        async def aclose(self) -> None:
+        async def _aclose_inner(self) -> None:
             chunks = self._take_unread()
             if chunks is not None:
                 if hasattr(self._inner, "aclose_unread"):
@@ -659,6 +797,36 @@ def _make_guarded_class(bases: tuple[Any, ...]) -> type[Any]:
                 else:
                     await aread_received(chunks, self._response.get())
             await self._inner.aclose()
+
+        def _take_call(self) -> OpenCall | None:
+            call, self._call = self._call, None
+            return call
+
+        def _finish_call(self) -> None:
+            call = self._take_call()
+            if call is not None:
+                self._close_response()  # a function may need the connection
+                _end(call, "ok")
+
+        async def _afinish_call(self) -> None:
+            call = self._take_call()
+            if call is not None:
+                await self._aclose_response()
+                await _aend(call, "ok")
+
+        def _drop_call(self) -> None:
+            call = self._take_call()
+            if call is not None:
+                call.drop()
+
+        def _outcome(self, otherwise: Outcome) -> Outcome:
+            """Return how the stream ended, by what the guard has read of it."""
+            guard = self._guard
+            if guard.done:
+                return "ok"
+            if guard.carries_error:
+                return "error"
+            return "broken" if guard.undecodable or guard.failure is not None else otherwise
 
         def _close_response(self) -> None:
             response = self._response.alive()

@@ -40,6 +40,7 @@ ONCE = {
     "test_docstrings.py",
     "test_example_bulk.py",
     "test_examples.py",
+    "test_examples_calls.py",
     "test_examples_integrations.py",
     "test_local_gateway_faults.py",
     "test_local_gateway_limits.py",

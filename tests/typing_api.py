@@ -15,6 +15,7 @@ import httpx
 from pydantic import SecretStr
 
 from mistral_cf_adapter import (
+    CallListener,
     GatewayBadFormatError,
     GatewayCall,
     GatewayConfigError,
@@ -37,10 +38,12 @@ from mistral_cf_adapter import (
     GatewayUnauthorizedError,
     GatewayUnavailableError,
     Patch,
+    Usage,
     capture,
     gateway_headers,
     gateway_options,
     make_client,
+    on_call,
     patch,
 )
 from mistral_cf_adapter._typed import BackoffStrategy, Mistral, RetryConfig, SDKError
@@ -56,6 +59,20 @@ def make_client_returns_the_sdks_own_class() -> None:
     assert_type(answer.usage.prompt_tokens, int | None)
     client.chat.complete(model="m", messages=[], http_headers=gateway_headers(skip_cache=True))
     client.chat.complete(modle="m", messages=[])  # type: ignore[call-arg]
+
+
+def on_call_takes_functions_of_both_kinds() -> None:
+    def note(call: GatewayCall) -> None:
+        assert_type(call.usage, Usage | None)
+        assert_type(call.outcome, Literal["ok", "error", "abandoned", "broken"] | None)
+
+    async def anote(call: GatewayCall) -> int:
+        return call.attempt
+
+    assert_type(on_call(note), CallListener)
+    with on_call(anote) as listener:
+        listener.undo()
+    on_call(len)  # type: ignore[arg-type]
 
 
 async def the_asynchronous_methods_are_typed_too() -> None:

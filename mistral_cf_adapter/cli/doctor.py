@@ -20,7 +20,7 @@ from .report import Report, as_text
 from .sources import Source, find_sources, shown
 
 if TYPE_CHECKING:
-    from mistral_cf_adapter._capture import GatewayCall
+    from mistral_cf_adapter._gateway_call import GatewayCall
     from mistral_cf_adapter._secrets import Secret
 
     from .flags import SettingFlags

@@ -121,5 +121,13 @@ METRICS = [
         ),
         applies=_adapter,
     ),
+    Metric(
+        "listening",
+        (
+            Figure("added_us", "Added by on_call()", "us", ratio=False),
+            Figure("event_us", "Added by on_call(), per event", "us", ratio=False),
+        ),
+        applies=_adapter,
+    ),
 ]
 BY_NAME = {metric.name: metric for metric in METRICS}

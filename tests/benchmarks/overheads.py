@@ -137,3 +137,44 @@ def _timed_block(block: Callable[[], Any], spent: Counter[str]) -> Iterator[None
     start = time.thread_time()
     entered.__exit__(None, None, None)
     spent["outer"] += time.thread_time() - start
+
+
+def listening(job: Job) -> Figures:
+    """A function of on_call() for every other call and stream, none for the rest.
+
+    Of a call the routing of both is compared, as above; of a stream the CPU per event.
+    """
+    driver: Any = job.driver("plain", "now")
+    client = driver.make()
+    for _ in range(3):
+        driver.call(client)
+        _read(driver, client)
+    ways = {"without": nullcontext, "with": lambda: driver.adapter.on_call(_note)}
+    events: dict[str, list[float]] = {way: [] for way in ways}
+    for _ in range(max(4, job.calls // 20)):
+        for way, around in ways.items():
+            with around():
+                start = time.thread_time()
+                count = _read(driver, client)
+                events[way].append((time.thread_time() - start) / count)
+    spent = _watch(client.sdk_configuration.client, _timed)
+    ours: dict[str, list[float]] = {way: [] for way in ways}
+    for _ in range(job.calls):
+        for way, around in ways.items():
+            spent.clear()
+            with around():
+                driver.call(client)
+            ours[way].append(spent["outer"] - spent["inner"])
+    return {"added_us": _added_us(ours), "event_us": _added_us(events)}
+
+
+def _added_us(seconds: dict[str, list[float]]) -> float:
+    return (statistics.median(seconds["with"]) - statistics.median(seconds["without"])) * 1e6
+
+
+def _read(driver: Any, client: Any) -> int:
+    return sum(1 for _ in driver.stream(client))
+
+
+def _note(_call: object) -> None:
+    pass

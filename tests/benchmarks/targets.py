@@ -61,6 +61,8 @@ TARGETS = [
     Target("capture", "added_us", 3, 1, at_most=True, of_bare=True),
     Target("capture", "added_percent", 3, 1, at_most=True),
     Target("capture", "added_percent", 3, 1, rival=PLAIN, at_most=True),
+    Target("listening", "added_us", 2, 1, at_most=True, of_bare=True),
+    Target("listening", "event_us", 10, 2, at_most=True),
 ]
 
 

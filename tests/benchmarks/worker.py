@@ -32,7 +32,12 @@ def measure(job: dict[str, Any], arguments: str) -> dict[str, Any]:
     import measures
     import overheads
 
-    own = {"routing": overheads.routing, "capture": overheads.capturing, "import": measures.imports}
+    own = {
+        "routing": overheads.routing,
+        "capture": overheads.capturing,
+        "listening": overheads.listening,
+        "import": measures.imports,
+    }
     metric = own.get(job["metric"]) or getattr(measures, job["metric"])
     described = measures.Job(
         rival=job["rival"],

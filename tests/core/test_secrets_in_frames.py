@@ -21,6 +21,7 @@ from mistral_cf_adapter import (
     gateway_headers,
     gateway_options,
     make_client,
+    on_call,
     patch,
 )
 from mistral_cf_adapter._sdk import Mistral, httpx
@@ -326,6 +327,26 @@ def test_of_a_call(gateway, mode, scene, build):
         check(caught.value)
     shown = locals_of(caught.value, below=PACKAGE)  # of the SDK's and of the HTTP library's errors
     assert not [text for text in shown if shown_in(text, TOKEN, KEY)]
+
+
+@pytest.mark.parametrize("scene", SCENES.values(), ids=SCENES)
+def test_of_a_call_that_functions_and_the_log_get(gateway, mode, scene, caplog):
+    async def note(call):
+        calls.append(call)
+
+    gateway.replies += scene
+    calls = []
+    caplog.set_level("DEBUG", "mistral_cf_adapter")
+    with (
+        settings_with_the_key(gateway.base_url) as client,
+        on_call(calls.append),
+        on_call(note),
+        pytest.raises(Exception) as caught,
+    ):
+        mode.chat(client)
+    shown = [*locals_of(caught.value, below=PACKAGE), *map(repr, calls), caplog.text]
+    assert not [text for text in shown if shown_in(text, TOKEN, KEY)]
+    assert len(calls) == 2
 
 
 @pytest.mark.parametrize(
