@@ -436,19 +436,22 @@ class GatewaySettings(GatewayOptions, BaseSettings):
         if _names_gateway(changed):
             changed.setdefault("base_url", None)
         values = {name: getattr(self, name) for name in type(self).model_fields} | changed
-        stored = values["byok"] or values["byok_alias"]
-        if "mistral_api_key" not in changed and (stored or key_follows_environment(self)):
-            # Beside a stored key only the environment may have one, so it is asked again.
-            del values["mistral_api_key"]
-        files = {
-            name: source
-            for name, source in live_secrets(self).items()
-            if isinstance(source, FileSecret) and name in values.keys() - changed.keys()
-        }
-        values |= {name: source.last for name, source in files.items()}
-        copy = type(self)(**values)
-        if copy.reload_secrets:
-            vars(copy)["_live_secrets"] |= files
+        live = {name: one for name, one in live_secrets(self).items() if name not in changed}
+        files = {name: one for name, one in live.items() if isinstance(one, FileSecret)}
+        values |= {name: one.last for name, one in files.items()}
+        beside: dict[str, Any] = {}  # a stored key, by keyword, a key of ours is a contradiction
+        if "mistral_api_key" not in changed:
+            follows = key_follows_environment(self)
+            if follows or values["byok"] or values["byok_alias"]:
+                key = values.pop("mistral_api_key")
+                beside = {} if follows else {"mistral_api_key": key}
+        # Every value is there: a file is not read again, and may be gone.
+        copy = type(self)(**{**values, "_env_file": None, "_secrets_dir": None})
+        if beside:
+            vars(copy).update(beside, _key_follows_environment=False)
+        if not copy.reload_secrets:
+            live = {name: one for name, one in live.items() if name not in files}
+        vars(copy)["_live_secrets"] |= live
         return copy
 
     def __reduce__(self) -> NoReturn:
@@ -574,16 +577,20 @@ def _find_secret_files(
 ) -> SecretFiles | None:
     """Return the files that settings are about to be read from, `None` if there are none."""
     where = {name: value for name, value in values.items() if name.startswith("_")}
+    places: dict[str, list[Any]] = {}
     for name in ("env_file", "secrets_dir"):
-        where.setdefault(f"_{name}", settings.model_config.get(name))
-    files, directories = (
-        [expand_path(path) for path in paths_of(where[name])]
-        for name in ("_env_file", "_secrets_dir")
-    )
-    if not files and not directories:
+        given = where.get(f"_{name}", settings.model_config.get(name))
+        # Absolute: the process may go to another directory, with another `.env` in it. One of the
+        # two kinds may be absent, as a directory that is mounted in production alone.
+        found = [expand_path(path).absolute() for path in paths_of(given)]
+        places[name] = [path for path in found if os.path.exists(path)]  # noqa: PTH110 - no error
+        where[f"_{name}"] = places[name] or None
+    if not any(places.values()):
         return None
     names = [variable for name in SECRETS for variable in env_names(name)]
-    return SecretFiles(files, directories, names, lambda: _read_secrets(where))
+    return SecretFiles(
+        places["env_file"], places["secrets_dir"], names, lambda: _read_secrets(where)
+    )
 
 
 def _read_secrets(where: Mapping[str, Any]) -> dict[str, Secret]:

@@ -144,6 +144,27 @@ def test_a_key_of_the_settings_is_sent(
     assert elsewhere.last.header("authorization") == "Bearer mine"
 
 
+@pytest.mark.parametrize("kind", ["a text", "a callable", "a file", "a file that is named"])
+def test_a_key_beside_a_stored_one_stays_where_the_switch_is_turned_off(
+    gateway, elsewhere, monkeypatch, tmp_path, kind
+):
+    file = tmp_path / "settings.env"
+    file.write_text(f"MISTRAL_API_KEY={KEY}\n")
+    if kind == "a file that is named":
+        monkeypatch.setenv("CF_AIG_ENV_FILE", str(file))
+    values = {
+        "a text": {"mistral_api_key": KEY, "enabled": False},
+        "a callable": {"mistral_api_key": lambda: KEY, "enabled": False},
+        "a file": {"_env_file": file},
+        "a file that is named": {},
+    }[kind]
+    settings = GatewaySettings(base_url=gateway.base_url, byok=True, **values)
+    SYNC.chat(make_client(settings, enabled=False, server_url=elsewhere.origin))
+    assert elsewhere.last.header("authorization") == f"Bearer {KEY}"
+    SYNC.chat(make_client(settings, enabled=True))
+    assert gateway.last.header("authorization") is None
+
+
 def test_the_keyword_of_make_client(gateway, monkeypatch, mode):
     assert type(make_client(enabled="if-configured").sdk_configuration.client).__name__ == "Client"
     set_gateway(monkeypatch, gateway)
