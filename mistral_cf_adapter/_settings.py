@@ -167,8 +167,9 @@ class GatewaySettings(GatewayOptions, BaseSettings):
     return is not stored. An asynchronous one is for asynchronous calls alone; a plain one that
     waits blocks the event loop. What they raise reaches the caller of the SDK, with a note that
     names the setting, and what is no key is a GatewayConfigError: nothing is sent. After a
-    GatewayUnauthorizedError `token` is called once more, after a 401 of Mistral's the key: another
-    value is sent once, if the body can be sent again; then the error is raised.
+    GatewayUnauthorizedError `token` is called once more, after a 401 of Mistral's the key, after a
+    GatewayAccessError the secret for Cloudflare Access: another value is sent once, if the body can
+    be sent again; then the error is raised.
 
     Warns (`UserWarning`) where two variables of one setting differ, and of a variable that is not
     read but looks as if it should be.
