@@ -581,10 +581,10 @@ def _find_secret_files(
     places: dict[str, list[Any]] = {}
     for name in ("env_file", "secrets_dir"):
         given = where.get(f"_{name}", settings.model_config.get(name))
-        # Absolute: the process may go to another directory, with another `.env` in it. One of the
-        # two kinds may be absent, as a directory that is mounted in production alone.
-        found = [expand_path(path).absolute() for path in paths_of(given)]
-        places[name] = [path for path in found if os.path.exists(path)]  # noqa: PTH110 - no error
+        # One of the two kinds may be absent, as a directory that is mounted in production alone.
+        found = filter(os.path.exists, map(expand_path, paths_of(given)))
+        # Absolute: the process may go to another directory, with another `.env` in it.
+        places[name] = [path.absolute() for path in found]
         where[f"_{name}"] = places[name] or None
     if not any(places.values()):
         return None
