@@ -194,7 +194,7 @@ class GatewaySettings(GatewayOptions, BaseSettings):
         populate_by_name=True,
     )
 
-    account_id: Annotated[str, AfterValidator(validate_id)] | None = _aliased(
+    account_id: Annotated[str, Field(max_length=64), AfterValidator(validate_id)] | None = _aliased(
         "account_id", "Cloudflare account id, from the dashboard's URL; not needed with base_url."
     )
     gateway_id: Annotated[str, Field(max_length=64), AfterValidator(validate_id)] = _aliased(

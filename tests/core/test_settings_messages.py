@@ -364,6 +364,7 @@ def test_text_that_is_none_and_mappings_that_are_none_are_said_plainly():
     assert "gateway_id: has 65 characters: must have at most 64" in refusal(
         account_id="a", gateway_id="g" * 65
     )
+    assert "account_id: has 65 characters: must have at most 64" in refusal(account_id="a" * 65)
 
 
 @pytest.mark.parametrize("name", ["cache_ttl", "byok", "backoff", "provider", "max_connections"])
