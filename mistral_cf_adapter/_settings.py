@@ -164,12 +164,12 @@ class GatewaySettings(GatewayOptions, BaseSettings):
 
     `token` and `mistral_api_key` may be callables without arguments. They are called for each
     request and each retry of the SDK's, by several threads at once if those call, and what they
-    return is not stored. An asynchronous one is for asynchronous calls alone; a plain one that
-    waits blocks the event loop. What they raise reaches the caller of the SDK, with a note that
-    names the setting, and what is no key is a GatewayConfigError: nothing is sent. After a
-    GatewayUnauthorizedError `token` is called once more, after a 401 of Mistral's the key, after a
-    GatewayAccessError the secret for Cloudflare Access: another value is sent once, if the body can
-    be sent again; then the error is raised.
+    return is not stored. An asynchronous one is for asynchronous calls through the gateway alone; a
+    plain one that waits blocks the event loop. What they raise reaches the caller of the SDK, with
+    a note that names the setting, and what is no key is a GatewayConfigError: nothing is sent.
+    After a GatewayUnauthorizedError `token` is called once more, after a 401 of Mistral's the key,
+    after a GatewayAccessError the secret for Cloudflare Access: another value is sent once, if the
+    body can be sent again; then the error is raised.
 
     Warns (`UserWarning`) where two variables of one setting differ, and of a variable that is not
     read but looks as if it should be.

@@ -165,6 +165,19 @@ def test_a_key_beside_a_stored_one_stays_where_the_switch_is_turned_off(
     assert gateway.last.header("authorization") is None
 
 
+def test_an_asynchronous_key_is_refused_with_what_helps(elsewhere, async_http, mode):
+    """The SDK itself asks for it, and awaits nothing."""
+
+    async def ask():
+        return KEY
+
+    keywords = {"server_url": elsewhere.origin, "async_client": async_http}
+    client = make_client(GatewaySettings(enabled=False, mistral_api_key=ask), **keywords)
+    with pytest.raises(GatewayConfigError, match="as with the switch off: give a plain function"):
+        mode.chat(client)
+    assert elsewhere.requests == []
+
+
 def test_the_keyword_of_make_client(gateway, monkeypatch, mode):
     assert type(make_client(enabled="if-configured").sdk_configuration.client).__name__ == "Client"
     set_gateway(monkeypatch, gateway)
