@@ -49,6 +49,11 @@ def read_enabled(value: object) -> Enabled:
     return _WORDS[word]
 
 
+def has_route(configuration: object) -> bool:
+    """Return whether the client of an SDK configuration goes through the gateway."""
+    return id(configuration) in configurations
+
+
 def drops_headers() -> bool:
     """Return whether headers for the gateway would go to Mistral: no client has a route.
 
@@ -85,7 +90,7 @@ class HeadersHook:
 
     def before_request(self, context: Any, request: Any) -> Any:
         """Return the request, without `cf-*` headers unless it goes through the gateway."""
-        if id(context.config) not in configurations:  # patch(client) may have come later
+        if not has_route(context.config):  # patch(client) may have come later
             for name in {name for name in request.headers if name.lower().startswith("cf-")}:
                 del request.headers[name]
         return request

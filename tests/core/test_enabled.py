@@ -274,6 +274,18 @@ def test_patch_does_nothing(off, monkeypatch):
     other.undo()
 
 
+@pytest.mark.parametrize("key", [KEY, lambda: KEY], ids=["a text", "a callable"])
+def test_a_client_below_a_patch_has_its_key_and_goes_where_the_patch_leads(
+    gateway, make_settings, mode, caplog, key
+):
+    caplog.set_level(logging.INFO, "mistral_cf_adapter")
+    with patch(settings=make_settings(mistral_api_key=None)):
+        mode.chat(make_client(GatewaySettings(enabled=False, mistral_api_key=key)))
+    assert gateway.last.header("authorization") == f"Bearer {KEY}"
+    assert gateway.last.header("cf-aig-authorization") == f"Bearer {TOKEN}"
+    assert "directly" not in caplog.text
+
+
 def test_patch_leaves_another_patch_in_force(gateway, make_settings, mode, async_http):
     with patch(settings=make_settings()), patch(settings=GatewaySettings(enabled=False)):
         client = Mistral(api_key=KEY, async_client=async_http)
