@@ -45,7 +45,7 @@ from ._settings_files import (
 )
 from ._settings_keywords import SettingsKeywords
 from ._switch import IF_CONFIGURED, read_enabled
-from ._validation import did_you_mean, format_validation_error
+from ._validation import did_you_mean, format_validation_error, is_secret
 from ._variables import Variable, find_conflicts, find_look_alikes, in_environment
 
 ENV_FILE = "CF_AIG_ENV_FILE"
@@ -432,7 +432,7 @@ class GatewaySettings(GatewayOptions, BaseSettings):
         Raises:
             GatewayConfigError: a changed value cannot work.
         """
-        changed = _hide_secrets(_field_names(update or {}))
+        changed = _hide_secrets(_field_names(update or {}), type(self))
         update = None  # may hold a plain secret, as a traceback would show
         if _names_gateway(changed):
             changed.setdefault("base_url", None)
@@ -447,7 +447,8 @@ class GatewaySettings(GatewayOptions, BaseSettings):
                 key = values.pop("mistral_api_key")
                 beside = {} if follows else {"mistral_api_key": key}
         # Every value is there: a file is not read again, and may be gone.
-        copy = type(self)(**{**values, "_env_file": None, "_secrets_dir": None})
+        values |= {"_env_file": None, "_secrets_dir": None}
+        copy = type(self)(**values)
         if beside:
             vars(copy).update(beside, _key_follows_environment=False)
         if not copy.reload_secrets:
@@ -618,15 +619,19 @@ def _field_names(values: Mapping[str, Any]) -> dict[str, Any]:
     return {_FIELDS.get(name, name): value for name, value in values.items()}
 
 
-def _hide_secrets(values: dict[str, Any]) -> dict[str, Any]:
+def _hide_secrets(values: dict[str, Any], settings: type[GatewaySettings]) -> dict[str, Any]:
     """Return keywords with secrets wrapped: a traceback may show a frame's variables."""
-    return {name: _hide_secret(name, value) for name, value in values.items()}
+    return {name: _hide_secret(name, value, settings) for name, value in values.items()}
 
 
-def _hide_secret(name: str, value: object) -> object:
+def _hide_secret(name: str, value: object, settings: type[GatewaySettings]) -> object:
     if name == "headers" and isinstance(value, Mapping):
         texts = cast("Mapping[Any, object]", value)
         return {header: _hidden(text) for header, text in texts.items()}
+    field = settings.model_fields.get(name)
+    if field is not None and name not in GatewaySettings.model_fields:
+        # Of an application's own class, which takes what it takes.
+        return Secret(value) if isinstance(value, str) and is_secret(field) else value
     return _hidden(value) if _may_be_secret(name) else value
 
 
@@ -653,7 +658,7 @@ def _hidden(value: object) -> object:
 
 def _prepare(values: dict[str, Any], settings: type[GatewaySettings]) -> Exception | None:
     """Name keywords by field and hide their secrets, in place; return what is wrong with them."""
-    by_field = _hide_secrets(_field_names(values))
+    by_field = _hide_secrets(_field_names(values), settings)
     values.clear()
     unknown = _unknown_name(by_field, settings)
     if unknown is not None:
