@@ -307,6 +307,12 @@ class GatewaySettings(GatewayOptions, BaseSettings):
             return GatewayConfigError(f"Gateway settings: {_format_error(error, values)}")
         except SettingsError as error:
             return GatewayConfigError(f"Gateway settings: {error}")
+        except RecursionError:
+            # pydantic-settings parses the JSON of a variable, and does not say which one it was.
+            given = [name for name in map(_find_variable, type(self).model_fields) if name]
+            found = [name for name in given if os.environ[name].lstrip().startswith(("[", "{"))]
+            where = " or ".join(found) or "a file"
+            return GatewayConfigError(f"Gateway settings: JSON is nested too deep in {where}")
         except Exception as error:  # noqa: BLE001 - raised by the caller
             error.__cause__ = error.__context__ = None
             return error.with_traceback(None)

@@ -437,3 +437,8 @@ def test_a_client_does_not_pickle_and_says_where_to_build_it():
                 with pytest.raises(TypeError, match="build it in the worker") as caught:
                     pickle.dumps(thing, protocol)
                 assert SECRET not in str(caught.value)
+
+
+def test_json_that_is_nested_too_deep_is_named(monkeypatch):
+    monkeypatch.setenv("CF_AIG_METADATA", "[" * 1_000_000)
+    assert refusal(account_id="a") == "Gateway settings: JSON is nested too deep in CF_AIG_METADATA"
