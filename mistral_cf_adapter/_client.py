@@ -17,7 +17,7 @@ from ._routing import get_route
 from ._sdk import Mistral, check_sdk
 from ._secrets import Secret
 from ._settings import GatewaySettings, explain_off, from_environment
-from ._switch import Enabled, HeadersHook, log_off
+from ._switch import Enabled, HeadersHook, has_route, log_off
 
 if TYPE_CHECKING:
     from ._typed import AsyncHttp, RetryConfig, SyncHttp
@@ -118,12 +118,18 @@ def _choose_settings(settings: GatewaySettings | None, enabled: Enabled | None) 
 
 
 def _make_plain_client(settings: GatewaySettings, keywords: dict[str, Any]) -> Mistral:
-    """Return the SDK's own client for Mistral: the switch is off."""
-    log_off("make_client()", explain_off(settings))
+    """Return the SDK's own client for Mistral: the switch is off.
+
+    A `patch()` that is in force takes it along, as it does every `Mistral`.
+    """
     sdk = Mistral(**_unwrap_strings(keywords))
     configuration: Any = sdk.sdk_configuration
+    if not has_route(configuration):
+        log_off("make_client()", explain_off(settings))
     key = KeyForSDK(settings, stored_key=False)  # Mistral needs one, whatever the gateway holds
-    configuration.security = key.in_place_of(configuration.security)
+    # In its place, below a patch too, whose property would take it for the patch's own key.
+    stored: Any = configuration.__dict__
+    stored["security"] = key.in_place_of(stored["security"])
     hooks = configuration.__dict__.get("_hooks")
     if hooks is not None:  # an SDK that is not known is the bare SDK still
         hooks.register_before_request_hook(HeadersHook())

@@ -127,8 +127,9 @@ def _is_coroutine_function(function: Any) -> bool:
 
 def _build_async_error(setting: str) -> GatewayConfigError:
     return GatewayConfigError(
-        f"{setting} is an asynchronous callable, and a synchronous call cannot await it: give a "
-        "plain function, or call the SDK's *_async method"
+        f"{setting} is an asynchronous callable, which neither a synchronous call can await nor "
+        "the SDK itself, as with the switch off: give a plain function, or call an *_async method "
+        "of a client that goes through the gateway"
     )
 
 

@@ -196,11 +196,12 @@ def is_from_provider(response: Any, parsed: object) -> bool:
 
 def is_access_login(response: Any) -> bool:
     """Return whether a response, read or not, redirects to the login page of Cloudflare Access."""
+    if not 300 <= response.status_code < 400:
+        return False
     headers = response.headers
     if not (_LOGIN.match(headers.get("location", "")) or _challenges(headers)):
         return False
-    is_redirect = 300 <= response.status_code < 400
-    return is_redirect and not any(name.lower().startswith(PREFIX) for name in headers)
+    return not any(name.lower().startswith(PREFIX) for name in headers)
 
 
 def access_refusal(response: Any) -> Page:

@@ -90,11 +90,13 @@ _END_MARKS = {
 _Recorder = Callable[[Any], OpenCall | None]
 """Records a call, given its response or `None`; returns it if it is to be ended."""
 
-# The setting whose secret an error refuses, if that may be another by now.
-_REFUSALS: Mapping[type[Exception], str] = {
-    GatewayUnauthorizedError: "token",
-    GatewayAccessError: "access_token",
+# The settings of which one has the secret that an error refuses, if that may be another by now.
+_ACCESS = frozenset({"access_token", "access_client_secret"})
+_REFUSALS: Mapping[type[Exception], frozenset[str]] = {
+    GatewayUnauthorizedError: frozenset({"token"}),
+    GatewayAccessError: _ACCESS,
 }
+_NOTHING: frozenset[str] = frozenset()
 
 
 class Action(NamedTuple):
@@ -245,8 +247,6 @@ class _RequestFlow:
     def _check_response(self, mask: Mask, outgoing: Any) -> None:
         """Raise what is wrong with a response."""
         response = self.response
-        if 300 <= response.status_code < 400:
-            self._refuse_access_login(mask)
         hidden_error = self._find_hidden_error(mask)
         if hidden_error is not None:
             try:
@@ -314,8 +314,8 @@ class _RequestFlow:
         record: _Recorder,
     ) -> Flow:
         """Ask once more for the secret that a response refused; if it is another, send again."""
-        name = self._find_refused()
-        if name not in sources or not _replays.can_replay(self.request):
+        name = next(iter(self._find_refused() & sources.keys()), None)
+        if name is None or not _replays.can_replay(self.request):
             return
         again = clone_request(outgoing, outgoing.headers.copy())
         try:
@@ -338,21 +338,23 @@ class _RequestFlow:
         self.response = None
         yield from self._send_and_record_errors(again, mask, record)
 
-    def _find_refused(self) -> str:
-        """Return the setting whose secret the response refused, an empty text if it did not."""
+    def _find_refused(self) -> frozenset[str]:
+        """Return the settings of which one has the secret that the response refused."""
         response = self.response
-        if self._leads_to_access_login():
-            return "access_token"
-        if response.status_code < 400 or self.direct or self.cross_origin:
-            return ""
+        if self.direct or self.cross_origin:
+            return _NOTHING
+        if response.status_code < 400:
+            return _ACCESS if self._is_access_login() else _NOTHING
         error = from_response(response)
         if error is None:  # Mistral's
-            return "mistral_api_key" if response.status_code == 401 else ""
-        return _REFUSALS.get(type(error), "")
+            return frozenset({"mistral_api_key"}) if response.status_code == 401 else _NOTHING
+        return _REFUSALS.get(type(error), _NOTHING)
 
     def _find_hidden_error(self, mask: Mask) -> Exception | None:
-        """Return the gateway's error in a response with HTTP 200, or None."""
+        """Return the error in a response whose status is none of an error, or None."""
         response = self.response
+        if 300 <= response.status_code < 400 and self._is_access_login():
+            return build_page_error(_edge.access_refusal(response), response, mask)
         content: bytes = getattr(response, "_content", b"")
         if self.direct or response.status_code != 200 or len(content) > _MAX_ENVELOPE:
             return None
@@ -464,7 +466,7 @@ class _RequestFlow:
 
     def _send_and_read_errors(self, outgoing: Any) -> Flow:
         yield from self._send_handling_redirects(outgoing)
-        if self._must_read() and not self._leads_to_access_login():  # that one is closed
+        if self._must_read():
             yield from self._read()
 
     def _send_handling_redirects(self, outgoing: Any) -> Flow:
@@ -494,7 +496,7 @@ class _RequestFlow:
             response.history = [*history, *map(self._without_token, response.history)]
             if not response.has_redirect_location:
                 return
-            if self._leads_to_access_login():
+            if self._is_access_login():
                 yield Action("close", response)
                 return
             if self.max_redirects is None:
@@ -526,20 +528,15 @@ class _RequestFlow:
         drop_stream(response)
         return response
 
-    def _leads_to_access_login(self) -> bool:
-        """Return whether the response redirects to the login page of Cloudflare Access."""
-        return self.fields["routed"] == "gateway" and _edge.is_access_login(self.response)
+    def _is_access_login(self) -> bool:
+        """Return whether the gateway's response is a redirect to Cloudflare Access's login page.
 
-    def _refuse_access_login(self, mask: Mask) -> None:
-        """Raise for a redirect to Cloudflare Access's login page: no program can log in there."""
-        if not self._leads_to_access_login():
-            return
-        error = build_page_error(_edge.access_refusal(self.response), self.response, mask)
-        self._note_outcome(mask, error)
-        try:
-            raise error
-        finally:
-            del error  # an error and a frame that holds it would form a cycle
+        It is not followed: no program can log in there.
+        """
+        response = self.response
+        if self.fields["routed"] != "gateway" or not response.has_redirect_location:
+            return False
+        return _edge.is_access_login(response)
 
     def _build_redirect_error(self, response: Any) -> Exception:
         """Return the error for a client that followed a redirect although it must not."""
@@ -571,7 +568,9 @@ class _RequestFlow:
         """Return whether the body must be read before the SDK gets the response."""
         if self.response.status_code >= 400:
             return True
-        return self.wants_stream and not _is_event_stream(self.response)
+        if not self.wants_stream or _is_event_stream(self.response):
+            return False
+        return not self._is_access_login()  # which is closed
 
     def _read(self) -> Flow:
         try:

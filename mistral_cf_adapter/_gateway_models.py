@@ -23,8 +23,11 @@ _STATUSES = frozenset({400, 404, 422})
 
 
 def is_auto_router(model: object) -> bool:
-    """Return whether a model is chosen by the Auto Router; none of its models is Mistral's."""
-    return isinstance(model, str) and model.startswith(AUTO_ROUTER)
+    """Return whether a model is chosen by the Auto Router; none of its models is Mistral's.
+
+    Whether the gateway looks at capitals and spaces is not known: no key goes along either way.
+    """
+    return isinstance(model, str) and model.strip().lower().startswith(AUTO_ROUTER)
 
 
 def find_misplaced_model(request: Any, status_code: int) -> str | None:

@@ -19,7 +19,9 @@ class Secret(SecretStr):
     """
 
     def __init__(self, secret_value: str) -> None:
-        self._read: Callable[[], str] = lambda: secret_value
+        # A text of another class, such as a member of an enum, may format as something else.
+        plain = str.__str__(secret_value)
+        self._read: Callable[[], str] = lambda: plain
 
     def get_secret_value(self) -> str:
         """Return the text."""

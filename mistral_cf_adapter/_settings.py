@@ -45,7 +45,7 @@ from ._settings_files import (
 )
 from ._settings_keywords import SettingsKeywords
 from ._switch import IF_CONFIGURED, read_enabled
-from ._validation import did_you_mean, format_validation_error
+from ._validation import did_you_mean, format_validation_error, is_secret
 from ._variables import Variable, find_conflicts, find_look_alikes, in_environment
 
 ENV_FILE = "CF_AIG_ENV_FILE"
@@ -170,11 +170,11 @@ class GatewaySettings(GatewayOptions, BaseSettings):
     `token`, `mistral_api_key`, `access_token` and `access_client_secret` may be callables without
     arguments. They are called for each request and each retry of the SDK's, by several threads at
     once if those call, and what they return is not stored. An asynchronous one is for asynchronous
-    calls alone; a plain one that waits blocks the event loop. What they raise reaches the caller of
-    the SDK, with a note that names the setting, and what is no key is a GatewayConfigError: nothing
-    is sent. After a GatewayUnauthorizedError `token` is called once more, after a
-    GatewayAccessError `access_token`, after a 401 of Mistral's the key: another
-    value is sent once, if the body can be sent again; then the error is raised.
+    calls through the gateway alone; a plain one that waits blocks the event loop. What they raise
+    reaches the caller of the SDK, with a note that names the setting, and what is no key is a
+    GatewayConfigError: nothing is sent. After a GatewayUnauthorizedError `token` is called once
+    more, after a GatewayAccessError the secret for Access, after a 401 of Mistral's the key:
+    another value is sent once, if the body can be sent again; then the error is raised.
 
     Warns (`UserWarning`) where two variables of one setting differ, and of a variable that is not
     read but looks as if it should be.
@@ -199,7 +199,7 @@ class GatewaySettings(GatewayOptions, BaseSettings):
         populate_by_name=True,
     )
 
-    account_id: Annotated[str, AfterValidator(validate_id)] | None = _aliased(
+    account_id: Annotated[str, Field(max_length=64), AfterValidator(validate_id)] | None = _aliased(
         "account_id", "Cloudflare account id, from the dashboard's URL; not needed with base_url."
     )
     gateway_id: Annotated[str, Field(max_length=64), AfterValidator(validate_id)] = _aliased(
@@ -325,6 +325,12 @@ class GatewaySettings(GatewayOptions, BaseSettings):
             return GatewayConfigError(f"Gateway settings: {_format_error(error, values)}")
         except SettingsError as error:
             return GatewayConfigError(f"Gateway settings: {error}")
+        except RecursionError:
+            # pydantic-settings parses the JSON of a variable, and does not say which one it was.
+            given = [name for name in map(_find_variable, type(self).model_fields) if name]
+            found = [name for name in given if os.environ[name].lstrip().startswith(("[", "{"))]
+            where = " or ".join(found) or "a file"
+            return GatewayConfigError(f"Gateway settings: JSON is nested too deep in {where}")
         except Exception as error:  # noqa: BLE001 - raised by the caller
             error.__cause__ = error.__context__ = None
             return error.with_traceback(None)
@@ -450,24 +456,28 @@ class GatewaySettings(GatewayOptions, BaseSettings):
         Raises:
             GatewayConfigError: a changed value cannot work.
         """
-        changed = _hide_secrets(_field_names(update or {}))
+        changed = _hide_secrets(_field_names(update or {}), type(self))
         update = None  # may hold a plain secret, as a traceback would show
         if _names_gateway(changed):
             changed.setdefault("base_url", None)
         values = {name: getattr(self, name) for name in type(self).model_fields} | changed
-        stored = values["byok"] or values["byok_alias"]
-        if "mistral_api_key" not in changed and (stored or key_follows_environment(self)):
-            # Beside a stored key only the environment may have one, so it is asked again.
-            del values["mistral_api_key"]
-        files = {
-            name: source
-            for name, source in live_secrets(self).items()
-            if isinstance(source, FileSecret) and name in values.keys() - changed.keys()
-        }
-        values |= {name: source.last for name, source in files.items()}
+        live = {name: one for name, one in live_secrets(self).items() if name not in changed}
+        files = {name: one for name, one in live.items() if isinstance(one, FileSecret)}
+        values |= {name: one.last for name, one in files.items()}
+        beside: dict[str, Any] = {}  # a stored key, by keyword, a key of ours is a contradiction
+        if "mistral_api_key" not in changed:
+            follows = key_follows_environment(self)
+            if follows or values["byok"] or values["byok_alias"]:
+                key = values.pop("mistral_api_key")
+                beside = {} if follows else {"mistral_api_key": key}
+        # Every value is there: a file is not read again, and may be gone.
+        values |= {"_env_file": None, "_secrets_dir": None}
         copy = type(self)(**values)
-        if copy.reload_secrets:
-            vars(copy)["_live_secrets"] |= files
+        if beside:
+            vars(copy).update(beside, _key_follows_environment=False)
+        if not copy.reload_secrets:
+            live = {name: one for name, one in live.items() if name not in files}
+        vars(copy)["_live_secrets"] |= live
         return copy
 
     def __reduce__(self) -> NoReturn:
@@ -593,16 +603,20 @@ def _find_secret_files(
 ) -> SecretFiles | None:
     """Return the files that settings are about to be read from, `None` if there are none."""
     where = {name: value for name, value in values.items() if name.startswith("_")}
+    places: dict[str, list[Any]] = {}
     for name in ("env_file", "secrets_dir"):
-        where.setdefault(f"_{name}", settings.model_config.get(name))
-    files, directories = (
-        [expand_path(path) for path in paths_of(where[name])]
-        for name in ("_env_file", "_secrets_dir")
-    )
-    if not files and not directories:
+        given = where.get(f"_{name}", settings.model_config.get(name))
+        # One of the two kinds may be absent, as a directory that is mounted in production alone.
+        found = filter(os.path.exists, map(expand_path, paths_of(given)))
+        # Absolute: the process may go to another directory, with another `.env` in it.
+        places[name] = [path.absolute() for path in found]
+        where[f"_{name}"] = places[name] or None
+    if not any(places.values()):
         return None
     names = [variable for name in SECRETS for variable in env_names(name)]
-    return SecretFiles(files, directories, names, lambda: _read_secrets(where))
+    return SecretFiles(
+        places["env_file"], places["secrets_dir"], names, lambda: _read_secrets(where)
+    )
 
 
 def _read_secrets(where: Mapping[str, Any]) -> dict[str, Secret]:
@@ -629,15 +643,19 @@ def _field_names(values: Mapping[str, Any]) -> dict[str, Any]:
     return {_FIELDS.get(name, name): value for name, value in values.items()}
 
 
-def _hide_secrets(values: dict[str, Any]) -> dict[str, Any]:
+def _hide_secrets(values: dict[str, Any], settings: type[GatewaySettings]) -> dict[str, Any]:
     """Return keywords with secrets wrapped: a traceback may show a frame's variables."""
-    return {name: _hide_secret(name, value) for name, value in values.items()}
+    return {name: _hide_secret(name, value, settings) for name, value in values.items()}
 
 
-def _hide_secret(name: str, value: object) -> object:
+def _hide_secret(name: str, value: object, settings: type[GatewaySettings]) -> object:
     if name == "headers" and isinstance(value, Mapping):
         texts = cast("Mapping[Any, object]", value)
         return {header: _hidden(text) for header, text in texts.items()}
+    field = settings.model_fields.get(name)
+    if field is not None and name not in GatewaySettings.model_fields:
+        # Of an application's own class, which takes what it takes.
+        return Secret(value) if isinstance(value, str) and is_secret(field) else value
     return _hidden(value) if _may_be_secret(name) else value
 
 
@@ -664,7 +682,7 @@ def _hidden(value: object) -> object:
 
 def _prepare(values: dict[str, Any], settings: type[GatewaySettings]) -> Exception | None:
     """Name keywords by field and hide their secrets, in place; return what is wrong with them."""
-    by_field = _hide_secrets(_field_names(values))
+    by_field = _hide_secrets(_field_names(values), settings)
     values.clear()
     unknown = _unknown_name(by_field, settings)
     if unknown is not None:

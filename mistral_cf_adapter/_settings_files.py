@@ -123,11 +123,11 @@ def _problem_with_directory(directory: Any, variables: Collection[str]) -> str |
     if not isinstance(directory, str | os.PathLike):
         return f"must be a path, not {type(directory).__name__}"
     path = expand_path(directory)
-    if not path.exists():  # pydantic-settings warns: secrets may be mounted in production alone
-        return None
-    if not path.is_dir():
-        return f"{path} is a file: name the directory that it is in"
     try:
+        if not path.exists():  # pydantic-settings warns: it may be mounted in production alone
+            return None
+        if not path.is_dir():
+            return f"{path} is a file: name the directory that it is in"
         files = sorted(path.iterdir())
     except OSError as error:
         return _cannot_read(path, error)

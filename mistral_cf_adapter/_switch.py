@@ -13,6 +13,10 @@ from weakref import WeakValueDictionary
 IF_CONFIGURED: Literal["if-configured"] = "if-configured"
 Enabled = bool | Literal["if-configured"]
 
+RUN_FLAGS = "CF_AIG_RUN_FLAGS"
+"""The variable with the flags of `run` that are settings, as JSON; secrets are no flags."""
+RUN_IS_OFF = '{"enabled": false}'
+"""Its value below a `run` that is switched off, whatever switched it off."""
 _VARIABLE = "CF_AIG_ENABLED"
 _WORDS = {
     **dict.fromkeys(("true", "1", "yes", "on"), True),
@@ -45,14 +49,22 @@ def read_enabled(value: object) -> Enabled:
     return _WORDS[word]
 
 
+def has_route(configuration: object) -> bool:
+    """Return whether the client of an SDK configuration goes through the gateway."""
+    return id(configuration) in configurations
+
+
 def drops_headers() -> bool:
     """Return whether headers for the gateway would go to Mistral: no client has a route.
 
-    That is so while a `patch()` that is switched off is in force, or with the variable at false.
+    That is so while a `patch()` that is switched off is in force, with the variable at false, or
+    below a `run` that is switched off.
     """
     if configurations:
         return False
-    return bool(_off_patches) or _WORDS.get(os.environ.get(_VARIABLE, "").strip().lower()) is False
+    if _off_patches or os.environ.get(RUN_FLAGS) == RUN_IS_OFF:
+        return True
+    return _WORDS.get(os.environ.get(_VARIABLE, "").strip().lower()) is False
 
 
 def enter_off(patched: object) -> None:
@@ -78,7 +90,7 @@ class HeadersHook:
 
     def before_request(self, context: Any, request: Any) -> Any:
         """Return the request, without `cf-*` headers unless it goes through the gateway."""
-        if id(context.config) not in configurations:  # patch(client) may have come later
+        if not has_route(context.config):  # patch(client) may have come later
             for name in {name for name in request.headers if name.lower().startswith("cf-")}:
                 del request.headers[name]
         return request

@@ -80,7 +80,7 @@ def _describe(problem: Mapping[str, Any], field: FieldInfo | None) -> str:
 def _shown(value: object, field: FieldInfo | None) -> str:
     if isinstance(value, bool | int | float) and field is not None:
         return repr(value)
-    if not isinstance(value, str) or field is None or _is_secret(field):
+    if not isinstance(value, str) or field is None or is_secret(field):
         return f"a value of the class {type(value).__name__}"
     return repr(value) if len(value) <= _LONGEST else f"a text of {len(value)} characters"
 
@@ -129,7 +129,8 @@ def _marks(field: FieldInfo) -> Iterator[object]:
             yield part
 
 
-def _is_secret(field: FieldInfo) -> bool:
+def is_secret(field: FieldInfo) -> bool:
+    """Return whether a field holds a secret, by its annotation."""
     return any(part is SecretStr for part in _parts(field.annotation))
 
 

@@ -9,9 +9,9 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-FLAGS = "CF_AIG_RUN_FLAGS"
-"""The variable with the flags of `run` that are settings, as JSON; secrets are no flags."""
+from mistral_cf_adapter._switch import RUN_FLAGS, RUN_IS_OFF
 
+FLAGS = RUN_FLAGS
 _FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "startup")  # noqa: PTH100, PTH118, PTH120
 _ENV_FILE = "CF_AIG_ENV_FILE"
 
@@ -28,6 +28,12 @@ def reach_children(flags: Mapping[str, Any]) -> None:
     if os.environ.get(_ENV_FILE):  # a child may run in another directory
         file = os.path.expanduser(os.environ[_ENV_FILE])  # noqa: PTH111
         os.environ[_ENV_FILE] = os.path.abspath(file)  # noqa: PTH100
+
+
+def switch_children_off() -> None:
+    """Let the processes that this one starts be as without `run`, and send no gateway_headers()."""
+    stop_reaching_children()
+    os.environ[FLAGS] = RUN_IS_OFF
 
 
 def stop_reaching_children() -> None:

@@ -26,7 +26,12 @@ from mistral_cf_adapter._settings import ENV_FILE, GatewaySettings, env_names
 from mistral_cf_adapter._validation import did_you_mean
 
 from . import PROGRAM, UsageError
-from .children import find_obstacle, reach_children, stop_reaching_children
+from .children import (
+    find_obstacle,
+    reach_children,
+    stop_reaching_children,
+    switch_children_off,
+)
 from .flags import GivenFlags, SettingFlags, Switch, flag_of, is_switch, secret_flags
 from .help import add_to_group, prepare_groups
 from .programs import find_program, replace_process
@@ -134,7 +139,10 @@ class Run(SettingFlags, _RunFlags):
         return partial(run_script, program.path if program else "", self._arguments)
 
     def _prepare_children(self, settings: GatewaySettings) -> None:
-        if not self.children or not settings.uses_gateway:
+        if not settings.uses_gateway:
+            switch_children_off()
+            return
+        if not self.children:
             stop_reaching_children()
             return
         reach_children(self.given())

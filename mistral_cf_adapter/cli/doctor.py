@@ -3,6 +3,7 @@
 import importlib.metadata
 import os
 import platform
+import sys
 import warnings
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
@@ -34,8 +35,14 @@ def run_doctor(flags: "SettingFlags", *, offline: bool, as_json: bool, timeout: 
 
         print(json.dumps(asdict(report), indent=2))
     else:
-        print(as_text(report))
+        print(_encodable(as_text(report)))
     return 0 if report.ok else 1
+
+
+def _encodable(text: str) -> str:
+    """Return a text with escapes for what standard output cannot show, such as a path's letters."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def run_checks(flags: "SettingFlags", *, offline: bool, timeout: float) -> Report:

@@ -75,8 +75,11 @@ def replace_process(path: str, command: Sequence[str]) -> int:
 
 def _is_script_of_this_python(path: str) -> bool:
     """Return whether a file's first line names the Python that runs this."""
-    with open(path, "rb") as file:  # noqa: PTH123
-        lines = [os.fsdecode(file.readline(4096)) for _ in range(2)]
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123
+            lines = [os.fsdecode(file.readline(4096)) for _ in range(2)]
+    except OSError:  # it may be there to be executed, and not to be read
+        return False
     interpreter = _interpreter(*lines)
     if interpreter is None or not _is_python_command(interpreter):
         return False

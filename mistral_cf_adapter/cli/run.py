@@ -93,7 +93,10 @@ def _script(script: str) -> tuple[CodeType, dict[str, Any]]:
     _first_on_path(os.path.dirname(os.path.realpath(script)))  # noqa: PTH120
     if script.endswith(".pyc"):
         compiled = SourcelessFileLoader("__main__", path)
-        return _code(compiled, "__main__"), _names(path, compiled)
+        try:
+            return _code(compiled, "__main__"), _names(path, compiled)
+        except OSError as error:
+            raise _cannot_open(path, error) from None
     return _read(path), _names(path, SourceFileLoader("__main__", path))
 
 
@@ -102,9 +105,12 @@ def _read(path: str) -> CodeType:
         with io.open_code(path) as file:
             source = file.read()
     except OSError as error:
-        msg = f"can't open file {path!r}: [Errno {error.errno}] {error.strerror}"
-        raise _CannotRun(msg, 2) from None
+        raise _cannot_open(path, error) from None
     return compile(source, path, "exec", dont_inherit=True)
+
+
+def _cannot_open(path: str, error: OSError) -> _CannotRun:
+    return _CannotRun(f"can't open file {path!r}: [Errno {error.errno}] {error.strerror}", 2)
 
 
 def _directory(path: str, importer: Any) -> tuple[CodeType, dict[str, Any]]:

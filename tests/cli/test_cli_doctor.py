@@ -732,3 +732,10 @@ def test_what_is_not_set_takes_one_line():
 
 def test_credentials_in_a_url_are_not_shown():
     assert mask_url("https://me:pw@host:1/p?k=v#f") == "https://***@host:1/p?***"
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+def test_what_a_terminal_cannot_show_is_escaped(encoding):
+    status, output = doctor(CF_AIG_ENV_FILE="/nowhere/設定.env", PYTHONIOENCODING=encoding)
+    assert status == 1
+    assert "/nowhere/\\u8a2d\\u5b9a.env" in output

@@ -148,6 +148,7 @@ def test_an_interrupt_ends_the_program_by_its_signal(program):
     ("target", "status", "text"),
     [
         (["missing.py"], 2, "can't open file"),
+        (["missing.pyc"], 2, "can't open file"),
         (["-m", "nothing_of_the_kind"], 1, "No module named nothing_of_the_kind"),
         (["-m", "nothing_of_the_kind.below"], 1, "No module named nothing_of_the_kind.below"),
         (["-m", ".relative"], 1, "Relative module names not supported"),

@@ -469,3 +469,22 @@ def test_a_python_without_environment_is_warned_of_what_is_not_reached(program):
         assert ours.stdout == "well\n"
         assert len(ours.stderr.splitlines()) == lines
         assert ours.stderr.startswith("mistral-cf-adapter: warning: " if lines else "")
+
+
+@pytest.mark.parametrize("flags", [["--enabled", "false"], ["--enabled", "if-configured"]])
+@pytest.mark.parametrize("children", [[], ["--no-children"]])
+def test_no_header_for_the_gateway_reaches_mistral_while_run_is_off(
+    program, tmp_path, flags, children
+):
+    path = program(
+        """
+        import subprocess, sys
+        from mistral_cf_adapter import gateway_headers
+
+        print(gateway_headers(skip_cache=True), flush=True)
+        if len(sys.argv) == 1:
+            subprocess.run([sys.executable, sys.argv[0], "in a child"], check=True)
+        """
+    )
+    ours = start(*RUN, *flags, *children, path, settings={}, cwd=tmp_path)
+    assert (ours.stdout, ours.stderr) == ("{}\n{}\n", "")

@@ -11,6 +11,7 @@ import pytest
 from run_programs import LIMIT, PYTHON, RUN, SETTINGS, environment, start
 
 from mistral_cf_adapter._sdk import ROOT
+from mistral_cf_adapter.cli import programs
 from mistral_cf_adapter.cli.commands import split
 from mistral_cf_adapter.cli.python_flags import take_python_flags
 
@@ -108,6 +109,17 @@ def test_a_program_that_the_system_cannot_run_is_one_line(command):
     ours = start(*RUN, "hello")
     assert ours.returncode == 126
     assert ours.stderr == f"mistral-cf-adapter: {path}: Exec format error\n"
+
+
+@posix
+def test_a_command_that_can_be_executed_and_not_read_is_no_script(command, monkeypatch):
+    path = command("#!/bin/sh\necho hello\n")
+
+    def refuse(*_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(programs, "open", refuse, raising=False)
+    assert programs.find_program("hello") == programs.Program(str(path), is_python=False)
 
 
 @posix

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import enum
 import functools
 import io
 import itertools
@@ -180,6 +181,19 @@ def test_both_are_asked_and_a_prefix_is_taken_off(gateway, make_settings, mode):
     mode.chat(make_client(settings))
     assert gateway.last.header("cf-aig-authorization") == "Bearer token-of-now"
     assert gateway.last.header("authorization") == "Bearer key-of-now"
+
+
+class Words(str, enum.Enum):  # noqa: UP042
+    """Texts that format as their names."""
+
+    SECRET = "text-of-a-member"
+
+
+@setting
+@pytest.mark.parametrize("secret", [Words.SECRET, lambda: Words.SECRET], ids=["text", "callable"])
+def test_a_member_of_an_enum_is_its_text(gateway, make_settings, mode, name, secret):
+    mode.chat(make_client(make_settings(**{name: secret})))
+    assert sent(gateway, name) == ["Bearer text-of-a-member"]
 
 
 @setting

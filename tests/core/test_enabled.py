@@ -144,6 +144,40 @@ def test_a_key_of_the_settings_is_sent(
     assert elsewhere.last.header("authorization") == "Bearer mine"
 
 
+@pytest.mark.parametrize("kind", ["a text", "a callable", "a file", "a file that is named"])
+def test_a_key_beside_a_stored_one_stays_where_the_switch_is_turned_off(
+    gateway, elsewhere, monkeypatch, tmp_path, kind
+):
+    file = tmp_path / "settings.env"
+    file.write_text(f"MISTRAL_API_KEY={KEY}\n")
+    if kind == "a file that is named":
+        monkeypatch.setenv("CF_AIG_ENV_FILE", str(file))
+    values = {
+        "a text": {"mistral_api_key": KEY, "enabled": False},
+        "a callable": {"mistral_api_key": lambda: KEY, "enabled": False},
+        "a file": {"_env_file": file},
+        "a file that is named": {},
+    }[kind]
+    settings = GatewaySettings(base_url=gateway.base_url, byok=True, **values)
+    SYNC.chat(make_client(settings, enabled=False, server_url=elsewhere.origin))
+    assert elsewhere.last.header("authorization") == f"Bearer {KEY}"
+    SYNC.chat(make_client(settings, enabled=True))
+    assert gateway.last.header("authorization") is None
+
+
+def test_an_asynchronous_key_is_refused_with_what_helps(elsewhere, async_http, mode):
+    """The SDK itself asks for it, and awaits nothing."""
+
+    async def ask():
+        return KEY
+
+    keywords = {"server_url": elsewhere.origin, "async_client": async_http}
+    client = make_client(GatewaySettings(enabled=False, mistral_api_key=ask), **keywords)
+    with pytest.raises(GatewayConfigError, match="as with the switch off: give a plain function"):
+        mode.chat(client)
+    assert elsewhere.requests == []
+
+
 def test_the_keyword_of_make_client(gateway, monkeypatch, mode):
     assert type(make_client(enabled="if-configured").sdk_configuration.client).__name__ == "Client"
     set_gateway(monkeypatch, gateway)
@@ -238,6 +272,18 @@ def test_patch_does_nothing(off, monkeypatch):
     assert type(before.sdk_configuration) is type(Mistral().sdk_configuration)
     other.undo()
     other.undo()
+
+
+@pytest.mark.parametrize("key", [KEY, lambda: KEY], ids=["a text", "a callable"])
+def test_a_client_below_a_patch_has_its_key_and_goes_where_the_patch_leads(
+    gateway, make_settings, mode, caplog, key
+):
+    caplog.set_level(logging.INFO, "mistral_cf_adapter")
+    with patch(settings=make_settings(mistral_api_key=None)):
+        mode.chat(make_client(GatewaySettings(enabled=False, mistral_api_key=key)))
+    assert gateway.last.header("authorization") == f"Bearer {KEY}"
+    assert gateway.last.header("cf-aig-authorization") == f"Bearer {TOKEN}"
+    assert "directly" not in caplog.text
 
 
 def test_patch_leaves_another_patch_in_force(gateway, make_settings, mode, async_http):

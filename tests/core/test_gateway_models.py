@@ -145,6 +145,13 @@ def test_a_mistral_key_never_reaches_what_the_auto_router_chose(gateway, make_se
         assert request.header("cf-aig-authorization") == f"Bearer {TOKEN}"
 
 
+@pytest.mark.parametrize("model", ["Cloudflare/Auto", " cloudflare/auto", "CLOUDFLARE/auto\n"])
+def test_no_spelling_of_the_auto_router_sends_the_key(gateway, make_settings, model):
+    SYNC.chat(make_client(make_settings(endpoint="compat")), model=model)
+    assert gateway.last.header("authorization") is None
+    assert json.loads(gateway.last.body)["model"] == model
+
+
 def test_a_key_of_the_environment_or_of_the_client_stays_at_home(
     gateway, make_settings, monkeypatch, mode
 ):

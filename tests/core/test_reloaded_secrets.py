@@ -8,6 +8,7 @@ import os
 import shutil
 import threading
 import time
+import warnings
 from contextlib import contextmanager
 
 import pytest
@@ -374,6 +375,36 @@ def test_threads_see_one_of_the_values_and_the_last_one_in_the_end(gateway, main
     assert sent(gateway, "mistral_api_key")[-1] == "Bearer key-129"
 
 
+def test_the_file_stays_the_same_in_another_directory(gateway, tmp_path, monkeypatch):
+    """A file by the same name there is another program's."""
+    for name in ("here", "there"):
+        (tmp_path / name / "secrets").mkdir(parents=True)
+        (tmp_path / name / ".env").write_text(f"CF_AIG_TOKEN=token-{name}\n")
+        (tmp_path / name / "secrets" / "mistral_api_key").write_text(f"key-{name}")
+    monkeypatch.chdir(tmp_path / "here")
+    client = make_client(GatewaySettings(_env_file=".env", _secrets_dir="secrets"))
+    monkeypatch.chdir(tmp_path / "there")
+    SYNC.chat(client)
+    (tmp_path / "here" / ".env").write_text("CF_AIG_TOKEN=token-of-now\n")
+    SYNC.chat(client)
+    assert sent(gateway, "token") == ["Bearer token-here", "Bearer token-of-now"]
+    assert sent(gateway, "mistral_api_key") == ["Bearer key-here"] * 2
+
+
+def test_a_file_is_read_again_beside_a_directory_that_is_not_there(gateway, tmp_path):
+    """It may be mounted in production alone."""
+    file = tmp_path / "settings.env"
+    file.write_text("CF_AIG_TOKEN=one-token\nMISTRAL_API_KEY=one-key\n")
+    with pytest.warns(UserWarning, match="does not exist"):
+        settings = GatewaySettings(_env_file=file, _secrets_dir=tmp_path / "absent")
+    client = make_client(settings)
+    file.write_text("CF_AIG_TOKEN=another-token\nMISTRAL_API_KEY=another-key\n")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        SYNC.chat(client)
+    assert sent(gateway, "token") == ["Bearer another-token"]
+
+
 # ---------------------------------------------------------------- and nothing else is
 
 
@@ -477,6 +508,14 @@ def test_who_reads_the_key_of_a_client_gets_that_of_now(main_place):
     assert client.sdk_configuration.security().api_key == FIRST["mistral_api_key"]
     main_place.write(**SECOND)
     assert client.sdk_configuration.security().api_key == SECOND["mistral_api_key"]
+
+
+def test_settings_are_copied_without_their_file(gateway, place):
+    settings = place.settings()
+    place.remove()
+    SYNC.chat(make_client(settings.model_copy(update={"cache_ttl": 60})))
+    check_sent(gateway, FIRST)
+    assert gateway.last.header("cf-aig-cache-ttl") == "60"
 
 
 # ---------------------------------------------------------------- switched off

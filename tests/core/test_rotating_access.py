@@ -17,12 +17,11 @@ from mistral_cf_adapter import (
     make_client,
     patch,
 )
-from mistral_cf_adapter._sdk import Mistral
+from mistral_cf_adapter._sdk import Mistral, httpx
 from mistral_cf_adapter.testing import Access, LocalGateway
 
 CLIENT_ID = "88bf3b6d86161464.access"
 REFUSAL = Reply(403, {"message": "Forbidden. You don't have permission to view this."})
-LOGIN = Reply.redirect("https://team.cloudflareaccess.com/cdn-cgi/access/login/ai.example.com", 302)
 HEADERS = {"access_client_secret": "cf-access-client-secret", "access_token": "cf-access-token"}
 
 
@@ -121,20 +120,17 @@ def test_it_stays_below_the_gateway(gateway, elsewhere, make_settings, mode, nam
     assert secret.count == 1
 
 
-@pytest.mark.parametrize("refusal", [REFUSAL, LOGIN])
-def test_a_refused_jwt_is_asked_for_once_more(gateway, make_settings, mode, refusal):
-    gateway.replies.append(refusal)
+def test_a_refused_jwt_is_asked_for_once_more(gateway, make_settings, mode):
+    gateway.replies.append(REFUSAL)
     assert mode.chat(make_client(make_settings(access_token=Counter()))) == TEXT
     assert sent(gateway, "cf-access-token") == ["secret-of-call-0001", "secret-of-call-0002"]
 
 
-@pytest.mark.parametrize("refusal", [REFUSAL, LOGIN])
-def test_a_jwt_that_is_refused_twice_is_the_error(gateway, make_settings, mode, refusal):
-    gateway.replies += [refusal, refusal]
-    with capture() as calls, pytest.raises(GatewayAccessError) as caught:
+def test_a_jwt_that_is_refused_twice_is_the_error(gateway, make_settings, mode):
+    gateway.replies += [REFUSAL, REFUSAL]
+    with pytest.raises(GatewayAccessError) as caught:
         mode.chat(make_client(make_settings(access_token=(secret := Counter()))))
     assert (len(gateway.requests), secret.count) == (2, 2)
-    assert [call.status_code for call in calls] == [refusal.status]
     assert not [text for text in locals_of(caught.value) if "secret-of-call" in text]
 
 
@@ -161,12 +157,37 @@ def test_a_file_that_changed_is_read_again(gateway, monkeypatch, mode, name, tmp
     assert sent(gateway, HEADERS[name]) == ["secret-of-file-0001", "secret-of-file-00002"]
 
 
-@pytest.mark.parametrize("form", ["login", "unauthorized", "page", "json"])
+FORMS = ("login", "unauthorized", "page", "json")
+
+
+@pytest.mark.parametrize("form", FORMS)
 def test_a_program_outlives_its_first_jwt(mode, form):
     access = Access(form=form)
     with LocalGateway(access=access) as local:
         expired, fresh = access.issue_jwt(seconds=-1), access.issue_jwt()
         jwts = iter([expired, fresh])
         client = make_client(local.settings(access_token=lambda: next(jwts)))
-        assert mode.chat(client)
+        with capture() as calls:
+            assert mode.chat(client)
     assert len(local.requests) == 2
+    assert [call.status_code for call in calls] == [200]
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("follows", [True, False])
+def test_a_program_outlives_a_service_token(plain_mode, form, follows, async_http):
+    access = Access(form=form)
+    with LocalGateway(access=access) as local, httpx.Client(follow_redirects=follows) as http:
+        secrets = iter(["secret-of-yesterday", access.client_secret])
+        settings = local.settings(access_client_secret=lambda: next(secrets))
+        assert plain_mode.chat(make_client(settings, client=http, async_client=async_http))
+    assert len(local.requests) == 2
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_secret_that_is_refused_and_stays_is_the_error(mode, form):
+    with LocalGateway(access=Access(form=form)) as local:
+        settings = local.settings(access_client_secret=lambda: "secret-of-yesterday")
+        with capture() as calls, pytest.raises(GatewayAccessError):
+            mode.chat(make_client(settings))
+        assert len(local.requests) == len(calls) == 1

@@ -8,6 +8,7 @@ import pickle
 import warnings
 
 import pytest
+from pydantic import SecretStr  # noqa: TC002 - the annotation is read
 
 from mistral_cf_adapter import GatewayConfigError, GatewayOptions, GatewaySettings, make_client
 from mistral_cf_adapter._options import header_names
@@ -574,3 +575,25 @@ def test_a_gateway_without_an_account_says_that_the_url_is_not_read():
     said = refusal(gateway_id="prod")
     assert "gateway_id is given, so CF_AIG_BASE_URL is not read" in said
     assert SECRET not in said
+
+
+class ApplicationSettings(GatewaySettings):
+    """Settings of an application, with fields of its own."""
+
+    retries: int = 3
+    team: str = "search"
+    is_batch: bool = False
+    ask: object = None
+    vault_key: SecretStr | None = None
+
+
+def test_fields_of_an_applications_own_class_take_what_they_take():
+    values = {"retries": 5, "team": "billing", "is_batch": True, "ask": print}
+    settings = ApplicationSettings(account_id="acc", vault_key="vault-key-0815", **values)
+    copies = settings, settings.model_copy(), settings.model_copy(update={"cache_ttl": 60})
+    for each in copies:
+        assert {name: getattr(each, name) for name in values} == values
+        assert each.vault_key.get_secret_value() == "vault-key-0815"
+    assert settings.model_copy(update={"retries": 7}).retries == 7
+    with pytest.raises(GatewayConfigError, match="retries: a value of the class str is no whole"):
+        ApplicationSettings(account_id="acc", retries="many")

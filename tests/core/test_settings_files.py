@@ -10,7 +10,7 @@ import warnings
 
 import pytest
 
-from mistral_cf_adapter import GatewaySettings
+from mistral_cf_adapter import GatewayConfigError, GatewaySettings
 from mistral_cf_adapter._settings import ALIASES, env_names
 
 SAMPLES = {
@@ -82,3 +82,27 @@ def test_a_byte_order_mark_loses_no_variable(tmp_path, name, before):
         marked = load(tmp_path / "marked", name, f"{before}{line}", encoding="utf-8-sig")
         assert marked == wanted != GatewaySettings.model_fields[name].default
     assert (tmp_path / "marked").read_bytes().startswith(codecs.BOM_UTF8)
+
+
+@pytest.mark.parametrize("error", [PermissionError(13, "Permission denied"), OSError(5, "I/O")])
+def test_a_directory_that_cannot_be_looked_for_is_named(tmp_path, monkeypatch, error):
+    """As one below a directory of another user."""
+
+    def refuse(_):
+        raise error
+
+    directory = tmp_path / "secrets"
+    monkeypatch.setattr(type(directory), "exists", refuse)
+    with pytest.raises(GatewayConfigError, match="_secrets_dir: cannot read ") as caught:
+        GatewaySettings(account_id="acc", _secrets_dir=directory)
+    assert error.strerror in str(caught.value)
+
+
+def test_a_directory_that_is_not_there_needs_no_current_directory(tmp_path, monkeypatch):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    with pytest.warns(UserWarning, match="does not exist"):
+        settings = GatewaySettings(account_id="acc", _secrets_dir="absent")
+    assert settings.token is None

@@ -380,6 +380,7 @@ def test_text_that_is_none_and_mappings_that_are_none_are_said_plainly():
     assert "gateway_id: has 65 characters: must have at most 64" in refusal(
         account_id="a", gateway_id="g" * 65
     )
+    assert "account_id: has 65 characters: must have at most 64" in refusal(account_id="a" * 65)
 
 
 @pytest.mark.parametrize("name", ["cache_ttl", "byok", "backoff", "provider", "max_connections"])
@@ -452,3 +453,8 @@ def test_a_client_does_not_pickle_and_says_where_to_build_it():
                 with pytest.raises(TypeError, match="build it in the worker") as caught:
                     pickle.dumps(thing, protocol)
                 assert SECRET not in str(caught.value)
+
+
+def test_json_that_is_nested_too_deep_is_named(monkeypatch):
+    monkeypatch.setenv("CF_AIG_METADATA", "[" * 1_000_000)
+    assert refusal(account_id="a") == "Gateway settings: JSON is nested too deep in CF_AIG_METADATA"
