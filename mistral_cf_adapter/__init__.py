@@ -13,7 +13,7 @@ client = make_client()  # a mistralai.Mistral, with settings from the environmen
 # _replays: a body that can be sent once), guards a stream (_streaming; _codings: compressed data),
 # turns the gateway's errors into exceptions (_errors; _envelopes: their JSON; _edge: what stands in
 # front of the gateway; _connection_errors: no response) and records the call (_capture,
-# _gateway_call). Where somebody listens, the call is ended with its body or stream (_open_call,
+# _gateway_call). With a listener, the call is ended with its body or stream (_open_call,
 # with its _usage), logged (_call_log), given to the functions of on_call() (_listeners) and to
 # OpenTelemetry (_telemetry).
 # _settings reads the environment (_own_headers: one setting, checked). With the switch off

@@ -346,12 +346,12 @@ class _RequestFlow:
         if response.status_code < 400:
             return _ACCESS if self._is_access_login() else _NOTHING
         error = from_response(response)
-        if error is None:  # Mistral's
+        if error is None:  # Mistral sent it
             return frozenset({"mistral_api_key"}) if response.status_code == 401 else _NOTHING
         return _REFUSALS.get(type(error), _NOTHING)
 
     def _find_hidden_error(self, mask: Mask) -> Exception | None:
-        """Return the error in a response whose status is none of an error, or None."""
+        """Return the error in a response with a status below 400, or None."""
         response = self.response
         if 300 <= response.status_code < 400 and self._is_access_login():
             return build_page_error(_edge.access_refusal(response), response, mask)

@@ -59,7 +59,7 @@ class _Carrier(NamedTuple):
     header: str
     prefix: str
     rivals: tuple[str, ...]
-    """Headers with which a request brings a secret of its own in place of the settings'."""
+    """Headers of a request that replace the secret of the settings."""
 
 
 _CARRIERS = {
@@ -305,34 +305,34 @@ def _outgoing_headers(
 ) -> tuple[Any, str | None]:
     """Return the request's headers with the gateway's and the right key, and what is wrong."""
     headers = request.headers.copy()
-    given = _relevant_headers(headers)
-    own = {**_gateway_headers(given), **metadata}
-    stated = {**defaults, **own}
-    trace = _trace_headers(request, given, stated) if route.otel else {}
-    _update(headers, {**trace, **stated})
+    relevant = _relevant_headers(headers)
+    call_headers = {**_gateway_headers(relevant), **metadata}
+    gateway_headers = {**defaults, **call_headers}
+    trace = _trace_headers(request, relevant, gateway_headers) if route.otel else {}
+    _update(headers, {**trace, **gateway_headers})
     if uses_stored_key(route, headers):
         key = "never"
-    problem = _authorize(route, headers, given, key)
-    if AUTHORIZATION not in own and (authorization := route.gateway_authorization()):
+    problem = _authorize(route, headers, relevant, key)
+    if AUTHORIZATION not in call_headers and (authorization := route.gateway_authorization()):
         headers[AUTHORIZATION] = authorization
     if route.read_extra_headers is not None:
         extra = route.read_extra_headers(key == "never")
-        _add_extra_headers(route, headers, extra, given)
+        _add_extra_headers(route, headers, extra, relevant)
     return headers, problem or _credential_problem(_relevant_headers(headers))
 
 
 def _add_extra_headers(
-    route: Route, headers: Any, extra: Mapping[str, str], given: Mapping[str, list[str]]
+    route: Route, headers: Any, extra: Mapping[str, str], relevant: Mapping[str, list[str]]
 ) -> None:
-    """Add the headers of `Route.read_extra_headers`; those of the call itself win."""
-    brings_access = not given.keys().isdisjoint(ACCESS_HEADERS)
+    """Add the headers of `Route.read_extra_headers`; those of the call win."""
+    has_access = not relevant.keys().isdisjoint(ACCESS_HEADERS)
     for name, value in extra.items():
         if name.lower() in route.own_names:
-            # An empty `cf-aig-*` header of the call is in `given` alone: it sends none.
-            is_brought = name in headers or name.lower() in given
+            # An empty `cf-aig-*` header of the call is in `relevant` alone: it sends none.
+            is_present = name in headers or name.lower() in relevant
         else:
-            is_brought = brings_access
-        if not is_brought:
+            is_present = has_access
+        if not is_present:
             headers[name] = value
 
 
@@ -399,23 +399,23 @@ def _relevant_headers(headers: Any) -> dict[str, list[str]]:
 
     One pass over the raw headers: each question to the HTTP library would be another.
     """
-    given: dict[str, list[str]] = {}
+    relevant: dict[str, list[str]] = {}
     encoding = headers.encoding
     for name, value in headers.raw:
         lowered = name.lower()
         if lowered in _RELEVANT or lowered[:7] == _PREFIX:
-            values = given.setdefault(lowered.decode(encoding), [])
+            values = relevant.setdefault(lowered.decode(encoding), [])
             values.append(value.decode(encoding))
-    return given
+    return relevant
 
 
 def _merge_call_metadata(request: Any, options: Mapping[str, Any]) -> dict[str, str]:
     """Return the header where both the call and the options bring metadata, else nothing."""
     below = options.get("metadata")
-    brought = request.headers.get_list(METADATA) if below else ()
-    if not below or not brought or not brought[-1]:
+    values = request.headers.get_list(METADATA) if below else ()
+    if not below or not values or not values[-1]:
         return {}
-    return {METADATA: merge_metadata_header(brought[-1], below)}
+    return {METADATA: merge_metadata_header(values[-1], below)}
 
 
 def _update(headers: Any, fields: Mapping[str, str]) -> None:
@@ -427,26 +427,26 @@ def _update(headers: Any, fields: Mapping[str, str]) -> None:
             headers.pop(name, None)
 
 
-def _gateway_headers(given: Mapping[str, list[str]]) -> dict[str, str]:
-    """Return the `cf-aig-*` headers a call brings itself, the last one where it doubles them."""
-    return {name: values[-1] for name, values in given.items() if name.startswith(PREFIX)}
+def _gateway_headers(relevant: Mapping[str, list[str]]) -> dict[str, str]:
+    """Return the `cf-aig-*` headers of a call itself, the last one of two."""
+    return {name: values[-1] for name, values in relevant.items() if name.startswith(PREFIX)}
 
 
 def _trace_headers(
-    request: Any, given: Mapping[str, list[str]], stated: Mapping[str, str]
+    request: Any, relevant: Mapping[str, list[str]], gateway_headers: Mapping[str, str]
 ) -> dict[str, str]:
     """Return the headers of the trace that a request brings, else of the current one.
 
-    A pair of ids that are not of one trace would be worse than none: one that is stated as an
-    option is not made up to a pair.
+    A pair of ids that are not of one trace would be worse than none: an id that is set as an
+    option gets no second one.
     """
-    if any(name in stated for name in _TRACE_HEADERS):
+    if any(name in gateway_headers for name in _TRACE_HEADERS):
         return {}
-    brought = given.get("traceparent")
-    if brought is None:
+    values = relevant.get("traceparent")
+    if values is None:
         ids = get_trace_ids(request)
     else:
-        match = _TRACEPARENT.fullmatch(brought[0]) if len(brought) == 1 else None
+        match = _TRACEPARENT.fullmatch(values[0]) if len(values) == 1 else None
         ids = None if match is None else (match[1], match[2])
     return {} if ids is None else dict(zip(_TRACE_HEADERS, ids, strict=True))
 
@@ -454,19 +454,19 @@ def _trace_headers(
 def _authorize(
     route: Route,
     headers: Any,
-    given: Mapping[str, list[str]],
+    relevant: Mapping[str, list[str]],
     use: _KeyUse,
 ) -> str | None:
     """Set or remove the key in the headers; return a problem if there is no key."""
-    brought = [name for name in CREDENTIALS if name in given]
+    present = [name for name in CREDENTIALS if name in relevant]
     if use == "never":
-        for name in brought:
+        for name in present:
             del headers[name]
         return None
-    if len(given.get("authorization", ())) > 1:
+    if len(relevant.get("authorization", ())) > 1:
         # The SDK sends both where a call spells the header in another case; the call's is last.
-        headers["authorization"] = given["authorization"][-1]
-    if brought:
+        headers["authorization"] = relevant["authorization"][-1]
+    if present:
         return None
     key, problem = route.read_key()
     if key is None and problem is None and use == "optional":
@@ -480,10 +480,10 @@ def _authorize(
     return None
 
 
-def _credential_problem(given: Mapping[str, list[str]]) -> str | None:
+def _credential_problem(relevant: Mapping[str, list[str]]) -> str | None:
     """Return what is wrong with a secret that the HTTP library would refuse, quoting it."""
     for name in _SECRET_HEADERS:
-        for value in given.get(name, ()):
+        for value in relevant.get(name, ()):
             text = value.lower().removeprefix("bearer").strip()
             if not text or not value.isprintable() or value != value.strip():
                 argument = "api_key" if name == "authorization" else name

@@ -23,7 +23,7 @@ _YOUNG = 20_000_000  # nanoseconds
 
 
 class SecretFiles:
-    """The files that settings were read from, and the secrets of theirs that were last good.
+    """The files that settings were read from, and the last good secrets in them.
 
     No lock: threads that see a change at once each read it, and the next request sees what one of
     them missed.
@@ -119,7 +119,7 @@ class FileSecret:
 
 
 def _identify(path: str | Path) -> _Identity | None:
-    """Return what tells a file from the one that was there before; `None` if there is none."""
+    """Return the identity of a file and its content; `None` if there is no file."""
     try:
         found = os.stat(path)  # noqa: PTH116 - half the time of Path.stat()
     except OSError:

@@ -677,7 +677,7 @@ def _hidden(value: object) -> object:
         return value
     if callable(value):
         return CallableSecret(cast("SecretFunction", value))
-    return None if value is None else ()  # no text either, and refused as such
+    return None if value is None else ()  # not a text: it is refused later
 
 
 def _prepare(values: dict[str, Any], settings: type[GatewaySettings]) -> Exception | None:
@@ -819,7 +819,7 @@ def make_key_reader(settings: GatewaySettings) -> Callable[[], Key]:
 
 
 def fixed_secret(settings: GatewaySettings, name: str) -> str | None:
-    """Return a secret's text, `None` if there is none or it is read anew for each request."""
+    """Return the text of a secret, `None` if it is not set or is read anew for each request."""
     secret = getattr(settings, name)
     is_live = name in live_secrets(settings)
     return None if secret is None or is_live else secret.get_secret_value()

@@ -465,7 +465,7 @@ class StreamGuard:
         self.carries_error = False
         """The failure is an error that the stream carries, and no break."""
         self.note_event: Callable[[bytes], None] | None = None
-        """Gets the data of each event, where somebody listens to the call."""
+        """Gets the data of each event, where a function or log listens to the call."""
         self._end_marks = end_marks
         self._mask = mask
         self._decoded: _DecodedBytes | None = None

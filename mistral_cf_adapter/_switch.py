@@ -36,7 +36,7 @@ def read_enabled(value: object) -> Enabled:
     """Return what a setting or variable says.
 
     Raises:
-        ValueError: it is none of the words.
+        ValueError: it is another word.
     """
     if isinstance(value, bool):
         return value

@@ -91,7 +91,7 @@ def _has_usage(value: object) -> bool:
 
 
 def _find(body: bytes | bytearray, name: bytes, fits: Callable[[object], bool]) -> Any:
-    """Return the first value of this name that fits, `None` if there is none."""
+    """Return the first value of this name that fits, or `None`."""
     position = -1
     for _ in range(_MAX_FINDS):
         position = body.find(name, position + 1)

@@ -298,7 +298,7 @@ def _call(report: Report, settings: GatewaySettings, address: str, timeout: floa
     from .diagnosis import diagnose, failed_callable, is_model_list, no_model_list
 
     try:
-        # A fallback would have Mistral answer in place of the gateway that is asked about.
+        # With a fallback, the response could be Mistral's and not the gateway's.
         asked = settings.model_copy(update={"fallback": "none", **_ask_callables(settings)})
     except Exception as error:  # noqa: BLE001 - a callable of the user's may raise anything
         report.problem = failed_callable(error)
