@@ -12,12 +12,12 @@ import logging
 import pickle
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from importlib import import_module
 from types import FunctionType
 
 import pytest
 from call_modes import ASYNC, SYNC
+from client_ways import WAYS, with_make_client, with_patch
 from http_records import KEY, PREFIX, TEXT, TOKEN, Reply
 from object_walks import locals_of, serialized, texts_in
 from secret_searches import shown_in
@@ -104,22 +104,6 @@ ASYNC_FORMS = {
 setting = pytest.mark.parametrize("name", HEADERS)
 
 
-@contextmanager
-def made(settings):
-    yield make_client(settings)
-
-
-@contextmanager
-def made_with_a_copy(settings):
-    yield make_client(copy.deepcopy(settings).model_copy(update={"cache_ttl": 60}))
-
-
-@contextmanager
-def patched(settings):
-    with patch(settings=settings):
-        yield Mistral()
-
-
 def sent(server, name):
     return [request.header(HEADERS[name]) for request in server.requests]
 
@@ -144,7 +128,7 @@ def test_every_secret_is_tried_here_or_with_access():
 
 
 @setting
-@pytest.mark.parametrize("way", [made, made_with_a_copy, patched])
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("form", SYNC_FORMS.values(), ids=SYNC_FORMS)
 def test_a_callable_is_asked_for_each_request(gateway, make_settings, mode, name, way, form):
     function = Counter()
@@ -157,7 +141,7 @@ def test_a_callable_is_asked_for_each_request(gateway, make_settings, mode, name
 
 
 @setting
-@pytest.mark.parametrize("way", [made, patched])
+@pytest.mark.parametrize("way", [with_make_client, with_patch])
 @pytest.mark.parametrize("form", ASYNC_FORMS.values(), ids=ASYNC_FORMS)
 def test_an_asynchronous_one_is_awaited_or_refused(gateway, make_settings, mode, name, way, form):
     function = Counter()
@@ -291,7 +275,7 @@ def test_it_wins_over_the_environment(gateway, make_settings, monkeypatch, mode,
     monkeypatch.setenv("CF_AIG_TOKEN", "of-the-environment")
     monkeypatch.setenv("MISTRAL_SA_TOKEN_PATH", str(tmp_path / "absent"))
     settings = make_settings(token=lambda: "token-of-now", mistral_api_key=lambda: "key-of-now")
-    for way in (made, patched):
+    for way in (with_make_client, with_patch):
         with way(settings) as client:
             mode.chat(client)
     assert sent(gateway, "token") == ["Bearer token-of-now"] * 2

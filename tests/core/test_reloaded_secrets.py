@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 import os
 import shutil
 import threading
 import time
 import warnings
-from contextlib import contextmanager
 
 import pytest
 from call_modes import SYNC
+from client_ways import WAYS
 from http_records import TEXT, Reply
 from object_walks import serialized, texts_in
 from pydantic_settings import SettingsConfigDict
@@ -26,9 +25,7 @@ from mistral_cf_adapter import (
     _secret_files,
     gateway_options,
     make_client,
-    patch,
 )
-from mistral_cf_adapter._sdk import Mistral
 from mistral_cf_adapter._settings import env_names, live_secrets
 
 LONG_AGO = 1_700_000_000
@@ -192,25 +189,6 @@ def _fill(place_class, tmp_path, monkeypatch):
 @pytest.fixture(autouse=True)
 def base_url(monkeypatch, gateway):
     monkeypatch.setenv("CF_AIG_BASE_URL", gateway.base_url)
-
-
-@contextmanager
-def made(settings):
-    yield make_client(settings)
-
-
-@contextmanager
-def made_with_a_copy(settings):
-    yield make_client(copy.deepcopy(settings).model_copy(update={"cache_ttl": 60}))
-
-
-@contextmanager
-def patched(settings):
-    with patch(settings=settings):
-        yield Mistral()
-
-
-WAYS = [made, made_with_a_copy, patched]
 
 
 def check_sent(gateway, *expected):
