@@ -1,6 +1,6 @@
 """Bulk work past one machine: killed half way and resumed, no row is lost or paid for twice.
 
-Ray itself runs in the last test only, which needs it: uv run --group bulk pytest.
+Ray itself runs in the last two tests only, which need it: uv run --group bulk pytest -m packages.
 """
 
 from __future__ import annotations
@@ -352,6 +352,7 @@ print(ray.get(ask.remote()))
 """
 
 
+@pytest.mark.packages
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no process groups to kill")
 def test_a_task_of_ray_goes_through_the_gateway_under_run(local, folder, scratch):
     pytest.importorskip("ray")
