@@ -15,7 +15,17 @@ class GatewayCall:
     """One HTTP request of the SDK: where it went, what came back, and how it ended.
 
     A header that the gateway did not send is `None`. The headers are documented at
-    https://developers.cloudflare.com/ai-gateway/ ; none of them holds a secret.
+    https://developers.cloudflare.com/ai-gateway/ ; none of them holds a secret. The README has a
+    table of all fields (What happened).
+
+    `elapsed`, `time_to_first_event` and `duration` are seconds from the request: to the response's
+    headers (to its end if it is not streamed), to a stream's first data, and to the end.
+
+    `outcome` is `ok`; `error`: an HTTP error or an error in the stream; `abandoned`: the caller
+    closed or dropped the stream, or was cancelled; `broken`: no response, or it broke off.
+
+    `usage` is what the response says: a cache `HIT` has one, and uses no tokens. A stream that is
+    left before its last event has none.
 
     In `capture()` a call is listed when its response's headers arrive. Of a stream, `duration`,
     `outcome`, `usage`, `response_model`, `error_code` and `time_to_first_event` are `None` until
@@ -49,7 +59,7 @@ class GatewayCall:
     step: int | None = None
     """`cf-aig-step`: 0 for the primary target, then the index of the fallback."""
     model: str | None = None
-    """`cf-aig-model`: what served a dynamic route."""
+    """`cf-aig-model`: what served a dynamic route; see `request_model` for the one asked for."""
     provider: str | None = None
     """`cf-aig-provider`: who served a dynamic route."""
     routed_model: str | None = None
@@ -76,7 +86,8 @@ class GatewayCall:
     response_model: str | None = field(default=None, hash=False)
     """The model that the response names."""
     usage: Usage | None = field(default=None, hash=False)
-    """Tokens and pages, as the response says; of a stream, its last event that says so."""
+    """Tokens and pages, as the response says; of a stream, its last event that says so. A cache
+    `HIT` has one, and uses no tokens."""
     time_to_first_event: float | None = field(default=None, hash=False)
     """Seconds from the request to the stream's first data; `None` where nothing is streamed."""
     duration: float | None = field(default=None, hash=False)
@@ -86,7 +97,7 @@ class GatewayCall:
     `abandoned`: the caller closed or dropped the stream, or was cancelled; `broken`: no response,
     or it broke off. `None` while the call is not over, and for a connection of the SDK's own."""
     error_code: int | None = field(default=None, hash=False)
-    """The gateway's code for the error, as 2003, if it gave one: see `GatewayError.code`."""
+    """The gateway's code for the error, as 2003: see `GatewayError.code`. `None` for Mistral's."""
 
 
 set_public_module(GatewayCall)

@@ -122,13 +122,14 @@ def on_call(function: Callable[[GatewayCall], Any]) -> CallListener:
 
     That is when its body is read, or when its stream has ended, failed, been closed or dropped;
     a retry of the SDK is a call of its own. The function is called once for each, in the thread or
-    task of the call, and delays it: hand slow work to a queue. What it raises is logged by the
-    logger `mistral_cf_adapter`, once with a traceback, and harms no call. Calls that it makes
-    itself are not reported.
+    task of the call, and delays it: hand slow work to a queue. The first error that it raises is
+    logged by the logger `mistral_cf_adapter`, with a traceback; no error of it harms a call, so it
+    cannot refuse one. Calls that it makes itself are not reported.
 
-    An asynchronous function is awaited in the task of an asynchronous call. For a synchronous call
-    it is a task of the event loop that runs in the thread, or if none does it is run to its end in
-    a loop of its own: it must not use what belongs to another loop.
+    An asynchronous function is awaited in the task of an asynchronous call. Where that is not
+    possible (a synchronous call, a call that is cancelled, a stream that is dropped) it runs as a
+    new task of the event loop of the thread. In a thread without one a new loop runs it to its
+    end: it must not use what belongs to another loop.
 
     A stream that is dropped is reported where Python frees it. If the garbage collector does, which
     runs at any moment, the report waits for the next turn of the event loop where one runs, else

@@ -266,19 +266,19 @@ class GatewaySettings(GatewayOptions, BaseSettings):
     speedups: bool = Field(default=True, description="False leaves the SDK's own code untouched.")
     otel: bool = Field(
         default=True,
-        description="False: nothing is written on OpenTelemetry spans, no trace id is sent.",
+        description="False: no trace id is read, no OpenTelemetry span, event or metric written.",
     )
     otel_metrics: bool = Field(
         default=False,
-        description="True: OpenTelemetry metrics of each call (`gen_ai.client.*`).",
+        description="True: histograms of each call (`gen_ai.client.*`), unless otel is False.",
     )
     otel_spans: bool = Field(
         default=False,
-        description="True: a span for each call for which SDK and instrumentors make none.",
+        description="True: a span for each call that has none of the SDK or an instrumentor.",
     )
     log: Annotated[Literal["debug", "info"], BeforeValidator(_lower)] | None = Field(
         default=None,
-        description="Show the log on stderr: `debug` has a line for each call. For the process.",
+        description="Shows the log of the process on stderr: `debug` has a line for each call.",
     )
     max_connections: Annotated[int, Field(ge=1)] = Field(
         default=1000, description="Connections to the gateway at once, per process and event loop."
