@@ -274,7 +274,7 @@ class GatewaySettings(GatewayOptions, BaseSettings):
     )
     otel_spans: bool = Field(
         default=False,
-        description="True: a span for each call that has none of the SDK or an instrumentor.",
+        description="True: a span for each call that gets none from the SDK or an instrumentor.",
     )
     log: Annotated[Literal["debug", "info"], BeforeValidator(_lower)] | None = Field(
         default=None,
