@@ -58,7 +58,8 @@ class _Handler(logging.StreamHandler[Any]):
     """
 
     def emit(self, record: logging.LogRecord) -> None:
-        if not logging.getLogger().handlers:
+        others = [handler for handler in logger.handlers if handler is not self]
+        if not others and not logging.getLogger().handlers:
             self.stream = sys.stderr
             super().emit(record)
 

@@ -695,6 +695,11 @@ def test_a_record_factory_of_the_applications_keeps_its_own_fields(client, caplo
     assert [record.request_id for record in records(caplog)] == ["mine"]
 
 
+OWN_HANDLER = """
+handler = logging.StreamHandler()
+handler.setFormatter(logging.Formatter('mine %(message)s'))
+logging.getLogger('mistral_cf_adapter').addHandler(handler)
+"""
 SHOWING = """
 import logging, os
 {before}
@@ -712,6 +717,7 @@ client.models.list()
         ("info", "", 0),
         ("", "", 0),
         ("debug", "logging.basicConfig(format='mine %(message)s')", 1),
+        ("debug", OWN_HANDLER, 1),
     ],
 )
 def test_a_variable_shows_the_log(gateway, level, before, lines):
