@@ -332,6 +332,7 @@ def test_a_request_past_the_gateway(client, gateway, seen):
 
 def test_a_captured_stream_is_listed_at_once_and_complete_at_its_end(gateway, client, seen):
     gateway.replies.append(with_usage())
+    gateway.replies[0].headers["cf-aig-dlp"] = '{"findings": []}'
     with capture() as calls, client.chat.stream(**ASK) as events:
         (call,) = calls
         assert (call.outcome, call.usage, call.duration) == (None, None, None)
