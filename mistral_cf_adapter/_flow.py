@@ -85,6 +85,7 @@ _END_MARKS = {
     "/v1/audio/transcriptions": frozenset({b"transcription.done"}),
     "/v1/audio/speech": frozenset({b"speech.audio.done"}),
 }
+_ALL_END_MARKS = frozenset[bytes]().union(_CONVERSATION_MARKS, *_END_MARKS.values())
 
 
 _Recorder = Callable[[Any], OpenCall | None]
@@ -273,7 +274,7 @@ class _RequestFlow:
         arrived = self.response
         is_read = hasattr(response, "_content") or not hasattr(response, "stream")
         if response is arrived and not is_read:
-            _streaming.follow_stream(response, call)
+            _streaming.follow_stream(response, call, _ALL_END_MARKS)
             return
         if arrived.status_code < 400:
             pending = call.end(_streaming.read_content(arrived, call))

@@ -14,6 +14,7 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext, suppress
+from functools import partial
 from importlib import import_module
 
 import pytest
@@ -325,6 +326,30 @@ async def test_a_call_that_is_cancelled_is_abandoned(gateway, client, seen):
 def test_a_request_past_the_gateway(client, gateway, seen):
     client.models.list(server_url=gateway.origin)
     assert [(call.routed, call.outcome) for call in seen] == [("elsewhere", "ok")]
+
+
+@READERS
+@pytest.mark.parametrize("outcome", ["ok", "error"])
+def test_a_stream_past_the_gateway(gateway, client, seen, reading, outcome):
+    gateway.replies.append(with_usage() if outcome == "ok" else Reply(404, {"detail": "no"}))
+
+    class Elsewhere:
+        class chat:  # noqa: N801
+            stream = partial(client.chat.stream, server_url=gateway.origin)
+            stream_async = partial(client.chat.stream_async, server_url=gateway.origin)
+
+    with nullcontext() if outcome == "ok" else pytest.raises(SDKError):
+        reading(Elsewhere)
+    (call,) = seen
+    assert (call.routed, call.outcome) == ("elsewhere", outcome)
+    assert call.usage == (Usage(**USAGE) if outcome == "ok" else None)
+
+
+def test_a_redirect_that_the_client_does_not_follow(gateway, settings, seen):
+    gateway.replies.append(Reply(302, {}, {"location": "/x"}))
+    with httpx.Client(follow_redirects=False) as http, pytest.raises(SDKError):
+        make_client(settings, client=http).models.list()
+    assert [(call.status_code, call.outcome) for call in seen] == [(302, "error")]
 
 
 # ---------------------------------------------------------------- who else sees it
