@@ -13,7 +13,7 @@ from contextvars import ContextVar
 from threading import get_ident
 from types import TracebackType
 from typing import Any, Protocol, Self
-from weakref import WeakSet
+from weakref import WeakKeyDictionary
 
 from ._call_log import log_call, logger
 from ._gateway_call import GatewayCall
@@ -348,8 +348,14 @@ def _run_late() -> None:
     run(report_late())
 
 
-open_calls: WeakSet[Any] = WeakSet()
+open_calls: WeakKeyDictionary[Any, None] = WeakKeyDictionary()
 """Streams that are not over: each has `drop()` and `forget()`."""
+
+
+def _find_open_calls() -> list[Any]:
+    """Return the streams that are not over, while other threads may open and end some."""
+    calls = [each() for each in open_calls.keyrefs()]  # iterating over a `WeakSet` could raise
+    return [call for call in calls if call is not None]
 
 
 def _end() -> None:
@@ -359,7 +365,7 @@ def _end() -> None:
     _collecting.clear()
     for each in registered:
         each.is_undone = each.is_async
-    for each in list(open_calls):
+    for each in _find_open_calls():
         each.drop()
     for left in report_late():
         left.close()
@@ -368,7 +374,7 @@ def _end() -> None:
 
 def _forget_parents() -> None:
     """Forget in a forked child what the parent has open, and reports."""
-    for each in list(open_calls):
+    for each in _find_open_calls():
         each.forget()
     open_calls.clear()
     _late.clear()

@@ -52,7 +52,7 @@ class OpenCall:
     def follow(self) -> None:
         """Expect the end of a stream, of which a forked child is told nothing."""
         watch_collections()
-        open_calls.add(self)
+        open_calls[self] = None
 
     def note_data(self, data: bytes) -> None:
         """Take the time of a stream's first data."""

@@ -13,13 +13,16 @@ from contextlib import suppress
 import pytest
 from call_modes import ASYNC, SYNC
 
-from mistral_cf_adapter import on_call
+from mistral_cf_adapter import GatewayCall, on_call
+from mistral_cf_adapter._listeners import _find_open_calls
+from mistral_cf_adapter._open_call import OpenCall
 from mistral_cf_adapter._streaming import get_body
 
 ASK = {
     "model": "mistral-small-latest",
     "messages": [{"role": "user", "content": "Hello"}],
 }
+KNOWN = {"method": "GET", "path": "/v1/models", "attempt": 1, "status_code": 200, "elapsed": 0.1}
 
 
 @pytest.fixture(autouse=True)
@@ -187,3 +190,24 @@ def test_a_filter_that_raises_keeps_no_call_from_a_function(client, noted, caplo
     finally:
         logger.removeFilter(refuse)
     assert len(noted) == 1
+
+
+def test_streams_can_be_opened_while_those_that_are_open_are_looked_for(client):
+    """As threads do at the end of the process: iterating over a `WeakSet` would raise."""
+    others = []
+
+    def open_another(_frame, _event, _argument):
+        sys.setprofile(None)
+        others.append(OpenCall(GatewayCall(**KNOWN), 0.0, str))
+        others[-1].follow()
+        sys.setprofile(open_another)
+
+    with on_call(print):
+        events = client.chat.stream(**ASK)
+    sys.setprofile(open_another)
+    try:
+        found = _find_open_calls()
+    finally:
+        sys.setprofile(None)
+    assert len(others) > 1
+    assert get_body(events.response)._call in found
