@@ -44,7 +44,7 @@ class _CodingGuard:
 
     undecodable = False
     done = False
-    carries_error = False
+    carries_error = reached_mark = False
 
     def __init__(self, response: _streaming.ResponseRef, mask: Mask) -> None:
         self.response = response

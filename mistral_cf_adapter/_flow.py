@@ -33,6 +33,7 @@ from ._errors import (
     from_response,
     from_success_response,
 )
+from ._gateway_call import Outcome
 from ._gateway_models import find_misplaced_model
 from ._open_call import OpenCall
 from ._options import GatewayConfigError, get_current_scope
@@ -85,6 +86,7 @@ _END_MARKS = {
     "/v1/audio/transcriptions": frozenset({b"transcription.done"}),
     "/v1/audio/speech": frozenset({b"speech.audio.done"}),
 }
+_ALL_END_MARKS = frozenset[bytes]().union(_CONVERSATION_MARKS, *_END_MARKS.values())
 
 
 _Recorder = Callable[[Any], OpenCall | None]
@@ -273,7 +275,7 @@ class _RequestFlow:
         arrived = self.response
         is_read = hasattr(response, "_content") or not hasattr(response, "stream")
         if response is arrived and not is_read:
-            _streaming.follow_stream(response, call)
+            _streaming.follow_stream(response, call, _ALL_END_MARKS)
             return
         if arrived.status_code < 400:
             pending = call.end(_streaming.read_content(arrived, call))
@@ -322,7 +324,7 @@ class _RequestFlow:
             renewed = yield from self._ask({name: sources[name]}, again)
         except Exception as error:
             error.add_note(f"asked once more after HTTP {self.response.status_code}")
-            yield from _fail(record(self.response), error)
+            yield from _fail(record(self.response), error, "error")  # whatever the callable raises
             raise
         except BaseException:
             _drop(record(self.response))
@@ -628,11 +630,11 @@ class _RequestFlow:
                 error.add_note(note)
 
 
-def _fail(call: OpenCall | None, error: Exception) -> Flow:
-    """End a call that raises an error."""
+def _fail(call: OpenCall | None, error: Exception, outcome: Outcome | None = None) -> Flow:
+    """End a call that raises an error, which says how it ended if nothing else does."""
     if call is None:
         return
-    pending = call.end("broken" if _is_broken(error) else "error", error)
+    pending = call.end(outcome or ("broken" if _is_broken(error) else "error"), error)
     if pending:
         yield Action("await", pending)
 

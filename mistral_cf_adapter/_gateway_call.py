@@ -68,7 +68,7 @@ class GatewayCall:
     """`cf-aig-routing-reason`: why, as `cost_optimal_within_pool` or `pinned_by_turn`."""
     routing_decision_id: str | None = None
     """`cf-aig-routing-decision-id`: the Auto Router's id for the choice."""
-    dlp: Mapping[str, Any] | None = None
+    dlp: Mapping[str, Any] | None = field(default=None, hash=False)
     """`cf-aig-dlp`: findings and action of data loss prevention."""
     buffered: bool = False
     """The gateway sent one JSON response to a streamed request (guardrails, response DLP)."""

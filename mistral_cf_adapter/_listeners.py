@@ -7,13 +7,13 @@ import inspect
 import os
 import sys
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from contextvars import ContextVar
 from threading import get_ident
 from types import TracebackType
 from typing import Any, Protocol, Self
-from weakref import WeakSet
+from weakref import WeakKeyDictionary
 
 from ._call_log import log_call, logger
 from ._gateway_call import GatewayCall
@@ -24,7 +24,7 @@ registered: list["CallListener"] = []
 """Those that are in force, in the order in which they were registered. Changed by single atomic
 operations, without a lock."""
 
-Pending = list[Coroutine[Any, Any, None]]
+Pending = list["PendingReport"]
 """What asynchronous functions are still to do."""
 
 # Set while a function runs: a call that it makes itself is not reported, or it would never end.
@@ -63,7 +63,7 @@ class CallListener:
         with suppress(ValueError):
             registered.remove(self)
 
-    def report(self, call: GatewayCall) -> Coroutine[Any, Any, None] | None:
+    def report(self, call: GatewayCall) -> "PendingReport | None":
         """Call the function; return what is left to do if it is asynchronous.
 
         What it raises is logged, the first time with its traceback.
@@ -72,24 +72,15 @@ class CallListener:
         token = is_reporting.set(True)
         try:
             result = self.function(call)
-        except Exception as error:  # noqa: BLE001 - it must not harm the call
-            self._log(error, calls_error)
+        # Of a future that was cancelled: no task is cancelled in here.
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001
+            self.log(error, calls_error)
             return None
         finally:
             is_reporting.reset(token)
-        return self._finish(result) if inspect.isawaitable(result) else None
+        return PendingReport(self, result) if inspect.isawaitable(result) else None
 
-    async def _finish(self, result: Awaitable[Any]) -> None:
-        calls_error = sys.exception()
-        token = is_reporting.set(True)
-        try:
-            await result
-        except Exception as error:  # noqa: BLE001
-            self._log(error, calls_error)
-        finally:
-            is_reporting.reset(token)
-
-    def _log(self, error: Exception, calls_error: BaseException | None) -> None:
+    def log(self, error: BaseException, calls_error: BaseException | None) -> None:
         """Log an error of the function, without the error of the call that it may run after."""
         if self._has_failed:
             return
@@ -115,6 +106,41 @@ class CallListener:
 
     def __repr__(self) -> str:
         return f"<on_call() of {self.function!r}>"
+
+
+class PendingReport:
+    """What an asynchronous function has left to do for one call."""
+
+    def __init__(self, listener: CallListener, result: Awaitable[Any]) -> None:
+        self._listener = listener
+        self._result = result
+
+    async def finish(self) -> None:
+        """Await the function; log what it raises."""
+        calls_error = sys.exception()
+        token = is_reporting.set(True)
+        try:
+            await self._result
+        except Exception as error:  # noqa: BLE001 - it must not harm the call
+            self._listener.log(error, calls_error)
+        except asyncio.CancelledError as error:
+            if _is_cancelled():
+                raise
+            self._listener.log(error, calls_error)  # of a task that it awaits
+        finally:
+            with suppress(ValueError):  # freed with a loop that ended early: in another context
+                is_reporting.reset(token)
+
+    def close(self) -> None:
+        """Leave it undone; a coroutine that is not awaited would be a warning."""
+        if inspect.iscoroutine(self._result):
+            self._result.close()
+
+
+def _is_cancelled() -> bool:
+    """Return whether the task itself is to be cancelled."""
+    task = asyncio.current_task() if _has_loop() else None
+    return task is None or task.cancelling() > 0
 
 
 def on_call(function: Callable[[GatewayCall], Any]) -> CallListener:
@@ -182,19 +208,30 @@ class Reporter(Protocol):
     def is_async(self) -> bool: ...
     @property
     def is_undone(self) -> bool: ...
-    def report(self, call: GatewayCall) -> Coroutine[Any, Any, None] | None: ...
+    def report(self, call: GatewayCall) -> PendingReport | None: ...
 
 
 def report(call: GatewayCall, reporters: Iterable[Reporter]) -> Pending:
     """Log a call that is over and report it; return what asynchronous functions have left to do."""
-    late = report_late() if _late else []
-    log_call(call)
-    return [*late, *_report_to(reporters, call)]
+    if get_ident() in _collecting:
+        report_dropped(call, reporters)
+        return []
+    pending = report_late() if _late or _left else []
+    _report_to(reporters, call, pending)
+    return pending
 
 
-def _report_to(reporters: Iterable[Reporter], call: GatewayCall) -> Pending:
-    pending = (each.report(call) for each in reporters if not each.is_undone)
-    return [each for each in pending if each is not None]
+def _report_to(reporters: Iterable[Reporter], call: GatewayCall, pending: Pending) -> None:
+    """Report a call and log it; add what is left to do to `pending`."""
+    try:
+        for each in reporters:
+            left = None if each.is_undone else each.report(call)
+            if left is not None:
+                pending.append(left)
+        log_call(call)  # last: a filter of the application's may raise
+    except BaseException:
+        _left.extend(pending)
+        raise
 
 
 def run(pending: Pending) -> None:
@@ -202,13 +239,11 @@ def run(pending: Pending) -> None:
     if not pending:
         return
     if _has_loop():
-        _start_tasks(pending)
+        _start_task(pending)
         return
-    loop = asyncio.new_event_loop()  # after asyncio.run() the thread's own loop would be gone
-    try:
-        loop.run_until_complete(await_all(pending))
-    finally:
-        loop.close()
+    # With a factory, the thread keeps the loop that it may have set: asyncio.run() takes it away.
+    with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
+        runner.run(await_all(pending))
 
 
 def _has_loop() -> bool:
@@ -221,25 +256,42 @@ def _has_loop() -> bool:
 
 
 async def await_all(pending: Pending) -> None:
-    """Await what asynchronous functions have left to do."""
-    for each in pending:
-        await each
+    """Await what asynchronous functions have left to do, and empty the list."""
+    try:
+        while pending:
+            await pending.pop(0).finish()
+    finally:
+        _postpone(pending)  # those after one in which this is cancelled or interrupted
 
 
 _tasks: set[asyncio.Task[None]] = set()  # the event loop itself keeps weak references only
 
 
-def _start_tasks(pending: Pending) -> None:
+def _start_task(pending: Pending) -> None:
+    def end(task: asyncio.Task[None]) -> None:
+        _tasks.discard(task)
+        _postpone(pending)  # of a task that was cancelled before it began
+
     task = asyncio.get_running_loop().create_task(await_all(pending))
     _tasks.add(task)
-    task.add_done_callback(_tasks.discard)
+    task.add_done_callback(end)
+
+
+_left: deque[PendingReport] = deque()
+"""What asynchronous functions have left to do, and no call waits for."""
+
+
+def _postpone(pending: Pending) -> None:
+    """Leave it to the next report. The event loop may be about to end: no task is begun."""
+    _left.extend(pending)
+    pending.clear()
 
 
 # ---------------------------------------------------------------- streams that are dropped
 
 
-_late: deque[tuple[GatewayCall, list[Reporter], bool]] = deque()
-"""Calls that are still to be reported, to whom, and whether they are to be logged too."""
+_late: deque[tuple[GatewayCall, list[Reporter]]] = deque()
+"""Calls that are still to be reported, and to whom."""
 _collecting: set[int] = set()
 """Threads in which the garbage collector runs."""
 
@@ -265,43 +317,46 @@ def report_dropped(call: GatewayCall, reporters: Iterable[Reporter]) -> None:
     Inside of the garbage collector a function could wait for a lock that the thread holds already,
     as the collector runs at any moment.
     """
-    now = list(reporters)
     if get_ident() in _collecting:
-        _late.append((call, now, True))
+        _late.append((call, list(reporters)))
         if _has_loop():
             asyncio.get_running_loop().call_soon(_run_late)
         return
-    log_call(call)
-    later: list[Reporter] = []
-    if not _has_loop():
-        later = [each for each in now if each.is_async]
-        now = [each for each in now if not each.is_async]
-    pending = _report_to(now, call)
-    if pending:
-        _start_tasks(pending)
-    if later:
-        _late.append((call, later, False))
+    pending: Pending = []
+    _report_to(reporters, call, pending)
+    if _has_loop():
+        run(pending)
+    else:
+        _postpone(pending)
 
 
 def report_late() -> Pending:
-    """Report what could not be reported when it was over."""
+    """Report what could not be reported when it was over; return what is left to do."""
     pending: Pending = []
-    while True:
+    with suppress(IndexError):  # atomic: another thread may do the same
+        while True:
+            pending.append(_left.popleft())
+    while _late:
         try:
-            call, reporters, is_logged = _late.popleft()
+            call, reporters = _late.popleft()
         except IndexError:
-            return pending
-        if is_logged:
-            log_call(call)
-        pending += _report_to(reporters, call)
+            break
+        _report_to(reporters, call, pending)
+    return pending
 
 
 def _run_late() -> None:
     run(report_late())
 
 
-open_calls: WeakSet[Any] = WeakSet()
+open_calls: WeakKeyDictionary[Any, None] = WeakKeyDictionary()
 """Streams that are not over: each has `drop()` and `forget()`."""
+
+
+def _find_open_calls() -> list[Any]:
+    """Return the streams that are not over, while other threads may open and end some."""
+    calls = [each() for each in open_calls.keyrefs()]  # iterating over a `WeakSet` could raise
+    return [call for call in calls if call is not None]
 
 
 def _end() -> None:
@@ -311,18 +366,21 @@ def _end() -> None:
     _collecting.clear()
     for each in registered:
         each.is_undone = each.is_async
-    for each in list(open_calls):
+    for each in _find_open_calls():
         each.drop()
-    report_late()
+    for left in report_late():
+        left.close()
     registered.clear()  # the functions would live on with the hooks of this module
 
 
 def _forget_parents() -> None:
     """Forget in a forked child what the parent has open, and reports."""
-    for each in list(open_calls):
+    for each in _find_open_calls():
         each.forget()
     open_calls.clear()
     _late.clear()
+    while _left:
+        _left.popleft().close()
     _collecting.clear()
 
 

@@ -52,7 +52,7 @@ class OpenCall:
     def follow(self) -> None:
         """Expect the end of a stream, of which a forked child is told nothing."""
         watch_collections()
-        open_calls.add(self)
+        open_calls[self] = None
 
     def note_data(self, data: bytes) -> None:
         """Take the time of a stream's first data."""
@@ -75,9 +75,9 @@ class OpenCall:
         call = self._complete(outcome, error)
         return [] if call is None else report(call, self._find_reporters())
 
-    def drop(self) -> None:
+    def drop(self, outcome: Outcome = "abandoned") -> None:
         """End it where an object is freed, or the process ends."""
-        call = self._complete("abandoned")
+        call = self._complete(outcome)
         if call is not None:
             report_dropped(call, self._find_reporters())
 
@@ -96,6 +96,8 @@ class OpenCall:
             call = self._unended.pop()  # atomic: two threads may end a stream at once
         except IndexError:
             return None
+        if outcome == "ok" and (call.status_code or 0) >= 300:
+            outcome = "error"  # a response that the SDK refuses: of another host, or a redirect
         model = self._model
         if model is not None and model != call.request_model:  # which is the caller's own word
             model = self._mask(model)

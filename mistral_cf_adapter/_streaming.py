@@ -309,14 +309,14 @@ def _make_guarded(stream: Any, response: Any, guard: Any, mask: Mask) -> Any:
     return _guarded_class(stream_class, response_class)(stream, guard, mask)
 
 
-def follow_stream(response: Any, call: OpenCall) -> None:
+def follow_stream(response: Any, call: OpenCall, end_marks: frozenset[bytes]) -> None:
     """End a call where the response's stream is over, with a guard or without one."""
     if type(response.stream).__name__ in _BOUND and hasattr(response.stream, "_response"):
         # In httpx the two refer to each other: who drops them would wait for the garbage collector.
         response.stream._response = _WeakResponse(response)  # noqa: SLF001
     follow = getattr(get_body(response), "follow", None)
     if follow is None:
-        guard_with(response, _NoGuard(response), str)
+        guard_with(response, _NoGuard(response, end_marks), str)
         follow = get_body(response).follow
     follow(call)
 
@@ -343,17 +343,34 @@ class _NoGuard:
     """Stands in for a guard where nothing can be found wrong with a stream."""
 
     failure = None
-    undecodable = carries_error = done = False
+    undecodable = done = False
 
-    def __init__(self, response: Any) -> None:
+    def __init__(self, response: Any, end_marks: frozenset[bytes]) -> None:
         self.response = ResponseRef(response)
+        self.note_event: Callable[[bytes], None] | None = None
+        content_type: str = response.headers.get("content-type", "")
+        is_readable = EVENT_STREAM in content_type and "content-encoding" not in response.headers
+        self._reader = StreamGuard(self.response, end_marks, str) if is_readable else None
 
     def read(self, chunk: bytes) -> bytes:
         """Return a chunk as it is."""
+        if self._reader is not None:
+            self._reader.note_event = self.note_event
+            self._reader.read(chunk)
         return chunk
 
     def end(self) -> None:
         """Find nothing wrong."""
+
+    @property
+    def reached_mark(self) -> bool:
+        """Whether the end mark is read: the SDK drops the stream there."""
+        return self._reader is not None and self._reader.done
+
+    @property
+    def carries_error(self) -> bool:
+        """Whether the stream carries an error, which the caller gets as any event."""
+        return self._reader is not None and self._reader.carries_error
 
 
 def read_content(response: Any, call: OpenCall) -> Outcome:
@@ -471,6 +488,11 @@ class StreamGuard:
         self._decoded: _DecodedBytes | None = None
         self._unfinished = bytearray()  # the event that has not arrived whole
         self._has_cr = False
+
+    @property
+    def reached_mark(self) -> bool:
+        """Whether the end mark is read."""
+        return self.done
 
     def decode_with(self, decoder: Any) -> "_DecodedBytes":
         """Decode what is read; return the decoder that hands on the outcome to the reader."""
@@ -741,7 +763,7 @@ def _make_guarded_class(bases: tuple[Any, ...]) -> type[Any]:
             except GeneratorExit:  # dropped: SDKs 2.x and 3.x do so at the mark, then close
                 if self._guard.done:
                     await self.aclose()
-                await _aend(self._take_call(), "abandoned")
+                await _aend(self._take_call(), self._outcome("abandoned"))
                 raise
             except Exception as error:
                 chunk = valid = b""  # a traceback may show what a frame holds
@@ -806,23 +828,23 @@ def _make_guarded_class(bases: tuple[Any, ...]) -> type[Any]:
             call = self._take_call()
             if call is not None:
                 self._close_response()  # a function may need the connection
-                _end(call, "ok")
+                _end(call, self._outcome("ok"))
 
         async def _afinish_call(self) -> None:
             call = self._take_call()
             if call is not None:
                 await self._aclose_response()
-                await _aend(call, "ok")
+                await _aend(call, self._outcome("ok"))
 
         def _drop_call(self) -> None:
             call = self._take_call()
             if call is not None:
-                call.drop()
+                call.drop(self._outcome("abandoned"))
 
         def _outcome(self, otherwise: Outcome) -> Outcome:
             """Return how the stream ended, by what the guard has read of it."""
             guard = self._guard
-            if guard.done:
+            if guard.reached_mark:
                 return "ok"
             if guard.carries_error:
                 return "error"

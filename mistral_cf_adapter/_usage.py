@@ -13,6 +13,7 @@ _MAX_PARSED = 32_768
 """Bytes of JSON that are parsed; more is only searched, as it is mostly vectors or files."""
 _MAX_VALUE = 4096  # bytes of JSON in which a value ends that is searched for
 _MAX_FINDS = 16
+_MAX_AMOUNT = 2**63  # what metrics and databases take
 _MAX_NAME = 200  # characters of a model's name
 
 _decoder = json.JSONDecoder()
@@ -140,11 +141,15 @@ def _cached_tokens(stated: Mapping[str, Any]) -> int | None:
 
 
 def _count(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    amount = _amount(value)
+    return amount if isinstance(amount, int) else None
 
 
 def _amount(value: object) -> int | float | None:
-    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+    """Return a number that can be added up: neither negative nor NaN nor without end."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    return value if 0 <= value < _MAX_AMOUNT else None
 
 
 set_public_module(Usage)

@@ -547,7 +547,7 @@ def test_what_it_raises_the_second_time_reaches_the_caller_too(gateway, make_set
         mode.chat(make_client(make_settings(**{name: ask})))
     assert caught.value is error
     assert error.__notes__[-1] == "asked once more after HTTP 401"
-    assert [call.status_code for call in calls] == [401]
+    assert [(call.status_code, call.outcome) for call in calls] == [(401, "error")]
 
 
 @setting

@@ -14,6 +14,7 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext, suppress
+from functools import partial
 from importlib import import_module
 
 import pytest
@@ -173,6 +174,9 @@ def test_a_large_body_is_searched_and_not_parsed(gateway, client, seen):
         ({**USAGE, "num_cached_tokens": 0}, Usage(**USAGE, cached_tokens=0)),
         ({**USAGE, "prompt_audio_seconds": 9}, Usage(**USAGE, audio_seconds=9)),
         ({"total_tokens": "many", "prompt_tokens": True}, None),
+        ({"prompt_tokens": -5, "total_tokens": 10**30}, None),
+        ({"prompt_audio_seconds": float("nan")}, None),
+        ({"prompt_audio_seconds": float("inf")}, None),
         ([], None),
         (None, None),
     ],
@@ -324,11 +328,36 @@ def test_a_request_past_the_gateway(client, gateway, seen):
     assert [(call.routed, call.outcome) for call in seen] == [("elsewhere", "ok")]
 
 
+@READERS
+@pytest.mark.parametrize("outcome", ["ok", "error"])
+def test_a_stream_past_the_gateway(gateway, client, seen, reading, outcome):
+    gateway.replies.append(with_usage() if outcome == "ok" else Reply(404, {"detail": "no"}))
+
+    class Elsewhere:
+        class chat:  # noqa: N801
+            stream = partial(client.chat.stream, server_url=gateway.origin)
+            stream_async = partial(client.chat.stream_async, server_url=gateway.origin)
+
+    with nullcontext() if outcome == "ok" else pytest.raises(SDKError):
+        reading(Elsewhere)
+    (call,) = seen
+    assert (call.routed, call.outcome) == ("elsewhere", outcome)
+    assert call.usage == (Usage(**USAGE) if outcome == "ok" else None)
+
+
+def test_a_redirect_that_the_client_does_not_follow(gateway, settings, seen):
+    gateway.replies.append(Reply(302, {}, {"location": "/x"}))
+    with httpx.Client(follow_redirects=False) as http, pytest.raises(SDKError):
+        make_client(settings, client=http).models.list()
+    assert [(call.status_code, call.outcome) for call in seen] == [(302, "error")]
+
+
 # ---------------------------------------------------------------- who else sees it
 
 
 def test_a_captured_stream_is_listed_at_once_and_complete_at_its_end(gateway, client, seen):
     gateway.replies.append(with_usage())
+    gateway.replies[0].headers["cf-aig-dlp"] = '{"findings": []}'
     with capture() as calls, client.chat.stream(**ASK) as events:
         (call,) = calls
         assert (call.outcome, call.usage, call.duration) == (None, None, None)
