@@ -152,7 +152,8 @@ def on_call(function: Callable[[GatewayCall], Any]) -> CallListener:
     logger `mistral_cf_adapter`, once with a traceback, and harms no call. Calls that it makes
     itself are not reported.
 
-    An asynchronous function is awaited in the task of an asynchronous call. For a synchronous call
+    An asynchronous function is awaited in the task of an asynchronous call, or in another task if
+    the call is cancelled. For a synchronous call
     it is a task of the event loop that runs in the thread, or if none does it is run to its end in
     a loop of its own: it must not use what belongs to another loop.
 
