@@ -4,6 +4,7 @@
 or close a response) and receives the result. `_http_client` runs it, sync or async.
 """
 
+import asyncio
 import json
 import re
 from collections.abc import Callable, Generator, Hashable, Mapping
@@ -303,8 +304,8 @@ class _RequestFlow:
             self._note_outcome(mask, error)
             self._raise_connection_error(error, mask)
             raise
-        except BaseException:  # cancelled, interrupted, or dropped by the HTTP client
-            _drop(record(self.response))
+        except BaseException as error:  # cancelled, interrupted, or dropped by the HTTP client
+            yield from _drop(record(self.response), error)
             raise
 
     def _send_again_if_refused(
@@ -326,8 +327,8 @@ class _RequestFlow:
             error.add_note(f"asked once more after HTTP {self.response.status_code}")
             yield from _fail(record(self.response), error, "error")  # whatever the callable raises
             raise
-        except BaseException:
-            _drop(record(self.response))
+        except BaseException as error:
+            yield from _drop(record(self.response), error)
             raise
         if renewed[name] == secrets[name]:
             return
@@ -414,8 +415,8 @@ class _RequestFlow:
             yield from _fail(record(self.response), error)
             self._note_outcome(mask, error)
             raise
-        except BaseException:
-            _drop(record(self.response))
+        except BaseException as error:
+            yield from _drop(record(self.response), error)
             raise
         call = record(self.response)
         self._note_outcome(mask)
@@ -639,9 +640,16 @@ def _fail(call: OpenCall | None, error: Exception, outcome: Outcome | None = Non
         yield Action("await", pending)
 
 
-def _drop(call: OpenCall | None) -> None:
-    if call is not None:
+def _drop(call: OpenCall | None, error: BaseException) -> Flow:
+    """End a call that is cancelled, or left at once."""
+    if call is None:
+        return
+    if not isinstance(error, asyncio.CancelledError):
         call.drop()
+        return
+    pending = call.end("abandoned")
+    if pending:  # else the event loop could end before
+        yield Action("await", pending)
 
 
 def _is_broken(error: Exception) -> bool:

@@ -140,7 +140,7 @@ class PendingReport:
 def _is_cancelled() -> bool:
     """Return whether the task itself is to be cancelled."""
     task = asyncio.current_task() if _has_loop() else None
-    return task is None or task.cancelling() > 0
+    return task is not None and task.cancelling() > 0
 
 
 def on_call(function: Callable[[GatewayCall], Any]) -> CallListener:
@@ -154,8 +154,8 @@ def on_call(function: Callable[[GatewayCall], Any]) -> CallListener:
 
     An asynchronous function is awaited in the task of an asynchronous call. Where that is not
     possible (a synchronous call, a call that is cancelled, a stream that is dropped) it runs as a
-    new task of the event loop of the thread. In a thread without one a new loop runs it to its
-    end: it must not use what belongs to another loop.
+    new task of the event loop of the thread; a cancelled call waits for that. In a thread without a
+    loop a new one runs it to its end: it must not use what belongs to another loop.
 
     A stream that is dropped is reported where Python frees it. If the garbage collector does, which
     runs at any moment, the report waits for the next turn of the event loop where one runs, else
@@ -256,7 +256,13 @@ def _has_loop() -> bool:
 
 
 async def await_all(pending: Pending) -> None:
-    """Await what asynchronous functions have left to do, and empty the list."""
+    """Await what asynchronous functions have left to do, and empty the list.
+
+    A task that is cancelled may be so again, as AnyIO does at each step: another one awaits them.
+    """
+    if pending and _is_cancelled():
+        await asyncio.shield(_start_task(pending))
+        return
     try:
         while pending:
             await pending.pop(0).finish()
@@ -267,7 +273,7 @@ async def await_all(pending: Pending) -> None:
 _tasks: set[asyncio.Task[None]] = set()  # the event loop itself keeps weak references only
 
 
-def _start_task(pending: Pending) -> None:
+def _start_task(pending: Pending) -> asyncio.Task[None]:
     def end(task: asyncio.Task[None]) -> None:
         _tasks.discard(task)
         _postpone(pending)  # of a task that was cancelled before it began
@@ -275,6 +281,7 @@ def _start_task(pending: Pending) -> None:
     task = asyncio.get_running_loop().create_task(await_all(pending))
     _tasks.add(task)
     task.add_done_callback(end)
+    return task
 
 
 _left: deque[PendingReport] = deque()

@@ -11,9 +11,10 @@ import warnings
 from contextlib import suppress
 
 import pytest
-from call_modes import ASYNC, SYNC
+from call_modes import ASYNC, ASYNC_STREAM, SYNC
+from http_records import stream
 
-from mistral_cf_adapter import GatewayCall, on_call
+from mistral_cf_adapter import GatewayCall, make_client, on_call
 from mistral_cf_adapter._listeners import _find_open_calls
 from mistral_cf_adapter._open_call import OpenCall
 from mistral_cf_adapter._streaming import get_body
@@ -79,6 +80,61 @@ def test_a_call_that_is_cancelled_in_one_function_is_reported_to_the_next(client
     with on_call(wait), on_call(note):
         asyncio.run(main())
     assert noted == ["ok"]
+
+
+@pytest.mark.parametrize("ask", [ASYNC.achat, ASYNC_STREAM.achat], ids=["call", "stream"])
+@pytest.mark.parametrize("again", [0, 3])
+def test_a_call_that_is_cancelled_for_the_end_of_its_loop_is_reported(
+    gateway, client, noted, ask, again
+):
+    """AnyIO, and so Starlette, cancels a task again at each step."""
+    arrived, answering = threading.Event(), threading.Event()
+    gateway.responder = lambda _request: (arrived.set(), answering.wait(5), stream())[-1]
+
+    async def note(call):
+        await asyncio.sleep(0.02)
+        noted.append(call.outcome)
+
+    async def main():
+        task = asyncio.create_task(ask(client))
+        await asyncio.to_thread(arrived.wait, 5)
+        for _ in range(again):
+            task.cancel()
+            await asyncio.sleep(0)
+        if again:
+            await asyncio.sleep(0.05)
+
+    with on_call(note):
+        asyncio.run(main())
+        assert noted == ["abandoned"]
+    answering.set()
+
+
+def test_a_stream_that_is_cancelled_again_and_again_is_reported(local_gateway, noted):
+    client = make_client(local_gateway.settings())
+
+    async def note(call):
+        await asyncio.sleep(0.02)
+        noted.append(call.outcome)
+
+    async def read(begun):
+        async with await client.chat.stream_async(**ASK) as events:
+            async for _ in events:
+                begun.set()
+                await asyncio.sleep(9)
+
+    async def main():
+        begun = asyncio.Event()
+        task = asyncio.create_task(read(begun))
+        await begun.wait()
+        for _ in range(20):
+            task.cancel()
+            await asyncio.sleep(0)
+        await asyncio.sleep(0.1)
+
+    with on_call(note):
+        asyncio.run(main())
+        assert len(noted) == 1  # `ok` if the end mark has arrived by then
 
 
 @pytest.mark.parametrize("is_first", [True, False])
