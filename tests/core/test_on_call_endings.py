@@ -201,6 +201,7 @@ def test_an_event_loop_that_is_closed_while_a_function_waits(client, caplog):
         loop = asyncio.new_event_loop()
         task = loop.create_task(ASYNC.achat(client))
         loop.run_until_complete(waiting.wait())
+        loop.run_until_complete(loop.shutdown_asyncgens())  # which closes the connection
         loop.close()
         del task, loop
         gc.collect()
