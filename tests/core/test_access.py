@@ -10,7 +10,7 @@ import warnings
 
 import pytest
 from call_modes import ASYNC, SYNC
-from http_records import CHAT, KEY, PREFIX, TOKEN, Reply
+from http_records import CHAT, KEY, PREFIX, TOKEN, Reply, record_shown_requests
 from secret_searches import forms_of, shown_in, told_by
 
 from mistral_cf_adapter import (
@@ -159,18 +159,9 @@ def test_a_redirect_within_the_provider_keeps_them(gateway, make_settings, crede
 
 
 def test_the_response_of_a_redirect_does_not_show_them(gateway, make_settings, credentials):
-    seen = []
     settings = make_settings(**credentials, mistral_api_key=None, byok=True)
     client = make_client(settings)
-    configuration = client.sdk_configuration
-    send = configuration.client.send
-
-    def watch(request, **options):
-        response = send(request, **options)
-        seen.extend([response.request, *(each.request for each in response.history)])
-        return response
-
-    configuration.client.send = watch
+    seen = record_shown_requests(client)
     gateway.replies.append(Reply.redirect(f"{PREFIX}/mistral{CHAT}", 308))
     SYNC.chat(client)
     assert len(seen) == 2

@@ -9,7 +9,7 @@ import warnings
 
 import pytest
 from call_modes import SYNC
-from http_records import CHAT, KEY, PREFIX, TOKEN, Reply
+from http_records import CHAT, KEY, PREFIX, TOKEN, Reply, record_shown_requests
 from object_walks import texts_in
 from secret_searches import forms_of, shown_in, told_by
 
@@ -123,15 +123,7 @@ def test_a_redirect_within_the_provider_keeps_them(gateway, own, mode):
 
 def test_the_response_of_a_redirect_does_not_show_them(gateway, own):
     client = make_client(own)
-    configuration, seen = client.sdk_configuration, []
-    send = configuration.client.send
-
-    def watch(request, **options):
-        response = send(request, **options)
-        seen.extend([response.request, *(each.request for each in response.history)])
-        return response
-
-    configuration.client.send = watch
+    seen = record_shown_requests(client)
     gateway.replies.append(Reply.redirect(f"{PREFIX}/mistral{CHAT}", 308))
     SYNC.chat(client)
     assert len(seen) == 2

@@ -233,3 +233,17 @@ _FILE = {
     "sample_type": "batch_request",
     "source": "upload",
 }
+
+
+def record_shown_requests(client):
+    """Return a list that gets the requests which the SDK sees in a response and its history."""
+    configuration, shown = client.sdk_configuration, []
+    send = configuration.client.send
+
+    def watch(request, **options):
+        response = send(request, **options)
+        shown.extend([response.request, *(each.request for each in response.history)])
+        return response
+
+    configuration.client.send = watch
+    return shown
