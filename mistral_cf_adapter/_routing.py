@@ -28,7 +28,8 @@ from ._own_headers import texts_of
 from ._sdk import hide_from_retries, httpx
 from ._secrets import Secret, clean
 from ._secrets import mask as mask_secrets
-from ._settings import GatewaySettings, Key, fixed_secret, live_secrets, make_key_reader
+from ._settings import GatewaySettings
+from ._settings_secrets import Key, fixed_secret, live_secrets, make_key_reader
 from ._telemetry import Telemetry, make_telemetry
 
 AUTHORIZATION = "cf-aig-authorization"
