@@ -197,7 +197,7 @@ def _make_extra_headers_reader(settings: GatewaySettings) -> ExtraHeaders | None
     """Return what reads the setting `headers` and the headers for Cloudflare Access.
 
     The JWT of Access is documented as a bearer token, where the Mistral key stands, and as
-    `cf-access-token`. So it is the former if no key is sent, which is our reading of
+    `cf-access-token`. So it is a bearer token if no key is sent, which is our reading of
     https://developers.cloudflare.com/ai-gateway/configuration/cloudflare-access/ ; no live gateway
     was asked.
     """

@@ -624,10 +624,10 @@ def _format_error(error: ValidationError, values: dict[str, Any]) -> str:
     fields = GatewaySettings.model_fields
     by_variable = {alias: fields[name] for alias, name in _FIELDS.items()}
 
-    def naming(location: str) -> str:
+    def name_of(location: str) -> str:
         name = _FIELDS.get(location, location)
         if name in values:
             return name
         return find_variable(name) or env_names(name)[0]
 
-    return format_validation_error(error, {**fields, **by_variable}, naming)
+    return format_validation_error(error, {**fields, **by_variable}, name_of)

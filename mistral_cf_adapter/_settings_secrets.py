@@ -105,13 +105,13 @@ def _make_environment_reader() -> Callable[[], Key]:
         nonlocal known
         text = environment_key()
         if text != known[0]:
-            known = text, _checked(text)
+            known = text, _check_key(text)
         return known[1]
 
     return read
 
 
-def _checked(text: str | None) -> Key:
+def _check_key(text: str | None) -> Key:
     problem = None if text is None else problem_with(text)
     if text is None or problem is None:
         return text and clean(text), None
