@@ -14,11 +14,13 @@ except ImportError:  # mistralai 1
     from mistralai import chat, utils
 
 MODEL = "mistral-small-latest"  # of a prompt that names none
-ANSWERED, FAILED, AGAIN, STOP = "answered", "failed for good", "to ask again", "stopped the run"
+# A prompt may not say where it is sent, nor with which headers.
+NOT_IN_PROMPTS = {"self", "stream", "retries", "server_url", "timeout_ms", "http_headers"}
+PARAMETERS = signature(chat.Chat.complete).parameters.keys() - NOT_IN_PROMPTS
 CACHE_TTL = 7 * 24 * 3600  # seconds
 TIMEOUT_MS = 300_000  # of one try
-# These would meet every other prompt too.
-STOPPING = (
+ANSWERED, FAILED, AGAIN, STOP = "answered", "failed for good", "to ask again", "stopped the run"
+STOPPING = (  # errors that every other prompt would meet too
     cf.GatewaySpendLimitError,
     cf.GatewayNotFoundError,
     cf.GatewayInvalidProviderError,
@@ -27,14 +29,8 @@ STOPPING = (
 RAY = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # workers use this environment, not a copy of it
-}
-LOCAL_RAY = {
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # on Linux it means: listen on 127.0.0.1 only
-    "RAY_BACKEND_LOG_LEVEL": "fatal",
 }
-# A line of prompts may not say where it is sent, nor with which headers.
-NOT_IN_PROMPTS = {"self", "stream", "retries", "server_url", "timeout_ms", "http_headers"}
-PARAMETERS = signature(chat.Chat.complete).parameters.keys() - NOT_IN_PROMPTS
 
 
 class Asker:
@@ -48,9 +44,6 @@ class Asker:
         # Settings do not travel: a worker has them from its own environment.
         self.client = cf.make_client(timeout_ms=TIMEOUT_MS, retry_config=retries)
 
-    async def start(self):
-        """Return when the worker is there."""
-
     async def ask(self, prompt, error_count):
         """Return the line that is to be written, whatever happens."""
         # After a kill the key is the same, so that the answer may come from the cache; after an
@@ -63,7 +56,7 @@ class Asker:
                     response = await self.client.chat.complete_async(**prompt["request"])
                 outcome = read_answer(response)
             except Exception as error:  # noqa: BLE001  # whatever it is, it is the outcome
-                outcome = describe_error(error, may_pass=bool(calls))
+                outcome = describe_error(error, was_sent=bool(calls))
         seen = {name: getattr(calls[-1], name) for name in ("log_id", "cache_status") if calls}
         return {"id": prompt["id"], "key": prompt["key"], **outcome, **seen}
 
@@ -75,13 +68,11 @@ def read_answer(response):
     return {"state": ANSWERED, "text": choice["message"]["content"], **about}
 
 
-def describe_error(error, *, may_pass):
-    """Return what is written of an error; `may_pass` counts where it says nothing itself."""
+def describe_error(error, *, was_sent):
     status, code = getattr(error, "status_code", None), getattr(error, "code", None)
     if isinstance(error, cf.GatewayConnectionError):
         status = None  # there was no response: its 502 or 504 is a stand-in
-    if status is not None:
-        may_pass = status in {408, 429} or status >= 500
+    may_pass = was_sent if status is None else status in {408, 429} or status >= 500
     state = AGAIN if getattr(error, "retryable", may_pass) else FAILED
     if isinstance(error, STOPPING) or status in {401, 402}:
         state = STOP
@@ -90,37 +81,26 @@ def describe_error(error, *, may_pass):
 
 
 def start_here(options):
-    """Enter to get the function that asks a prompt in this process, in a list."""
+    """Enter to get the function that asks in this process, in a list."""
     return nullcontext([Asker(options.retry_for).ask])
 
 
 @contextmanager
 def start_ray(options):
-    """Yield one function for each worker of Ray, which asks a prompt."""
-    in_cluster = "RAY_ADDRESS" in os.environ
-    os.environ.update((RAY if in_cluster else RAY | LOCAL_RAY) | os.environ)
+    """Yield the functions that have a worker of Ray ask, one for each worker."""
+    os.environ.update(RAY | os.environ)
     import ray
 
-    local = {"num_cpus": options.workers, "object_store_memory": 100 * 2**20}
-    local["include_dashboard"] = False
-    ray.init(logging_level="ERROR", log_to_driver=False, **({} if in_cluster else local))
+    own = {"num_cpus": options.workers, "include_dashboard": False, "object_store_memory": 10**8}
+    if "RAY_ADDRESS" in os.environ:
+        own = {}  # that cluster is as it is
+    ray.init(logging_level="ERROR", log_to_driver=False, **own)
     try:
         ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # nodes lack this file
         # A worker that was killed is started again, and gets again what it had in flight.
-        worker_class = ray.remote(max_restarts=-1, max_task_retries=3, num_cpus=1)(Asker)
+        worker_class = ray.remote(num_cpus=1, max_restarts=-1, max_task_retries=3)(Asker)
         workers = [worker_class.remote(options.retry_for) for _ in range(options.workers)]
-        ray.get([worker.start.remote() for worker in workers])
-
-        def make_ask(worker):
-            async def ask(prompt, error_count):
-                try:
-                    return await worker.ask.remote(prompt, error_count)
-                except ray.exceptions.RayError as error:  # the worker was killed again and again
-                    outcome = describe_error(error, may_pass=True)
-                    return {"id": prompt["id"], "key": prompt["key"], **outcome}
-
-            return ask
-
-        yield [make_ask(worker) for worker in workers]
+        ray.get([worker.__ray_ready__.remote() for worker in workers])
+        yield [worker.ask.remote for worker in workers]
     finally:
         ray.shutdown()

@@ -16,23 +16,24 @@ class InputError(Exception):
 
 def check_prompts(path, states):
     """Return how many prompts are in which state; raise InputError for what is wrong with them."""
-    seen, counts = set(), Counter()
-
-    def find_problems():
-        for number, line in read_lines(path):
-            try:
-                prompt = parse_prompt(number, line)
-            except ValueError as error:
-                yield f"{path}, line {number}: {error}"
-                continue
-            if (name := hash(prompt["id"])) in seen:  # 64 bits: the texts would take more memory
-                yield f"{path}, line {number}: an earlier line has the id {prompt['id']!r} too"
-            seen.add(name)
-            counts[states.get(prompt["key"], AGAIN)] += 1
-
-    if problems := list(islice(find_problems(), 10)):
+    counts = Counter()
+    if problems := list(islice(find_problems(path, states, counts), 10)):
         raise InputError("\n".join(problems))
     return counts
+
+
+def find_problems(path, states, counts):
+    seen = set()  # 64 bits of each id: the texts would take more memory
+    for number, line in read_lines(path):
+        try:
+            prompt = parse_prompt(number, line)
+        except ValueError as error:
+            yield f"{path}, line {number}: {error}"
+            continue
+        if hash(prompt["id"]) in seen:
+            yield f"{path}, line {number}: an earlier line has the id {prompt['id']!r} too"
+        seen.add(hash(prompt["id"]))
+        counts[states.get(prompt["key"], AGAIN)] += 1
 
 
 def read_prompts(path, states):
@@ -48,17 +49,17 @@ def read_lines(path):
 
 def parse_prompt(number, line):
     """Return a prompt with its key; raise ValueError with what is wrong with the line."""
-    request = json.loads(line)
-    if not isinstance(request, dict):
-        raise ValueError("not a JSON object")  # noqa: TRY004  # one class for all that is wrong
-    name = str(request.pop("id", number))
+    try:
+        request = {"id": number, "model": MODEL, **json.loads(line)}
+    except (ValueError, TypeError):
+        raise ValueError("not a JSON object") from None
+    name = str(request.pop("id"))
     if "prompt" in request:
         request["messages"] = [{"role": "user", "content": request.pop("prompt")}]
     if "messages" not in request:
         raise ValueError("neither prompt nor messages")
     if unknown := sorted(request.keys() - PARAMETERS):
         raise ValueError(f"chat.complete() takes no {', '.join(unknown)} here")
-    request = {"model": MODEL, **request}
     key = sha256(json.dumps([name, request], sort_keys=True).encode()).hexdigest()[:32]
     return {"id": name, "key": key, "request": request}
 
@@ -67,30 +68,24 @@ class Answers:
     """Two files that are only appended to: a line for each answer, and one for each error."""
 
     def __init__(self, path):
-        self.errors_path = path.with_name(f"{path.name}.errors")
+        errors_path = path.with_name(f"{path.name}.errors")
         self.states, self.error_counts = {}, Counter()  # by the prompts' keys
-        for record in chain(load(self.errors_path), load(path)):
+        for record in chain(load(errors_path), load(path)):
             key, state = record["key"], record["state"]
             if state in (ANSWERED, FAILED):
                 self.states[key] = ANSWERED if state == ANSWERED else FAILED  # one string for all
             elif record["error"]["status"]:
                 self.error_counts[key] += 1
-        self.answers, self.errors = path.open("ab"), self.errors_path.open("ab")
+        # Without a buffer: the operating system has each line, and a kill does no harm to it.
+        self.answers, self.errors = path.open("ab", 0), errors_path.open("ab", 0)
 
     def write(self, record):
-        """Append a line. Once the operating system has it, a kill of this process does no harm."""
-        line = json.dumps(record, ensure_ascii=False).encode("utf-8", "backslashreplace")
+        line = json.dumps(record, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
         file = self.answers if record["state"] == ANSWERED else self.errors
-        file.write(line + b"\n")
-        file.flush()
-
-    def sync(self):
-        """Wait until all is on the disk: then a power cut does no harm either."""
-        os.fsync(self.answers.fileno())
-        os.fsync(self.errors.fileno())
+        while line:
+            line = line[file.write(line) :]
 
     def close(self):
-        self.sync()
         self.answers.close()
         self.errors.close()
 
@@ -116,14 +111,14 @@ def load(path):
 
 
 @contextmanager
-def hold_lock(answers):
+def hold_lock(path):
     """Refuse a second run on these answers. After a kill the operating system frees the lock."""
-    answers = answers.resolve()
-    with answers.with_name(f"{answers.name}.lock").open("ab") as file:
+    path = path.resolve()
+    with path.with_name(f"{path.name}.lock").open("ab") as file:
         try:
             lock(file)
         except OSError:
-            raise InputError(f"{answers}: another run is writing to it") from None
+            raise InputError(f"{path}: another run is writing to it") from None
         yield
 
 

@@ -17,10 +17,9 @@ What is guaranteed, and what it rests on:
   prompt that was changed is a new one.
 - What was in flight at a kill is asked again: at most --concurrency prompts of each worker. It has
   the same cache key, and a cache hit costs nothing (documented). But Cloudflare calls the cache
-  volatile, and does not say whether it keeps an answer to a caller who has gone. A power cut may
-  take the answers of the last 10 seconds too.
-- One run at a time writes to answers.jsonl. It locks answers.jsonl.lock, which stays; the operating
-  system frees the lock when the run is gone.
+  volatile, and does not say whether it keeps an answer to a caller who has gone.
+- A power cut may take the last answers: they are with the operating system, not on the disk.
+- One run at a time: it locks answers.jsonl.lock, which stays and is free when the run is gone.
 - Memory grows by some 200 bytes a prompt, however long the prompts are.
 
 Exit status: 0 every prompt has an answer; 1 some have none; 2 wrong usage or input, and nothing was
@@ -33,6 +32,7 @@ import json
 import os
 import signal
 import sys
+from contextlib import closing
 from importlib.util import find_spec
 from itertools import takewhile
 from pathlib import Path
@@ -57,19 +57,15 @@ def work(prompts, path, options):
         raise InputError(f"{path}: these are the prompts, name another file for the answers")
     cf.make_client()  # raises if a setting is wrong
     log = path.with_name(f"{path.name}.log")
-    with hold_lock(path):
-        answers = Answers(path)
+    with hold_lock(path), closing(Answers(path)) as answers:
         before = check_prompts(prompts, answers.states)
         options.workers = choose_workers(options.workers, before[AGAIN])
         with move_output_aside(log) as stream:
             progress = Progress(before, stream)
-            is_interrupted = progress.left and not ask(prompts, answers, progress, options)
-        answers.close()
+            is_interrupted = not ask(prompts, answers, progress, options)
     print(progress.summarize())
     if log.exists():
         print(f"Libraries have printed something: {log}")
-    if answers.errors_path.stat().st_size:
-        print(f"Errors: {answers.errors_path}")
     if is_interrupted or progress.stop_reason:
         print(f"{progress.stop_reason or 'Interrupted.'}\nThe same command goes on from here.")
         return STOPPED if progress.stop_reason else INTERRUPTED
@@ -88,9 +84,9 @@ def choose_workers(wanted, left):
 
 def ask(prompts, answers, progress, options):
     """Ask what is left, and return whether that was not interrupted."""
-    with_ray = options.workers > 1
+    with_ray = options.workers > 1 and progress.left
     where = f"{options.workers} workers of Ray, which are started" if with_ray else "this process"
-    progress.begin(f"{progress.left:,} prompts to ask, by {where}")
+    progress.show(f"{progress.left:,} prompts to ask, by {where}")
     try:
         with start_ray(options) if with_ray else start_here(options) as asks:
             signal.signal(signal.SIGTERM, signal.default_int_handler)  # Ray has set its own
@@ -111,16 +107,16 @@ async def ask_all(prompts, asks, answers, progress):
             answers.write(record)
             progress.add(record)
 
-    showing = asyncio.create_task(progress.keep_showing(answers.sync))
+    showing = asyncio.create_task(progress.keep_showing())
     try:
         async with asyncio.TaskGroup() as group:
             for ask in asks:
                 group.create_task(ask_one_after_another(ask))
     except ExceptionGroup as errors:  # such as a full disk
-        raise errors.exceptions[0] from None
+        progress.stop_reason = str(errors.exceptions[0])
     finally:
         showing.cancel()
-        progress.show(end="\n")
+        progress.show(progress.describe())
 
 
 def make_sample(folder):
@@ -135,39 +131,32 @@ def parse_arguments():
     parser = argparse.ArgumentParser(description=about, epilog=details, formatter_class=style)
     add = parser.add_argument
     add("prompts", type=Path, nargs="?", help="JSONL; a sample if left out")
-    add("answers", type=Path, nargs="?", help="JSONL, appended to; needed with prompts")
-    add("--concurrency", type=positive, default=32, help="requests in flight, each worker (32)")
-    add("--workers", type=positive, help="1: this process, more: Ray; by the number of prompts")
+    add("answers", type=Path, nargs="?", help="JSONL, appended to")
+    add("--concurrency", type=int, default=32, help="requests in flight, each worker (32)")
+    add("--workers", type=int, help="1: this process, more: Ray; by default by the prompts' number")
     add("--retry-for", type=int, default=60, help="seconds, if an error may pass (60)")
     options = parser.parse_args()
     if bool(options.prompts) != bool(options.answers):
-        parser.error("name both files, prompts and answers, or neither")
+        parser.error("name both files, or none")
+    if options.concurrency < 1 or (options.workers or 1) < 1 or options.retry_for < 0:
+        parser.error("a number is too small")
     return options
-
-
-def positive(text):
-    if int(text) < 1:
-        raise ValueError
-    return int(text)
 
 
 def main():
     options = parse_arguments()
-    with TemporaryDirectory() as folder, gateway():
-        if options.prompts:
-            return work(options.prompts, options.answers, options)
-        answers = Path(folder) / "answers.jsonl"
-        status = work(make_sample(Path(folder)), answers, options)
-        print(answers.read_text("utf-8"), end="")
-    return status
+    try:
+        with TemporaryDirectory() as folder, gateway():
+            if options.prompts:
+                return work(options.prompts, options.answers, options)
+            answers = Path(folder) / "answers.jsonl"
+            status = work(make_sample(Path(folder)), answers, options)
+            print(answers.read_text("utf-8"), end="")
+            return status
+    except (InputError, OSError, cf.GatewayConfigError) as error:
+        print(error, file=sys.stderr)
+        return USAGE
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except (InputError, cf.GatewayConfigError) as error:
-        print(error, file=sys.stderr)
-        sys.exit(USAGE)
-    except OSError as error:
-        print(f"{error}\nThe same command goes on from here.", file=sys.stderr)
-        sys.exit(STOPPED)
+    sys.exit(main())
