@@ -29,6 +29,8 @@ STOPPING = (  # errors that every other prompt would meet too
 RAY = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # workers use this environment, not a copy of it
+}
+LOCAL_RAY = {
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # on Linux it means: listen on 127.0.0.1 only
 }
 
@@ -62,10 +64,8 @@ class Asker:
 
 
 def read_answer(response):
-    choice = response.choices[0].model_dump(mode="json")
-    usage = response.usage.model_dump(mode="json", exclude_none=True)
-    about = {"finish_reason": choice["finish_reason"], "usage": usage}
-    return {"state": ANSWERED, "text": choice["message"]["content"], **about}
+    response = response.model_dump(mode="json")
+    return {"state": ANSWERED, "choices": response["choices"], "usage": response["usage"]}
 
 
 def describe_error(error, *, was_sent):
@@ -88,13 +88,12 @@ def start_here(options):
 @contextmanager
 def start_ray(options):
     """Yield the functions that have a worker of Ray ask, one for each worker."""
-    os.environ.update(RAY | os.environ)
+    in_cluster = "RAY_ADDRESS" in os.environ
+    os.environ.update((RAY if in_cluster else RAY | LOCAL_RAY) | os.environ)
     import ray
 
-    own = {"num_cpus": options.workers, "include_dashboard": False, "object_store_memory": 10**8}
-    if "RAY_ADDRESS" in os.environ:
-        own = {}  # that cluster is as it is
-    ray.init(logging_level="ERROR", log_to_driver=False, **own)
+    local = {"num_cpus": options.workers, "include_dashboard": False, "object_store_memory": 10**8}
+    ray.init(logging_level="ERROR", log_to_driver=False, **({} if in_cluster else local))
     try:
         ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # nodes lack this file
         # A worker that was killed is started again, and gets again what it had in flight.

@@ -68,16 +68,16 @@ class Answers:
     """Two files that are only appended to: a line for each answer, and one for each error."""
 
     def __init__(self, path):
-        errors_path = path.with_name(f"{path.name}.errors")
+        self.errors_path = path.with_name(f"{path.name}.errors")
         self.states, self.error_counts = {}, Counter()  # by the prompts' keys
-        for record in chain(load(errors_path), load(path)):
+        for record in chain(load(self.errors_path), load(path)):
             key, state = record["key"], record["state"]
             if state in (ANSWERED, FAILED):
                 self.states[key] = ANSWERED if state == ANSWERED else FAILED  # one string for all
             elif record["error"]["status"]:
                 self.error_counts[key] += 1
         # Without a buffer: the operating system has each line, and a kill does no harm to it.
-        self.answers, self.errors = path.open("ab", 0), errors_path.open("ab", 0)
+        self.answers, self.errors = path.open("ab", 0), self.errors_path.open("ab", 0)
 
     def write(self, record):
         line = json.dumps(record, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
@@ -117,7 +117,7 @@ def hold_lock(path):
     with path.with_name(f"{path.name}.lock").open("ab") as file:
         try:
             lock(file)
-        except OSError:
+        except (BlockingIOError, PermissionError):
             raise InputError(f"{path}: another run is writing to it") from None
         yield
 

@@ -38,7 +38,7 @@ class Progress:
         elif record.get("cache_status") == "HIT":
             self.hits += 1  # which costs no tokens
         else:
-            self.tokens += record["usage"].get("total_tokens", 0)
+            self.tokens += record["usage"]["total_tokens"] or 0
 
     def show(self, text):
         """Write a line, on a terminal over the last one."""
@@ -85,6 +85,7 @@ def move_output_aside(log):
 
     The file descriptors are changed, as Ray prints from C++ and from other processes too.
     """
+    sys.stdout.flush()
     stdout, stderr = os.dup(1), os.dup(2)
     with log.open("wb") as file, os.fdopen(os.dup(2), "w", encoding="utf-8") as stream:
         os.dup2(file.fileno(), 1)

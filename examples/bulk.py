@@ -20,7 +20,7 @@ What is guaranteed, and what it rests on:
   volatile, and does not say whether it keeps an answer to a caller who has gone.
 - A power cut may take the last answers: they are with the operating system, not on the disk.
 - One run at a time: it locks answers.jsonl.lock, which stays and is free when the run is gone.
-- Memory grows by some 200 bytes a prompt, however long the prompts are.
+- Memory grows by 80 bytes a prompt, by 230 if it is done already, however long the prompts are.
 
 Exit status: 0 every prompt has an answer; 1 some have none; 2 wrong usage or input, and nothing was
 sent; 3 stopped, as no further prompt would have been answered; 130 interrupted.
@@ -32,6 +32,7 @@ import json
 import os
 import signal
 import sys
+import traceback
 from contextlib import closing
 from importlib.util import find_spec
 from itertools import takewhile
@@ -64,6 +65,8 @@ def work(prompts, path, options):
             progress = Progress(before, stream)
             is_interrupted = not ask(prompts, answers, progress, options)
     print(progress.summarize())
+    if progress.errors:
+        print(f"Errors: {answers.errors_path}")
     if log.exists():
         print(f"Libraries have printed something: {log}")
     if is_interrupted or progress.stop_reason:
@@ -76,7 +79,8 @@ def work(prompts, path, options):
 def choose_workers(wanted, left):
     """Return how many workers of Ray to start; 1 is this process, without Ray."""
     if wanted is None:
-        return os.cpu_count() if left >= RAY_FROM and find_spec("ray") else 1
+        # One core is for this process, which writes what the workers answer.
+        return max(1, os.cpu_count() - 1) if left >= RAY_FROM and find_spec("ray") else 1
     if wanted > 1 and not find_spec("ray"):
         raise InputError("--workers: more than 1 needs Ray, which is not installed")
     return wanted
@@ -87,6 +91,7 @@ def ask(prompts, answers, progress, options):
     with_ray = options.workers > 1 and progress.left
     where = f"{options.workers} workers of Ray, which are started" if with_ray else "this process"
     progress.show(f"{progress.left:,} prompts to ask, by {where}")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # it is as Ctrl-C
     try:
         with start_ray(options) if with_ray else start_here(options) as asks:
             signal.signal(signal.SIGTERM, signal.default_int_handler)  # Ray has set its own
@@ -94,6 +99,11 @@ def ask(prompts, answers, progress, options):
             asyncio.run(ask_all(left, asks * options.concurrency, answers, progress))
     except KeyboardInterrupt:
         return False
+    except Exception as error:  # noqa: BLE001  # such as a full disk, or Ray that does not start
+        error = getattr(error, "exceptions", [error])[0]  # of a TaskGroup's
+        progress.stop_reason = f"{type(error).__name__}: {error}"
+        if not isinstance(error, OSError):
+            traceback.print_exception(error)  # to the log
     return True
 
 
@@ -112,8 +122,6 @@ async def ask_all(prompts, asks, answers, progress):
         async with asyncio.TaskGroup() as group:
             for ask in asks:
                 group.create_task(ask_one_after_another(ask))
-    except ExceptionGroup as errors:  # such as a full disk
-        progress.stop_reason = str(errors.exceptions[0])
     finally:
         showing.cancel()
         progress.show(progress.describe())
@@ -156,6 +164,9 @@ def main():
     except (InputError, OSError, cf.GatewayConfigError) as error:
         print(error, file=sys.stderr)
         return USAGE
+    except KeyboardInterrupt:
+        print("Interrupted: nothing was sent.", file=sys.stderr)
+        return INTERRUPTED
 
 
 if __name__ == "__main__":
