@@ -60,7 +60,7 @@ class Asker:
             except Exception as error:  # noqa: BLE001  # whatever it is, it is the outcome
                 outcome = describe_error(error, was_sent=bool(calls))
         seen = {name: getattr(calls[-1], name) for name in ("log_id", "cache_status") if calls}
-        return {"id": prompt["id"], "key": prompt["key"], **outcome, **seen}
+        return {"id": prompt["id"], "key": prompt["key"], **outcome, **seen, "tries": len(calls)}
 
 
 def read_answer(response):

@@ -22,7 +22,8 @@ class Progress:
         self.before, self.left, self.stream = before, before[AGAIN], stream
         self.is_terminal = stream.isatty() and os.environ.get("TERM") != "dumb"
         self.every = REDRAWN_EVERY if self.is_terminal else EVERY
-        self.states, self.errors, self.tokens, self.hits = Counter(), Counter(), 0, 0
+        self.states, self.errors = Counter(), Counter()
+        self.tokens = self.hits = self.retries = 0
         self.in_a_row, self.stop_reason = 0, None
         self.started = time.monotonic()
         self.recent = deque(maxlen=int(RECENT / self.every))  # moments, and what was done then
@@ -30,6 +31,7 @@ class Progress:
     def add(self, record):
         state = record["state"]
         self.states[state] += 1
+        self.retries += max(0, record["tries"] - 1)
         self.in_a_row = self.in_a_row + 1 if state == AGAIN else 0
         if state != ANSWERED:
             self.errors[record["error"]["class"]] += 1
@@ -64,7 +66,7 @@ class Progress:
         return f"{done:,}/{self.left:,} done, {rate:,.1f}/s, {remaining} left, {self.count_costs()}"
 
     def count_costs(self):
-        counts = [(self.tokens, "tokens"), (self.hits, "cache hits")]
+        counts = [(self.tokens, "tokens"), (self.hits, "cache hits"), (self.retries, "retries")]
         counts += [(count, name) for name, count in self.errors.most_common()]
         return ", ".join(f"{count:,} {what}" for count, what in counts)
 

@@ -89,7 +89,7 @@ def choose_workers(wanted, left):
 def ask(prompts, answers, progress, options):
     """Ask what is left, and return whether that was not interrupted."""
     with_ray = options.workers > 1 and progress.left
-    where = f"{options.workers} workers of Ray, which are started" if with_ray else "this process"
+    where = f"{options.workers} workers of Ray, once it runs" if with_ray else "this process"
     progress.show(f"{progress.left:,} prompts to ask, by {where}")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # it is as Ctrl-C
     try:

@@ -150,7 +150,8 @@ def test_a_prompt_that_cannot_be_sent_fails_for_good(ask, local):
 
 def test_a_prompt_is_tried_again_by_the_sdk_after_an_error_that_may_pass(ask, local):
     local.fail(2003)
-    assert ask(retry_seconds=30)["state"] == "answered"
+    record = ask(retry_seconds=30)
+    assert (record["state"], record["tries"]) == ("answered", 2)
     assert len(local.requests) == 2
 
 
@@ -345,7 +346,7 @@ def test_a_full_disk_ends_the_run_which_goes_on_from_there_later(main, local, fo
     assert not set(written) & set(again)
 
 
-LINE = r"\d+/40 done, [\d.]+/s, (\d:\d\d:\d\d|\?) left, [\d,]+ tokens, \d+ cache hits"
+LINE = r"\d+/40 done, [\d.]+/s, (\d:\d\d:\d\d|\?) left, [\d,]+ tokens, \d+ cache hits, \d+ retries"
 
 
 def test_without_a_terminal_a_line_is_shown_now_and_then(main, local, folder, monkeypatch, capfd):
@@ -371,6 +372,18 @@ def read_terminal(controller):
     return shown.decode()
 
 
+def test_tokens_cache_hits_and_retries_are_counted(main, local, folder, capfd):
+    write_prompts(folder, "one")
+    local.fail(2003)
+    assert main("--retry-for", "30") == 0
+    (tokens,) = re.findall(r" s, (\d+) tokens, 0 cache hits, 1 retries\n", capfd.readouterr().out)
+    assert int(tokens) == read_lines(folder / "answers.jsonl")[0]["usage"]["total_tokens"]
+
+    (folder / "answers.jsonl").unlink()
+    assert main() == 0
+    assert " s, 0 tokens, 1 cache hits, 0 retries\n" in capfd.readouterr().out
+
+
 @POSIX
 def test_on_a_terminal_one_line_is_redrawn_and_nothing_of_others_is_between(local, folder):
     write_prompts(folder, *map(str, range(40)))
@@ -382,10 +395,12 @@ def test_on_a_terminal_one_line_is_redrawn_and_nothing_of_others_is_between(loca
         command, env=environment, stdout=subprocess.PIPE, stderr=terminal, text=True
     ) as process:
         os.close(terminal)
-        start, *lines = read_terminal(controller).rstrip().split("\r")
+        # What is before it is the log of what comes before the work.
+        _, begin, shown = read_terminal(controller).rstrip().partition("\r40 prompts to ask")
         printed = process.stdout.read()
     os.close(controller)
-    assert (start, lines[0].rstrip()) == ("", "40 prompts to ask, by this process")
+    lines = f"{begin}{shown}".split("\r")[1:]
+    assert lines[0].rstrip() == "40 prompts to ask, by this process"
     assert len(lines) > 3
     assert all(re.fullmatch(f"{LINE} *", line) for line in lines[1:])
     assert {len(line) for line in lines[:-1]} == {79}
