@@ -23,12 +23,14 @@ client = make_client()  # a mistralai.Mistral, with settings from the environmen
 # Around _settings: _settings_keywords (their types), _settings_files (what is wrong with a file),
 # _variables (two that differ, and look-alikes), _base_url, _validation (pydantic's words made
 # plain); _http_variables: proxies and certificates.
+# _diagnosis: what is wrong, and what to do, for diagnose() and the command `doctor`.
 # To read the core: _client, _settings, _options, _routing, _flow, _http_client, _errors, _capture.
 
 TYPE_CHECKING = False  # importing `typing` for it would take longer than all the rest
 if TYPE_CHECKING:
     from ._capture import capture
     from ._client import make_client
+    from ._diagnosis import Diagnosis, Problem, diagnose, diagnose_async
     from ._errors import (
         GatewayAccessError,
         GatewayBadFormatError,
@@ -63,6 +65,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "CallListener",
+    "Diagnosis",
     "GatewayAccessError",
     "GatewayBadFormatError",
     "GatewayBlockedError",
@@ -89,8 +92,11 @@ __all__ = [
     "GatewayUnauthorizedError",
     "GatewayUnavailableError",
     "Patch",
+    "Problem",
     "Usage",
     "capture",
+    "diagnose",
+    "diagnose_async",
     "gateway_headers",
     "gateway_options",
     "make_client",
@@ -100,13 +106,17 @@ __all__ = [
 
 _HOMES = {
     "CallListener": "_listeners",
+    "Diagnosis": "_diagnosis",
     "GatewayCall": "_gateway_call",
     "GatewayConfigError": "_options",
     "GatewayOptions": "_options",
     "GatewaySettings": "_settings",
     "Patch": "_patch",
+    "Problem": "_diagnosis",
     "Usage": "_usage",
     "capture": "_capture",
+    "diagnose": "_diagnosis",
+    "diagnose_async": "_diagnosis",
     "gateway_headers": "_options",
     "gateway_options": "_options",
     "make_client": "_client",

@@ -158,6 +158,12 @@ class GatewayUnauthorizedError(GatewayError):
     )
 
 
+_UNSENT_ADVICE = (
+    "No token was sent: set CF_AIG_TOKEN (the setting `token`) to a Cloudflare API token of this "
+    "account with the permission `AI Gateway Run`, created under AI > AI Gateway > Settings."
+)
+
+
 class GatewayGuardrailError(GatewayError):
     """Guardrails blocked the prompt (2016) or the response (2017)."""
 
@@ -358,17 +364,20 @@ def find_sender(response: Any) -> Sender:
     return "unknown" if page is None else page.sender
 
 
-def from_response(response: Any, mask: Mask = str, address: str = "") -> GatewayError | None:
+def from_response(
+    response: Any, mask: Mask = str, address: str = "", *, had_token: bool = True
+) -> GatewayError | None:
     """Return the error for a response that was read, or None if it is not the gateway's or edge's.
 
     Args:
         response: The response.
         mask: Masks secrets in the server's text.
         address: The settings that name the gateway, for the advice.
+        had_token: Whether the request brought a token for the gateway, likewise.
     """
     body, parsed = _parse_envelope(response)
     if parsed is not None:
-        return _build(parsed, response, mask, address)
+        return _build(parsed, response, mask, address, had_token=had_token)
     page = find_page(response, body)
     return None if page is None else build_page_error(page, response, mask)
 
@@ -404,11 +413,20 @@ def build_error(
     return cls(f"AI Gateway: {mask(message)}. {cls.advice}", response, body)
 
 
-def _build(parsed: _ParsedError, response: Any, mask: Mask, address: str = "") -> GatewayError:
+def _build(
+    parsed: _ParsedError,
+    response: Any,
+    mask: Mask,
+    address: str = "",
+    *,
+    had_token: bool = True,
+) -> GatewayError:
     said = mask(parsed.message)[:_MESSAGE_LIMIT].rstrip(".")  # masked first, while it is whole
     advice = parsed.advice or parsed.cls.advice
     if address and advice is GatewayNotFoundError.advice:
         advice = CREATE_GATEWAY.format(address=address)
+    elif parsed.code == 2009 and not had_token:
+        advice = _UNSENT_ADVICE
     numbers = [] if parsed.code is None else [str(parsed.code)]
     body = None
     if issubclass(parsed.cls, GatewayStreamError):

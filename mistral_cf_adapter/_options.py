@@ -33,7 +33,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidato
 from ._public import set_public_module
 from ._signatures import set_keywords
 from ._switch import drops_headers
-from ._validation import format_validation_error
+from ._validation import explain_validation_error
 
 MONTH = 30 * 24 * 3600
 METADATA_ENTRIES = 5
@@ -52,12 +52,20 @@ MetadataValue: TypeAlias = (
 class GatewayConfigError(ValueError):
     """A setting, an option or a combination of them cannot work; nothing was sent.
 
+    Attributes:
+        problems: a sentence for each setting or option that is wrong, by its name; empty where
+            the error is about something else, such as a file.
+
     Example:
         >>> gateway_headers(cache_ttl=5)
         Traceback (most recent call last):
         ...
         mistral_cf_adapter.GatewayConfigError: cache_ttl: 5 is out of range: must be from 60 ...
     """
+
+    def __init__(self, *args: object, problems: Mapping[str, str] | None = None) -> None:
+        super().__init__(*args)
+        self.problems: Mapping[str, str] = problems or {}
 
 
 def _header_text(value: str) -> str:
@@ -413,7 +421,8 @@ def _validated(options: Mapping[str, Any]) -> GatewayOptions | GatewayConfigErro
     try:
         return GatewayOptions(**options)
     except ValidationError as error:
-        return GatewayConfigError(format_validation_error(error, GatewayOptions.model_fields))
+        problems = explain_validation_error(error, GatewayOptions.model_fields)
+        return GatewayConfigError("; ".join(problems.values()), problems=problems)
 
 
 _R = TypeVar("_R")

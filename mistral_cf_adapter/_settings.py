@@ -6,6 +6,7 @@ import re
 import sys
 import warnings
 from collections.abc import Callable, Collection, Mapping
+from contextvars import ContextVar
 from typing import Annotated, Any, Literal, NoReturn, Self, Unpack, cast
 from urllib.parse import urlsplit
 
@@ -45,10 +46,15 @@ from ._settings_files import (
 )
 from ._settings_keywords import SettingsKeywords
 from ._switch import IF_CONFIGURED, read_enabled
-from ._validation import did_you_mean, format_validation_error, is_secret
+from ._validation import did_you_mean, explain_validation_error, is_secret
 from ._variables import Variable, find_conflicts, find_look_alikes, in_environment
 
 ENV_FILE = "CF_AIG_ENV_FILE"
+warning_handler: ContextVar[Callable[[str], None] | None] = ContextVar(
+    "mistral_cf_adapter.warning_handler", default=None
+)
+"""Called with what is odd about the variables, in place of a warning. `catch_warnings()` would hide
+the warnings of other threads too."""
 _UNREAD_FILE = (
     "./.env sets {names}, but a file is read only when asked for: set CF_AIG_ENV_FILE=.env, or "
     'pass GatewaySettings(_env_file=".env")'
@@ -146,6 +152,9 @@ _NO_ADDRESS = (
     "CLOUDFLARE_ACCOUNT_ID is not set: export it (and CF_AIG_TOKEN), pass "
     "GatewaySettings(account_id=..., token=...), or set CF_AIG_BASE_URL for a custom domain"
 )
+
+
+_ACCESS = ("access_client_id", "access_client_secret", "access_token")
 
 
 class GatewaySettings(GatewayOptions, BaseSettings):
@@ -322,7 +331,9 @@ class GatewaySettings(GatewayOptions, BaseSettings):
         try:
             super().__init__(**values)
         except ValidationError as error:
-            return GatewayConfigError(f"Gateway settings: {_format_error(error, values)}")
+            problems = _explain_error(error, values)
+            text = f"Gateway settings: {'; '.join(problems.values())}"
+            return GatewayConfigError(text, problems=problems)
         except SettingsError as error:
             return GatewayConfigError(f"Gateway settings: {error}")
         except RecursionError:
@@ -349,9 +360,8 @@ class GatewaySettings(GatewayOptions, BaseSettings):
             return GatewayConfigError(msg)
         if self.enabled == IF_CONFIGURED:
             return None
-        return GatewayConfigError(
-            ". ".join(filter(None, [_NO_ADDRESS, describe_unread_file(values)]))
-        )
+        msg = ". ".join(filter(None, [_NO_ADDRESS, describe_unread_file(values)]))
+        return GatewayConfigError(msg, problems={"account_id": msg})
 
     def _contradiction(self, values: dict[str, Any]) -> GatewayConfigError | None:
         """Return what is wrong with the values together."""
@@ -360,19 +370,19 @@ class GatewaySettings(GatewayOptions, BaseSettings):
                 "byok and mistral_api_key contradict each other: any key that is sent is used in "
                 "place of the stored one. Drop one of them"
             )
-            return GatewayConfigError(msg)
+            return GatewayConfigError(msg, problems={"byok": msg})
         if self.fallback == "direct" and self.stored_key:
             msg = (
                 "fallback=direct needs a Mistral key of your own, and byok says that the gateway "
                 "holds it. Drop CF_AIG_FALLBACK or the stored key"
             )
-            return GatewayConfigError(msg)
+            return GatewayConfigError(msg, problems={"fallback": msg})
         if self.fallback == "direct" and self.provider != "mistral":
             msg = (
                 "fallback=direct goes to api.mistral.ai, which does not stand in for provider "
                 f"{self.provider}. Drop CF_AIG_FALLBACK or CF_AIG_PROVIDER"
             )
-            return GatewayConfigError(msg)
+            return GatewayConfigError(msg, problems={"fallback": msg})
         return None
 
     def _access_contradiction(self) -> GatewayConfigError | None:
@@ -383,14 +393,14 @@ class GatewaySettings(GatewayOptions, BaseSettings):
                 "(CF_AIG_ACCESS_CLIENT_SECRET) are one service token, and only one of them is set. "
                 "Set both, or neither"
             )
-            return GatewayConfigError(msg)
+            return GatewayConfigError(msg, problems=dict.fromkeys(_ACCESS, msg))
         if self.access_client_id is not None and self.access_token is not None:
             msg = (
                 "access_token (CF_AIG_ACCESS_TOKEN) and a service token "
                 "(CF_AIG_ACCESS_CLIENT_ID, CF_AIG_ACCESS_CLIENT_SECRET) contradict each other: "
                 "Cloudflare Access takes one of them. Drop the other"
             )
-            return GatewayConfigError(msg)
+            return GatewayConfigError(msg, problems=dict.fromkeys(_ACCESS, msg))
         host = (urlsplit(self.root_url).hostname or "").rstrip(".")
         if self.uses_access and host == urlsplit(GATEWAY_URL).hostname:
             name = "access_token" if self.access_client_id is None else "access_client_id"
@@ -398,7 +408,7 @@ class GatewaySettings(GatewayOptions, BaseSettings):
                 f"{name} (CF_AIG_{name.upper()}) is set, but {host} is never behind Cloudflare "
                 f"Access: set CF_AIG_BASE_URL to the custom domain of the gateway, or drop {name}"
             )
-            return GatewayConfigError(msg)
+            return GatewayConfigError(msg, problems=dict.fromkeys(_ACCESS, msg))
         return None
 
     @property
@@ -696,8 +706,12 @@ def _prepare(values: dict[str, Any], settings: type[GatewaySettings]) -> Excepti
     problem = _use_files(values)
     if problem is not None:
         return GatewayConfigError(f"Gateway settings: {problem}")
+    warn = warning_handler.get()
     for text in _find_warnings(values, settings, keywords):
-        warnings.warn(text, stacklevel=_caller_stacklevel())
+        if warn is not None:
+            warn(text)
+        else:
+            warnings.warn(text, stacklevel=_caller_stacklevel())
     return None
 
 
@@ -790,7 +804,8 @@ def _caller_stacklevel() -> int:
     return level
 
 
-def _format_error(error: ValidationError, values: dict[str, Any]) -> str:
+def _explain_error(error: ValidationError, values: dict[str, Any]) -> dict[str, str]:
+    """Return a sentence for each setting that is wrong, by its name."""
     fields = GatewaySettings.model_fields
     by_variable = {alias: fields[name] for alias, name in _FIELDS.items()}
 
@@ -800,7 +815,8 @@ def _format_error(error: ValidationError, values: dict[str, Any]) -> str:
             return name
         return _find_variable(name) or env_names(name)[0]
 
-    return format_validation_error(error, {**fields, **by_variable}, naming)
+    found = explain_validation_error(error, {**fields, **by_variable}, naming)
+    return {_FIELDS.get(location, location): text for location, text in found.items()}
 
 
 Key = tuple[str | None, str | None]

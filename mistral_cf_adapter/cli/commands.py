@@ -44,10 +44,12 @@ Action = Callable[[], int]
 class _DoctorFlags(GivenFlags):
     offline: bool = False
     """Check the settings alone; make no call."""
+    verbose: bool = Field(default=False, validation_alias=AliasChoices("v", "verbose"))
+    """Print defaults, URLs, sent headers and versions too."""
     json_: bool = Field(default=False, validation_alias="json")
-    """Print one JSON object, for machines."""
+    """Print one JSON object, with everything, for machines."""
     timeout: float = Field(default=10.0, gt=0, le=3600, allow_inf_nan=False)
-    """Seconds to wait for the call, 3600 at most."""
+    """Seconds that the call may take, 3600 at most."""
 
 
 class Doctor(SettingFlags, _DoctorFlags):
@@ -63,7 +65,12 @@ class Doctor(SettingFlags, _DoctorFlags):
         from .doctor import run_doctor
 
         return partial(
-            run_doctor, self, offline=self.offline, as_json=self.json_, timeout=self.timeout
+            run_doctor,
+            self,
+            offline=self.offline,
+            as_json=self.json_,
+            verbose=self.verbose,
+            timeout=self.timeout,
         )
 
 

@@ -11,11 +11,11 @@ import doctor_transcripts
 import pytest
 import trustme
 from doctor_transcripts import SECRETS, SETUPS, WRONG, certificate_in
+from mistral_cf_adapter.cli.diagnosis import diagnose
 
 from mistral_cf_adapter import GatewaySettings
 from mistral_cf_adapter._secrets import mask_url
 from mistral_cf_adapter.cli import main
-from mistral_cf_adapter.cli.diagnosis import diagnose
 from mistral_cf_adapter.cli.doctor import Report
 from mistral_cf_adapter.cli.report import as_text
 from mistral_cf_adapter.testing import Access, LocalGateway
