@@ -106,16 +106,15 @@ def mask_whole(text: str, secrets: Iterable[SecretStr]) -> str:
     """Return a text in which each word with a secret in it is `****`, and nothing of it is shown.
 
     A secret is found as it is, URL-encoded, and as `mask()` abbreviates it. One of less than 8
-    characters may be an ordinary word: it is looked for as a whole word.
+    characters is a placeholder, such as `gateway`, and may be an ordinary word: it stays.
     """
     for secret in secrets:
         plain = secret.get_secret_value()
-        around = _WORD if len(plain) >= _SHORTEST else ""
-        forms = {plain, quote(plain, safe=""), abbreviate(secret)} - {"", _HIDDEN}
+        if len(plain) < _SHORTEST:
+            continue
+        forms = {plain, quote(plain, safe=""), abbreviate(secret)} - {_HIDDEN}
         any_form = "|".join(map(re.escape, sorted(forms, key=len, reverse=True)))
-        if any_form:
-            found = rf"{around}(?:{any_form}){around}"
-            text = re.sub(rf"(?<![A-Za-z0-9_-]){found}(?![A-Za-z0-9_-])", "****", text)
+        text = re.sub(rf"{_WORD}(?:{any_form}){_WORD}", "****", text)
     return text
 
 

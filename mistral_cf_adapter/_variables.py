@@ -96,7 +96,7 @@ def find_look_alikes(
     found = [known.get(variable.name.upper()) for variable in variables]
     settings = {*keywords, *found}
     for variable, name in zip(variables, found, strict=True):
-        meant = _meant_by(variable.name.upper(), names, known) if name is None else None
+        meant = find_meant(variable.name.upper(), names) if name is None else None
         if meant is None:
             continue
         if settings.intersection(_SAME_PURPOSE.get(known[meant], (known[meant],))):
@@ -104,8 +104,9 @@ def find_look_alikes(
         yield f"{variable.label} is set, but not read; did you mean {meant}?"
 
 
-def _meant_by(name: str, names: Names, known: Mapping[str, str]) -> str | None:
+def find_meant(name: str, names: Names) -> str | None:
     """Return the variable that is meant by one that is not read, if one is near."""
+    known = [alias for aliases in names.values() for alias in aliases]
     if name in LOOK_ALIKES:
         return _own_name(names[LOOK_ALIKES[name]])
     if name.startswith(PREFIX):

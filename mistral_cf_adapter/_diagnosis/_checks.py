@@ -21,8 +21,7 @@ from mistral_cf_adapter._settings import (
     warning_handler,
 )
 from mistral_cf_adapter._switch import RUN_FLAGS
-from mistral_cf_adapter._validation import did_you_mean
-from mistral_cf_adapter._variables import PREFIX
+from mistral_cf_adapter._variables import PREFIX, find_meant
 
 from ._explain import (
     explain_error,
@@ -211,13 +210,19 @@ def _service_account() -> list[str]:
 
 def _misspelt(said: list[str]) -> list[str]:
     """Return which variables are no settings; those that resemble one are in the warnings."""
-    known = {name for setting in GatewaySettings.model_fields for name in env_names(setting)}
-    return [
-        f"{name} is no setting{did_you_mean(name, known) or '.'}"
+    names = {setting: env_names(setting) for setting in GatewaySettings.model_fields}
+    known = {name for aliases in names.values() for name in aliases}
+    unknown = [
+        name
         for name in sorted(os.environ)
         if name.upper().startswith(PREFIX)
         and name.upper() not in {*known, ENV_FILE, RUN_FLAGS}
         and not any(note.startswith(f"{name} ") for note in said)
+    ]
+    meant = {name: find_meant(name.upper(), names) for name in unknown}
+    return [
+        f"{name} is no setting{f'; did you mean {near}?' if near else '.'}"
+        for name, near in meant.items()
     ]
 
 

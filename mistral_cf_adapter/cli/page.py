@@ -44,7 +44,7 @@ class Page:
             marks: Whether there are ticks and crosses.
             encoding: Of what it is printed on.
         """
-        self.width = None if width is None else max(width, 3 * _NARROWEST)
+        self.width = None if width is None else max(width, 2 * _NARROWEST)
         self._colour = colour
         self._marks = marks
         self._encoding = encoding
@@ -94,7 +94,7 @@ class Page:
                 self._lines.append(self._paint(before, colour if before.strip() else "") + line)
 
     def rows(self, rows: Iterable[Row], *, dim: Iterable[bool] = (), cut: bool = False) -> None:
-        """Add rows: in columns of the page's width, or two spaces apart where there is none.
+        """Add rows: in columns that fit the width, or two spaces apart where none do.
 
         Args:
             rows: Texts, as many in each row.
@@ -109,17 +109,20 @@ class Page:
                 self._lines.append(self._paint(line, DIM if faint else ""))
 
     def _measure(self, rows: list[Row]) -> list[int] | None:
-        """Return the widths of columns: the widest shrink until all fit."""
+        """Return the widths of columns, the widest shrunk until all fit; `None` if they do not."""
         if self.width is None or not rows:
             return None
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        while sum(widths) + len(_GAP) * len(widths) > self.width and max(widths) > _NARROWEST:
+        while sum(widths) + len(_GAP) * len(widths) > self.width:
+            if max(widths) <= _NARROWEST:
+                return None
             widths[widths.index(max(widths))] -= 1
         return widths
 
     def _lay_out(self, row: Row, widths: list[int] | None, *, cut: bool) -> list[str]:
         if widths is None:
-            return [_GAP + _GAP.join(row)]
+            lines = self._wrap(_GAP.join(row), self.width and self.width - 2 * len(_GAP))
+            return [_GAP + lines[0], *(2 * _GAP + line for line in lines[1:])]
         cells = [
             [_shorten(text, width)] if cut else self._wrap(text, width)
             for text, width in zip(row, widths, strict=True)

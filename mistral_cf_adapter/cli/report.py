@@ -11,7 +11,7 @@ from mistral_cf_adapter._diagnosis._sent import SentHeader
 from .flags import flag_of
 from .page import BOLD, DIM, GREEN, RED, YELLOW, Page, open_page
 
-_MOST_ROWS = 8  # of settings, without -v: all fits 15 lines then
+_MOST_ROWS = 7  # of settings, without -v: all fits 15 lines then
 
 
 @dataclass(slots=True)
@@ -55,7 +55,8 @@ def write_report(page: Page, report: Report, *, verbose: bool) -> None:
         _write_details(page, report)
     _write_call(page, report.call)
     if not verbose:
-        page.gap()
+        if report.call is None:
+            page.gap()
         page.paragraph("More, with defaults and headers: doctor -v", colour=DIM, whole=True)
 
 
@@ -116,13 +117,14 @@ def _write_details(page: Page, report: Report) -> None:
 
 
 def _write_sent(page: Page, report: Report) -> None:
+    settings = report.settings
     for url in dict.fromkeys(header.url for header in report.sent):
         is_fallback = url != report.sent[0].url
         page.title(f"Sent to {url}{', while the gateway is down' if is_fallback else ''}")
         headers = [header for header in report.sent if header.url == url]
         page.rows(
-            (each.header, each.setting, _origin(each.setting, report.settings[each.setting]))
-            for each in headers
+            (header.header, header.setting, _origin(header.setting, settings[header.setting]))
+            for header in headers
         )
 
 
