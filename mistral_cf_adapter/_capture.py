@@ -19,6 +19,7 @@ from ._listeners import Reporter, registered
 from ._open_call import OpenCall
 from ._public import set_public_module
 from ._sdk import find_operation
+from ._signatures import shorten_signatures
 from ._telemetry import Telemetry
 from ._usage import read_model
 
@@ -347,4 +348,5 @@ def _with_span_of_request(original: Any) -> Callable[..., Any]:
     return after
 
 
+shorten_signatures(capture)
 set_public_module(capture)

@@ -17,6 +17,7 @@ from ._routing import get_route
 from ._sdk import Mistral, check_sdk
 from ._secrets import Secret
 from ._settings import GatewaySettings, explain_off, from_environment
+from ._signatures import shorten_signatures
 from ._switch import Enabled, HeadersHook, has_route, log_off
 
 if TYPE_CHECKING:
@@ -205,4 +206,5 @@ def _has_key(settings: GatewaySettings, keywords: dict[str, Any]) -> bool:
     return bool(os.environ.get("MISTRAL_SA_TOKEN_PATH"))  # the SDK reads the key from there
 
 
+shorten_signatures(make_client)
 set_public_module(make_client)

@@ -44,6 +44,7 @@ from ._edge import Page, Sender, find_page, is_from_provider
 from ._envelopes import ErrorDetail, parse_json, read_envelope, read_event
 from ._public import set_public_module
 from ._sdk import SDKError, http_library
+from ._signatures import add_paragraph, shorten_signatures
 
 CREDENTIALS = ("authorization", "x-api-key")
 
@@ -590,10 +591,12 @@ def _policy_class(detail: ErrorDetail, status: int) -> type[GatewayError]:
     return GatewayError
 
 
-set_public_module(
-    *(
-        cls
-        for cls in list(globals().values())
-        if isinstance(cls, type) and issubclass(cls, GatewayError)
-    )
-)
+_ERRORS = [
+    cls
+    for cls in list(globals().values())
+    if isinstance(cls, type) and issubclass(cls, GatewayError)
+]
+for _error in _ERRORS:
+    add_paragraph(_error, f"What to do: {_error.advice}")
+shorten_signatures(GatewayError)
+set_public_module(*_ERRORS)

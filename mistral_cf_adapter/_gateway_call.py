@@ -5,18 +5,19 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from ._public import set_public_module
+from ._reprs import show_set_fields
+from ._signatures import document_attributes, shorten_signatures
 from ._usage import Usage
 
 Outcome = Literal["ok", "error", "abandoned", "broken"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class GatewayCall:
     """One HTTP request of the SDK: where it went, what came back, and how it ended.
 
     A header that the gateway did not send is `None`. The headers are documented at
-    https://developers.cloudflare.com/ai-gateway/ ; none of them holds a secret. The README has a
-    table of all fields (What happened).
+    https://developers.cloudflare.com/ai-gateway/ ; none of them holds a secret.
 
     `elapsed`, `time_to_first_event` and `duration` are seconds from the request: to the response's
     headers (to its end if it is not streamed), to a stream's first data, and to the end.
@@ -99,5 +100,9 @@ class GatewayCall:
     error_code: int | None = field(default=None, hash=False)
     """The gateway's code for the error, as 2003: see `GatewayError.code`. `None` for Mistral's."""
 
+    __repr__ = show_set_fields
 
+
+document_attributes(GatewayCall)
+shorten_signatures(GatewayCall)
 set_public_module(GatewayCall)

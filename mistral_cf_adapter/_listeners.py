@@ -19,6 +19,7 @@ from ._call_log import log_call, logger
 from ._gateway_call import GatewayCall
 from ._options import GatewayConfigError
 from ._public import set_public_module
+from ._signatures import shorten_signatures
 
 registered: list["CallListener"] = []
 """Those that are in force, in the order in which they were registered. Changed by single atomic
@@ -105,7 +106,8 @@ class CallListener:
         self.undo()
 
     def __repr__(self) -> str:
-        return f"<on_call() of {self.function!r}>"
+        state = "undone" if self.is_undone else "in force"
+        return f"<on_call() of {self.function!r}, {state}>"
 
 
 class PendingReport:
@@ -395,4 +397,5 @@ atexit.register(_end)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_parents)
 
+shorten_signatures(CallListener, on_call)
 set_public_module(CallListener, on_call)

@@ -31,7 +31,7 @@ from uuid import UUID
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, ValidationError
 
 from ._public import set_public_module
-from ._signatures import set_keywords
+from ._signatures import add_section, set_keywords, shorten_signatures
 from ._switch import drops_headers
 from ._validation import explain_validation_error
 
@@ -51,6 +51,9 @@ MetadataValue: TypeAlias = (
 
 class GatewayConfigError(ValueError):
     """A setting, an option or a combination of them cannot work; nothing was sent.
+
+    The message names the setting, option, variable or file, with its value if
+    it can be no secret, and says what would be right.
 
     Attributes:
         problems: a sentence for each setting or option that is wrong, by its name; empty where
@@ -202,6 +205,33 @@ def _hex(length: int) -> AfterValidator:
     return AfterValidator(check)
 
 
+class OptionKeywords(TypedDict, total=False):
+    """The options as keywords, for type checkers and editors: one line for each option."""
+
+    cache_ttl: int | None
+    skip_cache: bool | None
+    cache_key: str | None
+    metadata: Mapping[str, MetadataValue] | None
+    collect_log: bool | None
+    collect_log_payload: bool | None
+    request_timeout: int | None
+    max_attempts: int | None
+    retry_delay: int | None
+    backoff: Literal["constant", "linear", "exponential"] | None
+    custom_cost: Mapping[str, Decimal | float | int | str] | None
+    event_id: str | None
+    byok_alias: str | None
+    no_wholesale: bool | None
+    otel_trace_id: str | None
+    otel_parent_span_id: str | None
+    session_id: str | None
+    turn_id: str | None
+    no_session_affinity: bool | None
+    allowed_models: str | Sequence[str] | None
+    allowed_providers: str | Sequence[str] | None
+    endpoint: Literal["native", "compat"] | None
+
+
 class GatewayOptions(BaseModel):
     """Per-request controls of AI Gateway; `None` sends no header.
 
@@ -291,45 +321,52 @@ class GatewayOptions(BaseModel):
         ),
     )
 
+    def __init__(self, **options: Unpack[OptionKeywords]) -> None:
+        """Check all options; each can be given by keyword."""
+        problem = None
+        try:
+            super().__init__(**options)
+        except ValidationError as error:
+            problem = _explain(error)
+        if problem is not None:
+            cast("dict[str, Any]", options).clear()  # a traceback may show what a frame holds
+            try:
+                raise problem
+            finally:
+                del problem  # an error and a frame that holds it would form a cycle
 
-class OptionKeywords(TypedDict, total=False):
-    """The same as keywords, for type checkers and editors: one line for each option."""
-
-    cache_ttl: int | None
-    skip_cache: bool | None
-    cache_key: str | None
-    metadata: Mapping[str, MetadataValue] | None
-    collect_log: bool | None
-    collect_log_payload: bool | None
-    request_timeout: int | None
-    max_attempts: int | None
-    retry_delay: int | None
-    backoff: Literal["constant", "linear", "exponential"] | None
-    custom_cost: Mapping[str, Decimal | float | int | str] | None
-    event_id: str | None
-    byok_alias: str | None
-    no_wholesale: bool | None
-    otel_trace_id: str | None
-    otel_parent_span_id: str | None
-    session_id: str | None
-    turn_id: str | None
-    no_session_affinity: bool | None
-    allowed_models: str | Sequence[str] | None
-    allowed_providers: str | Sequence[str] | None
-    endpoint: Literal["native", "compat"] | None
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        """Yield what is set, for `repr()`: the class's own fields first."""
+        own = type(self).__annotations__
+        for name, field in sorted(
+            type(self).model_fields.items(), key=lambda item: item[0] not in own
+        ):
+            value = getattr(self, name)
+            if value != field.get_default(call_default_factory=True):
+                yield name, value
 
 
-def document_fields(thing: Any, model: type[BaseModel], title: str) -> None:
-    """Name the fields of a model, its own ones first, in a docstring and a signature."""
+def document_fields(
+    thing: Any, model: type[BaseModel], title: str, describe: Callable[[str], str] = lambda _: ""
+) -> None:
+    """Name the fields of a model, its own ones first, in a docstring and a signature.
+
+    Args:
+        thing: What is documented.
+        model: Whose fields.
+        title: What stands above them.
+        describe: Returns what to add to a field's description.
+    """
     bases = [base for base in model.__bases__ if issubclass(base, BaseModel)]
     inherited = {name for base in bases for name in base.model_fields}
     names = sorted(model.model_fields, key=lambda name: name in inherited)
-    fields = [f"    {name}: {model.model_fields[name].description}" for name in names]
-    thing.__doc__ = "\n".join([inspect.cleandoc(thing.__doc__ or ""), "", title, *fields])
+    texts = {name: f"{model.model_fields[name].description}{describe(name)}" for name in names}
+    add_section(thing, title, texts)
     set_keywords(thing, names)
 
 
 document_fields(GatewayOptions, GatewayOptions, "Fields:")
+shorten_signatures(GatewayOptions.__init__)
 
 
 def header_names() -> dict[str, str]:
@@ -406,23 +443,18 @@ def merge_metadata_header(header: str, parent: Mapping[str, Any]) -> str:
     return _json(_merge_metadata(parent, cast("dict[str, Any]", inner)))
 
 
+def _explain(error: ValidationError) -> GatewayConfigError:
+    problems = explain_validation_error(error, GatewayOptions.model_fields)
+    return GatewayConfigError("; ".join(problems.values()), problems=problems)
+
+
 def _validate(options: dict[str, Any]) -> dict[str, Any]:
-    model = _validated(options)
-    if isinstance(model, GatewayConfigError):
-        options.clear()  # a traceback may show what a frame holds
-        try:
-            raise model
-        finally:
-            del model  # an error and a frame that holds it would form a cycle
-    return {name: getattr(model, name) for name in model.model_fields_set}
-
-
-def _validated(options: Mapping[str, Any]) -> GatewayOptions | GatewayConfigError:
     try:
-        return GatewayOptions(**options)
-    except ValidationError as error:
-        problems = explain_validation_error(error, GatewayOptions.model_fields)
-        return GatewayConfigError("; ".join(problems.values()), problems=problems)
+        model = GatewayOptions(**options)
+    except GatewayConfigError:
+        options.clear()  # a traceback may show what a frame holds
+        raise
+    return {name: getattr(model, name) for name in model.model_fields_set}
 
 
 _R = TypeVar("_R")
@@ -560,4 +592,5 @@ def gateway_headers(**options: Unpack[OptionKeywords]) -> dict[str, str]:
 
 for _function in (gateway_options, gateway_headers):
     document_fields(_function, GatewayOptions, "Options:")
+shorten_signatures(GatewayConfigError)
 set_public_module(GatewayConfigError, GatewayOptions, gateway_headers, gateway_options)

@@ -21,6 +21,7 @@ from ._routing import MISTRAL_HOST, get_route
 from ._sdk import Mistral, SDKConfiguration, check_sdk, servers
 from ._secrets import mask_url
 from ._settings import GatewaySettings, explain_off, from_environment
+from ._signatures import shorten_signatures
 from ._switch import enter_off, leave_off, log_off
 
 _REGIONAL = frozenset({"api.eu.mistral.ai", "api.us.mistral.ai", "codestral.mistral.ai"})
@@ -119,8 +120,17 @@ class Patch:
 
     def __repr__(self) -> str:
         if not self.settings.uses_gateway:
-            return "<patch(), switched off>"
-        return f"<patch() to {self.settings.provider_url}, {len(self._attachments)} clients>"
+            return f"<patch(), {'undone' if self._is_undone else 'switched off'}>"
+        return f"<patch() to {self.settings.provider_url}, {self._describe_state()}>"
+
+    def _describe_state(self) -> str:
+        if self._is_undone:
+            return "undone"
+        count = len(self._attachments)
+        clients = "1 client" if count == 1 else f"{count} clients"
+        # One client's patch is in no list, and a newer one may lie on top of it as well.
+        is_below = self in _active_patches and self is not _active_patches[-1]
+        return f"{'below a newer patch' if is_below else 'in force'}, {clients}"
 
 
 def patch(client: Mistral | None = None, /, settings: GatewaySettings | None = None) -> Patch:
@@ -326,4 +336,5 @@ def _use_pooled_clients(patched: Patch, arguments: dict[str, Any]) -> None:
         set_default_clients(patched.settings, arguments)
 
 
+shorten_signatures(Patch, patch)
 set_public_module(Patch, patch)

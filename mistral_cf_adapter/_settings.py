@@ -45,6 +45,7 @@ from ._settings_files import (
     read_secrets,
 )
 from ._settings_keywords import SettingsKeywords
+from ._signatures import shorten_signatures
 from ._switch import IF_CONFIGURED, read_enabled
 from ._validation import did_you_mean, explain_validation_error, is_secret
 from ._variables import Variable, find_conflicts, find_look_alikes, in_environment
@@ -160,15 +161,14 @@ _ACCESS = ("access_client_id", "access_client_secret", "access_token")
 class GatewaySettings(GatewayOptions, BaseSettings):
     """Which gateway, with which credentials and default options.
 
-    Every field can be given by keyword or by its environment variable, `CF_AIG_` plus the
-    name in capitals; the exceptions are `account_id` (`CLOUDFLARE_ACCOUNT_ID`,
-    `CF_ACCOUNT_ID`), `gateway_id` (`CLOUDFLARE_GATEWAY_ID`, `CLOUDFLARE_AI_GATEWAY_ID`,
-    `CF_GATEWAY_ID`, `CF_AI_GATEWAY_ID`),
-    `token` (also `CLOUDFLARE_AI_GATEWAY_TOKEN`), `mistral_api_key` (`MISTRAL_API_KEY`) and
-    `base_url` (also `CLOUDFLARE_AI_GATEWAY_BASE_URL`). A keyword wins over the environment,
-    which wins over a file; so beside an `account_id` or `gateway_id` by keyword a `base_url` of
-    the environment or a file is not read, nor one of a file beside an account of the environment.
-    `enabled="if-configured"` by keyword leaves it to the environment: `CF_AIG_ENABLED` wins then.
+    Every field can be given by keyword or by its environment variable, which
+    stands behind it below; of several, the first one set wins. A keyword wins
+    over the environment, which wins over a file; so beside an `account_id` or
+    `gateway_id` by keyword a `base_url` of the environment or a file is not
+    read, nor one of a file beside an account of the environment.
+    `enabled="if-configured"` by keyword leaves it to the environment:
+    `CF_AIG_ENABLED` wins then.
+
     A file is read only when asked for, with
     `_env_file=".env"`, `CF_AIG_ENV_FILE` or `_secrets_dir="/run/secrets"`, a directory with one
     file for each variable, named as the variable (`/run/secrets/CF_AIG_TOKEN`). Calls read a
@@ -329,7 +329,7 @@ class GatewaySettings(GatewayOptions, BaseSettings):
     def _load(self, values: dict[str, Any]) -> Exception | None:
         """Read and check all values; return what is wrong."""
         try:
-            super().__init__(**values)
+            BaseSettings.__init__(self, **values)  # which says what is wrong by its variable
         except ValidationError as error:
             problems = _explain_error(error, values)
             text = f"Gateway settings: {'; '.join(problems.values())}"
@@ -498,13 +498,18 @@ class GatewaySettings(GatewayOptions, BaseSettings):
         raise TypeError(msg)
 
 
-document_fields(GatewaySettings, GatewaySettings, "Fields:")
-set_public_module(GatewaySettings)
-
-
 def env_names(name: str) -> tuple[str, ...]:
     """Return the environment variables of a setting, the one that wins first."""
     return ALIASES.get(name, (f"CF_AIG_{name.upper()}",))
+
+
+def _describe_variables(name: str) -> str:
+    return f" [{', '.join(env_names(name))}]"
+
+
+document_fields(GatewaySettings, GatewaySettings, "Fields:", _describe_variables)
+shorten_signatures(GatewaySettings.model_copy, GatewaySettings.__init__)
+set_public_module(GatewaySettings)
 
 
 def explain_off(settings: GatewaySettings) -> str:

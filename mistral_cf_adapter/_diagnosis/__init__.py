@@ -10,6 +10,7 @@ from types import NoneType
 from mistral_cf_adapter._options import GatewayConfigError
 from mistral_cf_adapter._public import set_public_module
 from mistral_cf_adapter._settings import GatewaySettings
+from mistral_cf_adapter._signatures import shorten_signatures
 
 from ._checks import Findings, check_environment, check_settings
 from ._findings import Diagnosis, Problem
@@ -79,6 +80,11 @@ async def diagnose_async(
     Raises:
         TypeError: settings are no GatewaySettings.
         GatewayConfigError: the timeout is no positive number.
+
+    Example:
+        >>> import asyncio
+        >>> asyncio.run(diagnose_async(GatewaySettings(enabled=False))).summary
+        'Switched off: calls go to Mistral, and not through a gateway.'
     """
     import asyncio
 
@@ -110,4 +116,5 @@ def summarize(found: Findings) -> str:
     return f"Ready: calls go through {url}."
 
 
+shorten_signatures(diagnose, diagnose_async)
 set_public_module(diagnose, diagnose_async)

@@ -3,11 +3,20 @@
 from dataclasses import dataclass
 
 from mistral_cf_adapter._public import set_public_module
+from mistral_cf_adapter._signatures import document_attributes, shorten_signatures
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong, and what to do about it."""
+    """One thing that is wrong, and what to do about it.
+
+    Example:
+        >>> (problem,) = diagnose(GatewaySettings(account_id="0123abcd")).problems
+        >>> problem.name, problem.message
+        ('no_key', 'There is no Mistral key to send.')
+        >>> print(problem.advice)
+        Set MISTRAL_API_KEY, or, if the key is stored in the gateway ...
+    """
 
     name: str
     """A stable name for programs, as `token_missing`, `configuration` or `timeout`."""
@@ -48,4 +57,6 @@ class Diagnosis:
         return "\n".join([self.summary, *found, *self.notes])
 
 
+document_attributes(Problem, Diagnosis)
+shorten_signatures(Problem, Diagnosis)
 set_public_module(Problem, Diagnosis)
