@@ -128,13 +128,21 @@ _HOMES = {
 def __getattr__(name: str) -> object:
     """Load a public name on first use: importing the package loads neither SDK nor pydantic."""
     if name not in __all__:
-        msg = f"module {__name__!r} has no attribute {name!r}"
-        raise AttributeError(msg)
+        raise _no_attribute(name)
     from importlib import import_module
 
     value = getattr(import_module(f".{_HOMES.get(name, '_errors')}", __name__), name)
     globals()[name] = value
     return value
+
+
+def _no_attribute(name: str) -> AttributeError:
+    from difflib import get_close_matches
+
+    # Python looks up many a name that starts with an underscore, in vain.
+    near = [] if name.startswith("_") else get_close_matches(name, __all__, n=1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    return AttributeError(f"module {__name__!r} has no attribute {name!r}{hint}")
 
 
 def __dir__() -> list[str]:

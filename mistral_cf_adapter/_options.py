@@ -33,7 +33,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidato
 from ._public import set_public_module
 from ._signatures import add_section, set_keywords, shorten_signatures
 from ._switch import drops_headers
-from ._validation import explain_validation_error
+from ._validation import did_you_mean, explain_validation_error
 
 MONTH = 30 * 24 * 3600
 METADATA_ENTRIES = 5
@@ -56,14 +56,15 @@ class GatewayConfigError(ValueError):
     it can be no secret, and says what would be right.
 
     Attributes:
-        problems: a sentence for each setting or option that is wrong, by its name; empty where
-            the error is about something else, such as a file.
+        problems: a sentence for each setting or option that is wrong, by its
+            name; empty where the error is about something else, such as a
+            file.
 
     Example:
         >>> gateway_headers(cache_ttl=5)
         Traceback (most recent call last):
         ...
-        mistral_cf_adapter.GatewayConfigError: cache_ttl: 5 is out of range: must be from 60 ...
+        mistral_cf_adapter.GatewayConfigError: cache_ttl: 5 is out of range: ...
     """
 
     def __init__(self, *args: object, problems: Mapping[str, str] | None = None) -> None:
@@ -145,8 +146,11 @@ def _custom_cost(value: object) -> dict[str, Decimal]:
     if isinstance(value, str):
         value = from_json(value, '{"per_token_in": 0.0000002}')
     given = cast("Mapping[str, object]", value if isinstance(value, Mapping) else {})
-    if not given or not _COST_FIELDS.issuperset(given):
-        msg = f"must name costs per token: any of {', '.join(sorted(_COST_FIELDS))}"
+    unknown = [str(name) for name in given if name not in _COST_FIELDS]
+    if not given or unknown:
+        hint = did_you_mean(unknown[0], _COST_FIELDS) if unknown else ""
+        hint = hint or f": any of {', '.join(sorted(_COST_FIELDS))}"
+        msg = f"must name costs per token{hint}"
         raise ValueError(msg)
     costs = {name: _decimal(cost) for name, cost in given.items()}
     if not all(cost.is_finite() and cost >= 0 for cost in costs.values()):
@@ -235,8 +239,9 @@ class OptionKeywords(TypedDict, total=False):
 class GatewayOptions(BaseModel):
     """Per-request controls of AI Gateway; `None` sends no header.
 
-    Documented at https://developers.cloudflare.com/ai-gateway/ (features, configuration and
-    observability pages); limits are checked here because the gateway drops bad values silently.
+    Documented at https://developers.cloudflare.com/ai-gateway/ (features,
+    configuration and observability pages); limits are checked here because the
+    gateway drops bad values silently.
 
     Example:
         >>> GatewayOptions(cache_ttl=3600).cache_ttl
@@ -336,13 +341,12 @@ class GatewayOptions(BaseModel):
                 del problem  # an error and a frame that holds it would form a cycle
 
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
-        """Yield what is set, for `repr()`: the class's own fields first."""
-        own = type(self).__annotations__
-        for name, field in sorted(
-            type(self).model_fields.items(), key=lambda item: item[0] not in own
-        ):
-            value = getattr(self, name)
-            if value != field.get_default(call_default_factory=True):
+        """Yield what is set, for `repr()`: which gateway, before the options."""
+        fields = type(self).model_fields
+        for name in sorted(fields, key=lambda name: name in GatewayOptions.model_fields):
+            # One that was refused has no fields yet, and may be shown in a traceback.
+            value = vars(self).get(name)
+            if name in vars(self) and value != fields[name].get_default(call_default_factory=True):
                 yield name, value
 
 
@@ -546,22 +550,24 @@ class OptionsBlock:
 def gateway_options(**options: Unpack[OptionKeywords]) -> OptionsBlock:
     """Set gateway options for every call in a block, or in a decorated function.
 
-    Blocks nest, the inner one wins option by option (`metadata` entry by entry), and each task
-    and thread has its own. An option set to `None` removes what an outer scope set. Options
-    on the call itself (`http_headers=gateway_headers(...)`) win over the block.
+    Blocks nest, the inner one wins option by option (`metadata` entry by
+    entry), and each task and thread has its own. An option set to `None`
+    removes what an outer scope set. Options on the call itself
+    (`http_headers=gateway_headers(...)`) win over the block.
 
     Raises:
-        GatewayConfigError: a value is out of range, or merged metadata has over 5 entries.
+        GatewayConfigError: a value is out of range, or merged metadata has
+            over 5 entries.
         TypeError: on decorating a generator; use `with` inside of it.
 
     Example:
-        >>> from mistral_cf_adapter.testing import LocalGateway  # needs no account
+        >>> from mistral_cf_adapter.testing import LocalGateway  # no account
         >>> with LocalGateway() as gateway:
         ...     client = make_client(gateway.settings())
-        ...     with gateway_options(cache_ttl=3600, metadata={"team": "search"}):
+        ...     with gateway_options(cache_ttl=3600, metadata={"team": "a"}):
         ...         models = client.models.list()
         ...     gateway.requests[-1].headers["cf-aig-metadata"]
-        '{"team":"search"}'
+        '{"team":"a"}'
     """
     return OptionsBlock(_validate(cast("dict[str, Any]", options)))
 
@@ -569,12 +575,14 @@ def gateway_options(**options: Unpack[OptionKeywords]) -> OptionsBlock:
 def gateway_headers(**options: Unpack[OptionKeywords]) -> dict[str, str]:
     """Return gateway options as headers, for `http_headers=` of a single call.
 
-    An option set to `None` is an empty header, which removes what an outer scope set.
-    While the switch is off (`CF_AIG_ENABLED=false`, or a `patch()` that found it off) and no client
-    goes through the gateway, there are none: they would go to Mistral.
+    An option set to `None` is an empty header, which removes what an outer
+    scope set. While the switch is off (`CF_AIG_ENABLED=false`, or a `patch()`
+    that found it off) and no client goes through the gateway, there are none:
+    they would go to Mistral.
 
     Raises:
-        GatewayConfigError: a value is out of range, or `endpoint` is given, which is no header.
+        GatewayConfigError: a value is out of range, or `endpoint` is given,
+            which is no header.
 
     Example:
         >>> gateway_headers(skip_cache=True)

@@ -169,31 +169,36 @@ class GatewaySettings(GatewayOptions, BaseSettings):
     `enabled="if-configured"` by keyword leaves it to the environment:
     `CF_AIG_ENABLED` wins then.
 
-    A file is read only when asked for, with
-    `_env_file=".env"`, `CF_AIG_ENV_FILE` or `_secrets_dir="/run/secrets"`, a directory with one
-    file for each variable, named as the variable (`/run/secrets/CF_AIG_TOKEN`). Calls read a
-    Mistral key of the environment anew each time, as the SDK does, and secrets of a file when it
-    has changed: what cannot be read then stays as it was, with a warning in the log. The
+    A file is read only when asked for, with `_env_file=".env"`,
+    `CF_AIG_ENV_FILE` or `_secrets_dir="/run/secrets"`, a directory with one
+    file for each variable, named as the variable
+    (`/run/secrets/CF_AIG_TOKEN`). Calls read a Mistral key of the environment
+    anew each time, as the SDK does, and secrets of a file when it has changed:
+    what cannot be read then stays as it was, with a warning in the log. The
     attributes of the settings stay as they were read first.
 
-    `token`, `mistral_api_key`, `access_token` and `access_client_secret` may be callables without
-    arguments. They are called for each request and each retry of the SDK's, by several threads at
-    once if those call, and what they return is not stored. An asynchronous one is for asynchronous
-    calls through the gateway alone; a plain one that waits blocks the event loop. What they raise
-    reaches the caller of the SDK, with a note that names the setting, and what is no key is a
-    GatewayConfigError: nothing is sent. After a GatewayUnauthorizedError `token` is called once
-    more, after a GatewayAccessError the secret for Access, after a 401 of Mistral's the key:
-    another value is sent once, if the body can be sent again; then the error is raised.
+    `token`, `mistral_api_key`, `access_token` and `access_client_secret` may
+    be callables without arguments. They are called for each request and each
+    retry of the SDK's, by several threads at once if those call, and what they
+    return is not stored. An asynchronous one is for asynchronous calls through
+    the gateway alone; a plain one that waits blocks the event loop. What they
+    raise reaches the caller of the SDK, with a note that names the setting,
+    and what is no key is a GatewayConfigError: nothing is sent. After a
+    GatewayUnauthorizedError `token` is called once more, after a
+    GatewayAccessError the secret for Access, after a 401 of Mistral's the key:
+    another value is sent once, if the body can be sent again; then the error
+    is raised.
 
-    Warns (`UserWarning`) where two variables of one setting differ, and of a variable that is not
-    read but looks as if it should be.
+    Warns (`UserWarning`) where two variables of one setting differ, and of a
+    variable that is not read but looks as if it should be.
 
     Raises:
-        GatewayConfigError: a value is missing or cannot work; the message names the variable or
-            the file, says what would be right, and shows no secret.
+        GatewayConfigError: a value is missing or cannot work; the message
+            names the variable or the file, says what would be right, and shows
+            no secret.
 
     Example:
-        >>> settings = GatewaySettings(account_id="0123abcd", gateway_id="prod", token="cf-token")
+        >>> settings = GatewaySettings(account_id="0123abcd", gateway_id="prod")
         >>> settings.provider_url
         'https://gateway.ai.cloudflare.com/v1/0123abcd/prod/mistral'
     """
@@ -413,7 +418,7 @@ class GatewaySettings(GatewayOptions, BaseSettings):
 
     @property
     def uses_gateway(self) -> bool:
-        """Whether calls go through the gateway: it is enabled and, with `if-configured`, named."""
+        """Whether calls go through the gateway, as `enabled` says."""
         if self.enabled == IF_CONFIGURED:
             return self.base_url is not None or self.account_id is not None
         return bool(self.enabled)
@@ -433,7 +438,8 @@ class GatewaySettings(GatewayOptions, BaseSettings):
         """Everything before `/{provider}` and `/compat`.
 
         Raises:
-            GatewayConfigError: nothing names the gateway, as is possible while it is not enabled.
+            GatewayConfigError: nothing names the gateway, as is possible while
+                it is not enabled.
         """
         if self.base_url is None and self.account_id is None:
             raise GatewayConfigError(_NO_ADDRESS)
@@ -461,7 +467,7 @@ class GatewaySettings(GatewayOptions, BaseSettings):
         update: Mapping[str, Any] | None = None,
         deep: bool = False,  # noqa: ARG002 - every copy is built anew
     ) -> Self:
-        """Return a copy with some values changed, and checked as those of new settings are.
+        """Return a copy with some values changed, and checked like new settings.
 
         Raises:
             GatewayConfigError: a changed value cannot work.

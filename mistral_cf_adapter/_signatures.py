@@ -4,7 +4,7 @@ import ast
 import inspect
 import re
 import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from itertools import pairwise
 from typing import Any
@@ -32,8 +32,13 @@ class ShortSignature(inspect.Signature):
         return self.format()
 
 
-def shorten_signatures(*things: Any) -> None:
-    """Give classes and functions the signature that they have, shown without its types."""
+def shorten_signatures(*things: Any, without: Collection[str] = ()) -> None:
+    """Give classes and functions the signature that they have, shown without its types.
+
+    Args:
+        things: Classes, with all their functions, and functions.
+        without: Parameters that take nothing, and are there for a better error.
+    """
     for thing in things:
         functions: list[Any] = [thing]
         if inspect.isclass(thing):
@@ -41,7 +46,8 @@ def shorten_signatures(*things: Any) -> None:
         for function in functions:
             known = inspect.signature(function)
             function.__signature__ = ShortSignature(
-                [*known.parameters.values()], return_annotation=known.return_annotation
+                [each for each in known.parameters.values() if each.name not in without],
+                return_annotation=known.return_annotation,
             )
 
 

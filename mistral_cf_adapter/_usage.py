@@ -26,8 +26,8 @@ class Usage:
     """What a call used, as the response says; what it does not say is `None`.
 
     Example:
-        >>> Usage(prompt_tokens=5, completion_tokens=2, total_tokens=7).total_tokens
-        7
+        >>> Usage(prompt_tokens=5, completion_tokens=2).prompt_tokens
+        5
     """
 
     prompt_tokens: int | None = None

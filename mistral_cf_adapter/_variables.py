@@ -5,7 +5,7 @@ Texts that are returned name variables and never show a value.
 
 import difflib
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 PREFIX = "CF_AIG_"
@@ -40,6 +40,7 @@ _CUTOFF = 0.75  # of difflib: CACHE_TLL is CACHE_TTL, and ID is not BYOK
 # do more than call a gateway, is not CF_AIG_TOKEN.
 _CUTOFF_OF_OTHERS = 0.92
 _OTHERS = ("CF_", "CLOUDFLARE_", "MISTRAL_")
+_CUTOFF_OF_SHORT_ONES = 0.9  # of whole names: CF_AIG_LGO is CF_AIG_LOG
 
 Names = Mapping[str, tuple[str, ...]]
 """The variables of each setting, the one that wins first."""
@@ -112,12 +113,16 @@ def find_meant(name: str, names: Names) -> str | None:
     if name.startswith(PREFIX):
         ends = {alias.removeprefix(PREFIX): alias for alias in known if alias.startswith(PREFIX)}
         near = difflib.get_close_matches(name.removeprefix(PREFIX), ends, n=1, cutoff=_CUTOFF)
-        return ends[near[0]] if near else None
+        return ends[near[0]] if near else _nearest(name, ends.values(), _CUTOFF_OF_SHORT_ONES)
     if name.startswith(_OTHERS):
         others = [alias for alias in known if not alias.startswith(PREFIX)]
-        near = difflib.get_close_matches(name, others, n=1, cutoff=_CUTOFF_OF_OTHERS)
-        return near[0] if near else None
+        return _nearest(name, others, _CUTOFF_OF_OTHERS)
     return None
+
+
+def _nearest(name: str, names: Iterable[str], cutoff: float) -> str | None:
+    near = difflib.get_close_matches(name, names, n=1, cutoff=cutoff)
+    return near[0] if near else None
 
 
 def _own_name(aliases: tuple[str, ...]) -> str:

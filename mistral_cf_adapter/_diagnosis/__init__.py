@@ -43,7 +43,7 @@ def diagnose(
         GatewayConfigError: the timeout is no positive number.
 
     Example:
-        >>> from mistral_cf_adapter.testing import LocalGateway  # needs no account
+        >>> from mistral_cf_adapter.testing import LocalGateway  # no account
         >>> with LocalGateway() as gateway:
         ...     diagnose(gateway.settings(), call=True).ok
         ...     found = diagnose(gateway.settings(token="wrong"), call=True)

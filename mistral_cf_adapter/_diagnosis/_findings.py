@@ -11,7 +11,8 @@ class Problem:
     """One thing that is wrong, and what to do about it.
 
     Example:
-        >>> (problem,) = diagnose(GatewaySettings(account_id="0123abcd")).problems
+        >>> settings = GatewaySettings(account_id="0123abcd")
+        >>> (problem,) = diagnose(settings).problems
         >>> problem.name, problem.message
         ('no_key', 'There is no Mistral key to send.')
         >>> print(problem.advice)
@@ -31,7 +32,7 @@ class Diagnosis:
     """What `diagnose()` found. No text in it shows a secret.
 
     Example:
-        >>> found = diagnose(GatewaySettings(account_id="0123abcd", token="cf-token-0123456789"))
+        >>> found = diagnose(GatewaySettings(account_id="0123abcd"))
         >>> found.ok, [problem.name for problem in found.problems]
         (False, ['no_key'])
         >>> print(found.problems[0].message)
