@@ -35,6 +35,7 @@ def diagnose(
         call: Whether to list the models through the gateway: one GET
             request, which uses no tokens. Callables in place of secrets are
             called for it, asynchronous ones in an event loop of their own.
+            `capture()` and `on_call()` get it as any call.
         timeout: Seconds that this may take, whatever does not respond: a name
             server, the gateway, or such a callable.
 
