@@ -24,12 +24,14 @@ client = make_client()  # a mistralai.Mistral, with settings from the environmen
 # _settings_secrets (fixed, or read for each request), _variables (their names, conflicts and
 # look-alikes), _base_url, _validation (pydantic's words made plain); _http_variables: proxies and
 # certificates.
+# _diagnosis: what is wrong, and what to do, for diagnose() and the command `doctor`.
 # To read the core: _client, _settings, _options, _routing, _flow, _http_client, _errors, _capture.
 
 TYPE_CHECKING = False  # importing `typing` for it would take longer than all the rest
 if TYPE_CHECKING:
     from ._capture import capture
     from ._client import make_client
+    from ._diagnosis import Diagnosis, Problem, diagnose, diagnose_async
     from ._errors import (
         GatewayAccessError,
         GatewayBadFormatError,
@@ -64,6 +66,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "CallListener",
+    "Diagnosis",
     "GatewayAccessError",
     "GatewayBadFormatError",
     "GatewayBlockedError",
@@ -90,8 +93,11 @@ __all__ = [
     "GatewayUnauthorizedError",
     "GatewayUnavailableError",
     "Patch",
+    "Problem",
     "Usage",
     "capture",
+    "diagnose",
+    "diagnose_async",
     "gateway_headers",
     "gateway_options",
     "make_client",
@@ -101,13 +107,17 @@ __all__ = [
 
 _HOMES = {
     "CallListener": "_listeners",
+    "Diagnosis": "_diagnosis",
     "GatewayCall": "_gateway_call",
     "GatewayConfigError": "_options",
     "GatewayOptions": "_options",
     "GatewaySettings": "_settings",
     "Patch": "_patch",
+    "Problem": "_diagnosis",
     "Usage": "_usage",
     "capture": "_capture",
+    "diagnose": "_diagnosis",
+    "diagnose_async": "_diagnosis",
     "gateway_headers": "_options",
     "gateway_options": "_options",
     "make_client": "_client",
@@ -119,13 +129,21 @@ _HOMES = {
 def __getattr__(name: str) -> object:
     """Load a public name on first use: importing the package loads neither SDK nor pydantic."""
     if name not in __all__:
-        msg = f"module {__name__!r} has no attribute {name!r}"
-        raise AttributeError(msg)
+        raise _no_attribute(name)
     from importlib import import_module
 
     value = getattr(import_module(f".{_HOMES.get(name, '_errors')}", __name__), name)
     globals()[name] = value
     return value
+
+
+def _no_attribute(name: str) -> AttributeError:
+    from difflib import get_close_matches
+
+    # Python looks up many a name that starts with an underscore, in vain.
+    near = [] if name.startswith("_") else get_close_matches(name, __all__, n=1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    return AttributeError(f"module {__name__!r} has no attribute {name!r}{hint}")
 
 
 def __dir__() -> list[str]:

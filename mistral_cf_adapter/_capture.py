@@ -19,6 +19,7 @@ from ._listeners import Reporter, registered
 from ._open_call import OpenCall
 from ._public import set_public_module
 from ._sdk import find_operation
+from ._signatures import shorten_signatures
 from ._telemetry import Telemetry
 from ._usage import read_model
 
@@ -38,16 +39,16 @@ _sinks: ContextVar[tuple[list[GatewayCall], ...]] = ContextVar(
 
 @contextmanager
 def capture() -> Generator[list[GatewayCall], None, None]:
-    """Collect a `GatewayCall` for every request in the block, in the order of their responses.
+    """Collect a `GatewayCall` for each request in the block, as they are answered.
 
     A streamed one is complete when its stream is over: see `GatewayCall`.
 
-    Works for sync, async, streamed and retried calls; blocks nest, and each sees the calls of
-    the blocks within. Tasks and threads started inside (with a copy of the context) report
-    to the same list.
+    Works for sync, async, streamed and retried calls; blocks nest, and each
+    sees the calls of the blocks within. Tasks and threads started inside (with
+    a copy of the context) report to the same list.
 
     Example:
-        >>> from mistral_cf_adapter.testing import LocalGateway  # needs no account
+        >>> from mistral_cf_adapter.testing import LocalGateway  # no account
         >>> with LocalGateway() as gateway, capture() as calls:
         ...     models = make_client(gateway.settings()).models.list()
         >>> [(call.path, call.status_code) for call in calls]
@@ -347,4 +348,5 @@ def _with_span_of_request(original: Any) -> Callable[..., Any]:
     return after
 
 
+shorten_signatures(capture)
 set_public_module(capture)

@@ -40,6 +40,7 @@ from ._open_call import OpenCall
 from ._options import GatewayConfigError, get_current_scope
 from ._routing import (
     ATTEMPT,
+    AUTHORIZATION,
     MISTRAL_HOST,
     ROUTED,
     Route,
@@ -263,7 +264,8 @@ class _RequestFlow:
         drop_stream(response)  # the SDK's error keeps the response, and so what was sent
         self._warn_of_misplaced_model(outgoing)
         if not self.direct:
-            raise_for_gateway_error(response, mask, self.route.address)
+            had_token = AUTHORIZATION in outgoing.headers
+            raise_for_gateway_error(response, mask, self.route.address, had_token=had_token)
 
     def _follow(self, call: OpenCall, response: Any) -> Flow:
         """End a call whose response arrived, now or when its stream is over.

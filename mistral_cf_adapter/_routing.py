@@ -613,15 +613,23 @@ def make_headers_mask(
     return mask
 
 
-def raise_for_gateway_error(response: Any, mask: Mask = str, address: str = "") -> Any:
-    """Return the response, or raise the gateway's error; `address` is `Route.address`.
+def raise_for_gateway_error(
+    response: Any, mask: Mask = str, address: str = "", *, had_token: bool = True
+) -> Any:
+    """Return the response, or raise the gateway's error.
 
     An error that may pass is raised only when the SDK has done its retries: the SDK decides
     those by the status of a returned response, and reads the text of the last one.
+
+    Args:
+        response: The response.
+        mask: Masks secrets in the server's text.
+        address: `Route.address`.
+        had_token: Whether the request, as it was sent, brought a token for the gateway.
     """
     if response.status_code < 400:
         return response
-    error = from_response(response, mask, address)
+    error = from_response(response, mask, address, had_token=had_token)
     if error is not None and error.retryable:
         response.iter_text = response.aiter_text = _ErrorRaiser(ref(response), mask)
     _hide_long_retry_after(response)
