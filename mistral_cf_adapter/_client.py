@@ -146,11 +146,11 @@ def _make_plain_client(settings: GatewaySettings, keywords: dict[str, Any]) -> M
     if not has_route(configuration):
         log_off("make_client()", explain_off(settings))
     key = KeyForSDK(settings, stored_key=False)  # Mistral needs one, whatever the gateway holds
-    # In its place, below a patch too, whose property would take it for the patch's own key.
+    # Set in `__dict__`: the property of a patch would take this for the patch's own key.
     stored: Any = configuration.__dict__
     stored["security"] = key.in_place_of(stored["security"])
     hooks = configuration.__dict__.get("_hooks")
-    if hooks is not None:  # an SDK that is not known is the bare SDK still
+    if hooks is not None:  # an unknown SDK gets no hook
         hooks.register_before_request_hook(HeadersHook())
     return sdk
 

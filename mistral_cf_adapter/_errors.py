@@ -18,7 +18,7 @@
         GatewayScannerError              7013         guardrail scanner unavailable
         GatewayUnavailableError          1016 ... 530 the edge responded: the gateway is not reached
         GatewayBlockedError              1006 ... 1020 a rule in front of the gateway, or its limits
-        GatewayAccessError               (no code)    Cloudflare Access let the request not in
+        GatewayAccessError               (no code)    Cloudflare Access did not let the request in
         GatewayStreamError               (no code)    a stream or a body that stopped too early
         GatewayRedirectError             (no code)    a redirect that cannot be followed safely
         GatewayConnectionError           (no code)    no response: also the HTTP library's error
@@ -26,9 +26,10 @@
     ValueError
       GatewayConfigError                 a setting or an option cannot work; nothing was sent
 
-Mistral's own errors are never turned into these: the SDK raises them as always. Who sent an error
-is told from evidence, by `find_sender()`: the gateway's body, then a `cf-aig-*` header, with which
-it is Mistral's, then what `_edge` knows of Cloudflare's pages.
+Mistral's own errors are never turned into these: the SDK raises them as always. `from_response()`
+decides who sent an error: the gateway if the body is its JSON; else Mistral, if there is a
+`cf-aig-*` header or a mark of Mistral's own; else what `_edge` knows of Cloudflare's pages.
+`find_sender()` names the same result, for the doctor.
 Codes and bodies: https://developers.cloudflare.com/ai-gateway/reference/troubleshooting/ and
 public reports; the documentation has no full table of them.
 """
@@ -46,7 +47,8 @@ from ._public import set_public_module
 from ._sdk import SDKError, http_library
 from ._signatures import add_paragraph, shorten_signatures
 
-CREDENTIALS = ("authorization", "x-api-key")
+KEY_HEADERS = ("authorization", "x-api-key")
+"""Carry the Mistral key. A response never shows the token: it names the SDK's own request."""
 
 _BODY_LIMIT = 1_000_000
 _MESSAGE_LIMIT = 500  # characters
@@ -550,7 +552,7 @@ def copy_without_credentials(request: Any) -> Any:
     # Not copy(): the libraries' requests leave their stream and extensions out of a copy.
     twin: Any = object.__new__(cast("type[object]", type(request)))
     twin.__dict__ = {**request.__dict__, "headers": request.headers.copy()}
-    for name in CREDENTIALS:
+    for name in KEY_HEADERS:
         twin.headers.pop(name, None)
     return twin
 

@@ -432,7 +432,7 @@ def _json(value: Mapping[str, object]) -> str:
     return "{" + ",".join(items) + "}"
 
 
-def merge_metadata_header(header: str, parent: Mapping[str, Any]) -> str:
+def merge_metadata_header(parent: Mapping[str, Any], header: str) -> str:
     """Merge the metadata header of a call into the metadata of outer scopes; the call wins.
 
     A header that is not a JSON object is the caller's own business and is returned unchanged.

@@ -227,7 +227,7 @@ class GatewaySettings(GatewayOptions, BaseSettings):
     )
     unsupported: Literal["error", "direct"] = Field(
         default="error",
-        description="What to do with SDK paths the gateway does not carry (realtime, connectors).",
+        description="`direct`: the SDK's own connections (realtime, connectors) skip the gateway.",
     )
     fallback: Literal["none", "direct"] = Field(
         default="none",
@@ -272,9 +272,9 @@ class GatewaySettings(GatewayOptions, BaseSettings):
         # raised here, where there is no plain secret, and outside of any `except`.
         problem = _prepare(values, type(self))
         files = None if problem is not None else find_secret_files(values, type(self).model_config)
-        problem = problem or self._load(values) or self._no_address(values)
+        problem = problem or self._load(values) or self._find_missing_address(values)
         if problem is None and self.uses_gateway:
-            problem = self._contradiction(values) or self._access_contradiction()
+            problem = self._find_contradiction(values) or self._find_access_contradiction()
         if problem is not None:
             values.clear()
             try:
@@ -312,7 +312,7 @@ class GatewaySettings(GatewayOptions, BaseSettings):
             return error.with_traceback(None)
         return None
 
-    def _no_address(self, values: dict[str, Any]) -> GatewayConfigError | None:
+    def _find_missing_address(self, values: dict[str, Any]) -> GatewayConfigError | None:
         """Return that nothing names the gateway, if that is wrong."""
         if self.enabled is False or self.base_url is not None or self.account_id is not None:
             return None
@@ -328,7 +328,7 @@ class GatewaySettings(GatewayOptions, BaseSettings):
         msg = ". ".join(filter(None, [_NO_ADDRESS, describe_unread_file(values)]))
         return GatewayConfigError(msg, problems={"account_id": msg})
 
-    def _contradiction(self, values: dict[str, Any]) -> GatewayConfigError | None:
+    def _find_contradiction(self, values: dict[str, Any]) -> GatewayConfigError | None:
         """Return what is wrong with the values together."""
         if self.stored_key and values.get("mistral_api_key") is not None:
             msg = (
@@ -350,7 +350,7 @@ class GatewaySettings(GatewayOptions, BaseSettings):
             return GatewayConfigError(msg, problems={"fallback": msg})
         return None
 
-    def _access_contradiction(self) -> GatewayConfigError | None:
+    def _find_access_contradiction(self) -> GatewayConfigError | None:
         """Return what is wrong with the settings of Cloudflare Access together."""
         if (self.access_client_id is None) != (self.access_client_secret is None):
             msg = (
@@ -440,7 +440,8 @@ class GatewaySettings(GatewayOptions, BaseSettings):
         live = {name: one for name, one in live_secrets(self).items() if name not in changed}
         files = {name: one for name, one in live.items() if isinstance(one, FileSecret)}
         values |= {name: one.last for name, one in files.items()}
-        beside: dict[str, Any] = {}  # a stored key, by keyword, a key of ours is a contradiction
+        # Beside a stored key, `mistral_api_key` by keyword is refused: it is set on the copy later.
+        beside: dict[str, Any] = {}
         if "mistral_api_key" not in changed:
             follows = key_follows_environment(self)
             if follows or values["byok"] or values["byok_alias"]:
@@ -526,12 +527,12 @@ def _hide_secrets(values: dict[str, Any], settings: type[GatewaySettings]) -> di
 def _hide_secret(name: str, value: object, settings: type[GatewaySettings]) -> object:
     if name == "headers" and isinstance(value, Mapping):
         texts = cast("Mapping[Any, object]", value)
-        return {header: _hidden(text) for header, text in texts.items()}
+        return {header: _wrap_secret(text) for header, text in texts.items()}
     field = settings.model_fields.get(name)
     if field is not None and name not in GatewaySettings.model_fields:
         # Of an application's own class, which takes what it takes.
         return Secret(value) if isinstance(value, str) and is_secret(field) else value
-    return _hidden(value) if _may_be_secret(name) else value
+    return _wrap_secret(value) if _may_be_secret(name) else value
 
 
 def _may_be_secret(name: str) -> bool:
@@ -541,7 +542,7 @@ def _may_be_secret(name: str) -> bool:
     )
 
 
-def _hidden(value: object) -> object:
+def _wrap_secret(value: object) -> object:
     if isinstance(value, bytes | bytearray):
         value = value.decode(errors="replace")
     if isinstance(value, SecretStr):
@@ -563,7 +564,7 @@ def _prepare(values: dict[str, Any], settings: type[GatewaySettings]) -> Excepti
     if unknown is not None:
         return unknown
     if by_field.get("enabled") == IF_CONFIGURED and find_variable("enabled"):
-        del by_field["enabled"]  # a program leaves it to the configuration, which says it
+        del by_field["enabled"]  # CF_AIG_ENABLED decides
     keywords = frozenset(by_field)
     if ignores_base_url(by_field):
         by_field["base_url"] = None
@@ -602,8 +603,8 @@ def ignores_base_url(values: Mapping[str, Any]) -> bool:
     """
     if "base_url" in values:
         return False
-    in_environment = find_variable("account_id") is not None and not find_variable("base_url")
-    return _names_gateway(values) or in_environment
+    is_account_set = find_variable("account_id") is not None and not find_variable("base_url")
+    return _names_gateway(values) or is_account_set
 
 
 def _names_gateway(values: Mapping[str, Any]) -> bool:
