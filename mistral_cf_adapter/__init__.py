@@ -5,31 +5,34 @@ from mistral_cf_adapter import make_client
 client = make_client()  # a mistralai.Mistral, with settings from the environment
 """
 
-# How a call runs: make_client() or patch() puts a route on a Mistral object (_client, _patch,
-# _attach). The SDK then sends through a GatewayClient (_http_client), which runs one flow without
-# I/O (_flow). The flow has the request rewritten for the gateway (_routing, from _settings and
-# _options; _credentials and _secret_files: secrets that are read each time; _paths refuses unsafe
-# URLs; _gateway_models: the gateway's own models), sends it on a pooled connection (_pool;
-# _replays: a body that can be sent once), guards a stream (_streaming; _codings: compressed data),
-# turns the gateway's errors into exceptions (_errors; _envelopes: their JSON; _edge: what stands in
-# front of the gateway; _connection_errors: no response) and records the call (_capture,
-# _gateway_call). With a listener, the call is ended with its body or stream (_open_call,
-# with its _usage), logged (_call_log), given to the functions of on_call() (_listeners) and to
-# OpenTelemetry (_telemetry).
-# _settings reads the environment (_own_headers: one setting, checked). With the switch off
-# (_switch) there is no route, and the client is the SDK's own.
-# What differs between mistralai 1, 2 and 3 is in _sdk; speedups/ makes the SDK faster, cli/ is the
-# command, testing/ the local gateway.
-# Around _settings: _settings_keywords (their types), _settings_files (what is wrong with a file),
-# _settings_secrets (fixed, or read for each request), _variables (their names, conflicts and
-# look-alikes), _base_url, _validation (pydantic's words made plain); _http_variables: proxies and
-# certificates.
-# To read the core: _client, _settings, _options, _routing, _flow, _http_client, _errors, _capture.
+# To read the core, in this order:
+#   _client       make_client(); the docstring of _attach says how the SDK gets our HTTP client
+#   _settings     the environment, files and keywords as checked values
+#   _options      the cf-aig-* request headers as options
+#   _routing      the SDK's request becomes the gateway's request
+#   _flow         one call without I/O: redirects, fallback, errors, streams
+#   _http_client  runs that flow, sync and async
+#   _errors       the gateway's error responses as exceptions
+#   _capture      the record of a call
+# Skip on a first read:
+#   clients       _patch, _attach, _switch (no gateway), _sdk (what differs between SDK majors)
+#   settings      _settings_files, _settings_keywords, _settings_secrets, _secret_files, _secrets,
+#                 _credentials (read for each request), _variables, _own_headers, _base_url,
+#                 _http_variables, _validation, _diagnosis (what is wrong, and what to do)
+#   requests      _paths (unsafe URLs), _gateway_models, _replays (bodies that can be sent once)
+#   connections   _pool, _fetch (Pyodide), _certificates, _http2_logs, _locks
+#   responses     _streaming, _codings (compressed data), _envelopes (the gateway's JSON), _edge
+#                 (what stands in front of the gateway), _connection_errors (no response)
+#   records       _gateway_call, _open_call (until it is over), _usage, _call_log, _listeners
+#                 for on_call(), _telemetry for OpenTelemetry
+#   names         _public, _reprs, _signatures, _typed
+# speedups/ makes the SDK faster, cli/ is the command, testing/ the local gateway.
 
 TYPE_CHECKING = False  # importing `typing` for it would take longer than all the rest
 if TYPE_CHECKING:
     from ._capture import capture
     from ._client import make_client
+    from ._diagnosis import Diagnosis, Problem, diagnose, diagnose_async
     from ._errors import (
         GatewayAccessError,
         GatewayBadFormatError,
@@ -64,6 +67,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "CallListener",
+    "Diagnosis",
     "GatewayAccessError",
     "GatewayBadFormatError",
     "GatewayBlockedError",
@@ -90,8 +94,11 @@ __all__ = [
     "GatewayUnauthorizedError",
     "GatewayUnavailableError",
     "Patch",
+    "Problem",
     "Usage",
     "capture",
+    "diagnose",
+    "diagnose_async",
     "gateway_headers",
     "gateway_options",
     "make_client",
@@ -101,13 +108,17 @@ __all__ = [
 
 _HOMES = {
     "CallListener": "_listeners",
+    "Diagnosis": "_diagnosis",
     "GatewayCall": "_gateway_call",
     "GatewayConfigError": "_options",
     "GatewayOptions": "_options",
     "GatewaySettings": "_settings",
     "Patch": "_patch",
+    "Problem": "_diagnosis",
     "Usage": "_usage",
     "capture": "_capture",
+    "diagnose": "_diagnosis",
+    "diagnose_async": "_diagnosis",
     "gateway_headers": "_options",
     "gateway_options": "_options",
     "make_client": "_client",
@@ -119,13 +130,21 @@ _HOMES = {
 def __getattr__(name: str) -> object:
     """Load a public name on first use: importing the package loads neither SDK nor pydantic."""
     if name not in __all__:
-        msg = f"module {__name__!r} has no attribute {name!r}"
-        raise AttributeError(msg)
+        raise _no_attribute(name)
     from importlib import import_module
 
     value = getattr(import_module(f".{_HOMES.get(name, '_errors')}", __name__), name)
     globals()[name] = value
     return value
+
+
+def _no_attribute(name: str) -> AttributeError:
+    from difflib import get_close_matches
+
+    # Python looks up many a name that starts with an underscore, in vain.
+    near = [] if name.startswith("_") else get_close_matches(name, __all__, n=1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    return AttributeError(f"module {__name__!r} has no attribute {name!r}{hint}")
 
 
 def __dir__() -> list[str]:

@@ -1,4 +1,4 @@
-"""`capture()`, and what begins the record of a call; its span."""
+"""`capture()`; the record of a call; warnings of a bypass; spans and trace ids."""
 
 import contextlib
 import json
@@ -19,6 +19,7 @@ from ._listeners import Reporter, registered
 from ._open_call import OpenCall
 from ._public import set_public_module
 from ._sdk import find_operation
+from ._signatures import shorten_signatures
 from ._telemetry import Telemetry
 from ._usage import read_model
 
@@ -38,16 +39,16 @@ _sinks: ContextVar[tuple[list[GatewayCall], ...]] = ContextVar(
 
 @contextmanager
 def capture() -> Generator[list[GatewayCall], None, None]:
-    """Collect a `GatewayCall` for every request in the block, in the order of their responses.
+    """Collect a `GatewayCall` for each request in the block, as they are answered.
 
     A streamed one is complete when its stream is over: see `GatewayCall`.
 
-    Works for sync, async, streamed and retried calls; blocks nest, and each sees the calls of
-    the blocks within. Tasks and threads started inside (with a copy of the context) report
-    to the same list.
+    Works for sync, async, streamed and retried calls; blocks nest, and each
+    sees the calls of the blocks within. Tasks and threads started inside (with
+    a copy of the context) report to the same list.
 
     Example:
-        >>> from mistral_cf_adapter.testing import LocalGateway  # needs no account
+        >>> from mistral_cf_adapter.testing import LocalGateway  # no account
         >>> with LocalGateway() as gateway, capture() as calls:
         ...     models = make_client(gateway.settings()).models.list()
         >>> [(call.path, call.status_code) for call in calls]
@@ -73,7 +74,7 @@ def record(  # noqa: PLR0913, PLR0917
     telemetry: Telemetry | None,
     response: Any,
 ) -> OpenCall | None:
-    """Tell capture() blocks and a span of a call, and return it if it matters how it ends.
+    """Record a call: append it to each `capture()` list, and write it on a span.
 
     Args:
         request: The SDK's own request, `None` for a connection of the SDK's own.
@@ -85,7 +86,7 @@ def record(  # noqa: PLR0913, PLR0917
         response: What arrived, `None` if nothing did.
 
     Returns:
-        The call, which its caller has to end; `None` where nothing listens.
+        The call, which its caller has to end; `None` if nothing needs to know how it ends.
     """
     elapsed = perf_counter() - started
     sinks = _sinks.get()
@@ -102,18 +103,18 @@ def record(  # noqa: PLR0913, PLR0917
     header_fields: dict[str, Any] = {}
     if response is not None and fields.get("routed") != "elsewhere":
         header_fields = _from_headers(response.headers, mask)
-    facts: dict[str, Any] = {
+    values: dict[str, Any] = {
         **fields,
         **header_fields,
         "elapsed": elapsed,
         "status_code": status_code,
     }
     if write is not None:
-        known = select(flatten(GatewayCall(**facts)))
-        write({f"cf.aig.{name}": value for name, value in known.items()})
+        fields = select(flatten(GatewayCall(**values)))
+        write({f"cf.aig.{name}": value for name, value in fields.items()})
     if not listens:
         return None
-    call = GatewayCall(**facts, **_from_request(request))
+    call = GatewayCall(**values, **_from_request(request))
     for sink in sinks:
         sink.append(call)
     return OpenCall(call, started, mask, reporters)
@@ -171,14 +172,16 @@ _NOT_THE_USERS = frozenset(
 _MAX_PLACES = 1000
 
 Place = tuple[str, str, int]
-"""Where a request went, and the file and line that made it."""
+"""What a warning is about, and the file and line that made the request."""
 
 
-def warn_bypass(known: set[Place], origin: tuple[str, str, int], method: str, path: str) -> None:
+def warn_bypass(
+    warned_places: set[Place], origin: tuple[str, str, int], method: str, path: str
+) -> None:
     """Log that a request goes past the gateway, and warn if this place was not warned of yet.
 
     Args:
-        known: The places of this client that were warned of.
+        warned_places: The places of this client that were warned of.
         origin: Scheme, host and port to which the request goes.
         method: The request's method.
         path: The request's path.
@@ -186,20 +189,20 @@ def warn_bypass(known: set[Place], origin: tuple[str, str, int], method: str, pa
     scheme, host, port = origin
     address = f"{scheme}://{host}:{port}"
     logger.info("%s %s goes past AI Gateway, to %s", method, path, address)
-    warn_once(known, address, f"a request goes past AI Gateway, to {address}")
+    warn_once(warned_places, address, f"a request goes past AI Gateway, to {address}")
 
 
-def warn_once(known: set[Place], address: str, message: str) -> None:
-    """Warn at the user's line, once for each line and address.
+def warn_once(warned_places: set[Place], subject: str, message: str) -> None:
+    """Warn at the user's line, once for each line and subject (an address, a model).
 
     A filter that makes errors of warnings does not stop the request: without the adapter it would
     be sent.
     """
     frame = _user_frame(sys._getframe(1))  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
-    place = address, frame.f_code.co_filename, frame.f_lineno
-    if place in known or len(known) >= _MAX_PLACES:
+    place = subject, frame.f_code.co_filename, frame.f_lineno
+    if place in warned_places or len(warned_places) >= _MAX_PLACES:
         return
-    known.add(place)
+    warned_places.add(place)
     registry: dict[Any, Any] = frame.f_globals.setdefault("__warningregistry__", {})
     with contextlib.suppress(UserWarning):
         warnings.warn_explicit(message, UserWarning, *place[1:], registry=registry)
@@ -304,7 +307,8 @@ def _hooks(configuration: Any) -> list[object]:
 _subclasses: dict[type[Any], type[Any]] = {}
 _originals: dict[type[Any], type[Any]] = {}
 
-# While a hook runs, its span is here; between, as each may run in another thread, with the request.
+# The span while a hook runs. Between hooks, which may run in other threads, it is kept in the
+# request's extensions.
 _span: ContextVar[Any] = ContextVar("mistral_cf_adapter.span", default=None)
 
 
@@ -347,4 +351,5 @@ def _with_span_of_request(original: Any) -> Callable[..., Any]:
     return after
 
 
+shorten_signatures(capture)
 set_public_module(capture)

@@ -1,8 +1,9 @@
 """`make_client()`: a Mistral SDK object that goes through the gateway."""
 
+import inspect
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from types import NoneType
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack, cast
 
@@ -17,7 +18,9 @@ from ._routing import get_route
 from ._sdk import Mistral, check_sdk
 from ._secrets import Secret
 from ._settings import GatewaySettings, explain_off, from_environment
+from ._signatures import shorten_signatures
 from ._switch import Enabled, HeadersHook, has_route, log_off
+from ._validation import did_you_mean
 
 # Pyodide has no sockets: requests are sent by JavaScript's `fetch()`.
 if sys.platform == "emscripten":
@@ -52,42 +55,51 @@ def make_client(
     enabled: Enabled | None = None,
     **mistral_kwargs: Unpack[MistralKeywords],
 ) -> Mistral:
-    """Return a real `mistralai.Mistral` whose every operation goes through AI Gateway.
+    """Return a real `mistralai.Mistral` whose calls go through AI Gateway.
 
     Args:
-        settings: Which gateway, with which credentials; by default from the environment.
-        enabled: The setting of that name, in place of the settings' own: `False` or, with
-            `"if-configured"` and neither an account nor a base URL, returns a plain
-            `mistralai.Mistral` for Mistral itself, with the keywords as they are.
-        **mistral_kwargs: Keywords of `mistralai.Mistral()`: `api_key`, `timeout_ms`
-            (milliseconds), `retry_config`, `debug_logger`, and `client` / `async_client`, which
-            are wrapped, used with their own proxies, certificates and hooks, and never closed.
+        settings: Which gateway, with which credentials; by default from the
+            environment.
+        enabled: The setting of that name, in place of the settings' own:
+            `False` or, with `"if-configured"` and neither an account nor a
+            base URL, returns a plain `mistralai.Mistral` for Mistral itself,
+            with the keywords as they are.
+        **mistral_kwargs: Keywords of `mistralai.Mistral()`: `api_key`,
+            `timeout_ms` (milliseconds), `retry_config`, `debug_logger`, and
+            `client` / `async_client`, which are wrapped, used with their own
+            proxies, certificates and hooks, and never closed.
 
-    Without `client` and `async_client`, connections are shared by the process. They keep no
-    cookie from one call to the next. What is read from or set on `sdk_configuration.client`
-    is this client's alone, over the same connections, and then has cookies of its own.
+    Without `client` and `async_client`, connections are shared by the process.
+    They keep no cookie from one call to the next. What is read from or set on
+    `sdk_configuration.client` is this client's alone, over the same
+    connections, and then has cookies of its own.
 
-    On Pyodide, as in Cloudflare's Python Workers, requests are sent by JavaScript's `fetch()`.
-    A synchronous call works there only where Python can wait for JavaScript (JSPI) and below an
-    async function; elsewhere it is a GatewayConfigError that names the asynchronous twin.
+    On Pyodide, as in Cloudflare's Python Workers, requests are sent by
+    JavaScript's `fetch()`. A synchronous call works there only where Python
+    can wait for JavaScript (JSPI) and below an async function; elsewhere it is
+    a GatewayConfigError that names the asynchronous twin.
 
     Raises:
-        GatewayConfigError: a setting is missing or wrong; `server` or `server_url` is given,
-            which contradicts the gateway; an `api_key` is given where the gateway holds the
-            key; or the installed SDK is not one the adapter knows. Nothing was sent.
-        TypeError: a keyword is unknown to Mistral(), or settings are not GatewaySettings.
+        GatewayConfigError: a setting is missing or wrong; `server` or
+            `server_url` is given, which contradicts the gateway; an `api_key`
+            is given where the gateway holds the key; or the installed SDK is
+            not one the adapter knows. Nothing was sent.
+        TypeError: a keyword is unknown to Mistral(), or settings are not
+            GatewaySettings.
 
     Example:
-        >>> client = make_client(GatewaySettings(account_id="0123abcd", token="cf-token"))
+        >>> settings = GatewaySettings(account_id="0123abcd", token="cf-token")
+        >>> client = make_client(settings)
         >>> client.sdk_configuration.server_url
         'https://gateway.ai.cloudflare.com/v1/0123abcd/default/mistral'
 
-        >>> from mistral_cf_adapter.testing import LocalGateway  # needs no account
+        >>> from mistral_cf_adapter.testing import LocalGateway  # no account
         >>> question = {"role": "user", "content": "Hello"}
+        >>> request = {"model": "mistral-small-latest", "messages": [question]}
         >>> with LocalGateway() as gateway:
         ...     gateway.reply("Bonjour!")
         ...     client = make_client(gateway.settings())
-        ...     response = client.chat.complete(model="mistral-small-latest", messages=[question])
+        ...     response = client.chat.complete(**request)
         >>> response.choices[0].message.content
         'Bonjour!'
     """
@@ -134,11 +146,11 @@ def _make_plain_client(settings: GatewaySettings, keywords: dict[str, Any]) -> M
     if not has_route(configuration):
         log_off("make_client()", explain_off(settings))
     key = KeyForSDK(settings, stored_key=False)  # Mistral needs one, whatever the gateway holds
-    # In its place, below a patch too, whose property would take it for the patch's own key.
+    # Set in `__dict__`: the property of a patch would take this for the patch's own key.
     stored: Any = configuration.__dict__
     stored["security"] = key.in_place_of(stored["security"])
     hooks = configuration.__dict__.get("_hooks")
-    if hooks is not None:  # an SDK that is not known is the bare SDK still
+    if hooks is not None:  # an unknown SDK gets no hook
         hooks.register_before_request_hook(HeadersHook())
     return sdk
 
@@ -171,6 +183,7 @@ def _unwrap_strings(hidden: dict[str, Any], **more: Any) -> dict[str, Any]:
 
 
 def _check_arguments(settings_class: type, keywords: dict[str, Any]) -> None:
+    known = _find_keywords(keywords)
     for name in keywords:
         if name == "settings" or name in GatewaySettings.model_fields:
             msg = (
@@ -178,9 +191,23 @@ def _check_arguments(settings_class: type, keywords: dict[str, Any]) -> None:
                 "make_client(GatewaySettings(...)); its keywords are those of mistralai.Mistral()"
             )
             raise TypeError(msg)
+        if name not in known:
+            hint = did_you_mean(name, [*known, "enabled", *GatewaySettings.model_fields])
+            msg = f"make_client() got an unexpected keyword argument {name!r}{hint}"
+            raise TypeError(msg)
     if not issubclass(settings_class, GatewaySettings | NoneType):
         msg = f"make_client() takes GatewaySettings(...) first, not {settings_class.__name__}"
         raise TypeError(msg)
+
+
+def _find_keywords(given: Collection[str]) -> Collection[str]:
+    """Return the keywords of `Mistral()`; of a newer SDK only if one of these is not known."""
+    known = MistralKeywords.__annotations__
+    if known.keys() >= set(given):
+        return known
+    parameters = inspect.signature(Mistral).parameters
+    takes_any = any(each.kind is each.VAR_KEYWORD for each in parameters.values())
+    return given if takes_any else parameters
 
 
 def _validate(settings: GatewaySettings, keywords: dict[str, Any]) -> None:
@@ -212,4 +239,5 @@ def _has_key(settings: GatewaySettings, keywords: dict[str, Any]) -> bool:
     return bool(os.environ.get("MISTRAL_SA_TOKEN_PATH"))  # the SDK reads the key from there
 
 
+shorten_signatures(make_client)
 set_public_module(make_client)

@@ -18,7 +18,7 @@
         GatewayScannerError              7013         guardrail scanner unavailable
         GatewayUnavailableError          1016 ... 530 the edge responded: the gateway is not reached
         GatewayBlockedError              1006 ... 1020 a rule in front of the gateway, or its limits
-        GatewayAccessError               (no code)    Cloudflare Access let the request not in
+        GatewayAccessError               (no code)    Cloudflare Access did not let the request in
         GatewayStreamError               (no code)    a stream or a body that stopped too early
         GatewayRedirectError             (no code)    a redirect that cannot be followed safely
         GatewayConnectionError           (no code)    no response: also the HTTP library's error
@@ -26,9 +26,10 @@
     ValueError
       GatewayConfigError                 a setting or an option cannot work; nothing was sent
 
-Mistral's own errors are never turned into these: the SDK raises them as always. Who sent an error
-is told from evidence, by `find_sender()`: the gateway's body, then a `cf-aig-*` header, with which
-it is Mistral's, then what `_edge` knows of Cloudflare's pages.
+Mistral's own errors are never turned into these: the SDK raises them as always. `from_response()`
+decides who sent an error: the gateway if the body is its JSON; else Mistral, if there is a
+`cf-aig-*` header or a mark of Mistral's own; else what `_edge` knows of Cloudflare's pages.
+`find_sender()` names the same result, for the doctor.
 Codes and bodies: https://developers.cloudflare.com/ai-gateway/reference/troubleshooting/ and
 public reports; the documentation has no full table of them.
 """
@@ -44,35 +45,37 @@ from ._edge import Page, Sender, find_page, is_from_provider
 from ._envelopes import ErrorDetail, parse_json, read_envelope, read_event
 from ._public import set_public_module
 from ._sdk import SDKError, http_library
+from ._signatures import add_paragraph, shorten_signatures
 
-CREDENTIALS = ("authorization", "x-api-key")
+KEY_HEADERS = ("authorization", "x-api-key")
+"""Carry the Mistral key. A response never shows the token: it names the SDK's own request."""
 
 _BODY_LIMIT = 1_000_000
 _MESSAGE_LIMIT = 500  # characters
 
 
 class GatewayError(SDKError):
-    """Base of all errors of a call: the gateway's error responses, and what kept a call from it.
+    """Base of all errors of a call: the gateway's, and what kept it from there.
 
-    Has the SDK's own attributes (`message`, `status_code`, `body`, `headers`, `raw_response`)
-    and:
+    Has the SDK's own attributes (`message`, `status_code`, `body`, `headers`,
+    `raw_response`) and:
 
     Attributes:
-        code: the gateway's number for the error, or the number on a page of Cloudflare's edge
-            (1010, 522); `None` where there is none.
+        code: the gateway's number for the error, or the number on a page of
+            Cloudflare's edge (1010, 522); `None` where there is none.
         log_id: `cf-aig-log-id` of the call, to find it in the dashboard.
         retryable: whether the same request may succeed later.
         advice: what to do about it; `message` ends with it.
 
     Example:
-        >>> from mistral_cf_adapter.testing import LocalGateway  # needs no account
+        >>> from mistral_cf_adapter.testing import LocalGateway  # no account
         >>> with LocalGateway() as gateway:
         ...     gateway.fail(2003)
         ...     try:
         ...         make_client(gateway.settings()).models.list()
         ...     except GatewayError as error:
-        ...         print(type(error).__name__, error.code, error.status_code, error.retryable)
-        GatewayRateLimitedError 2003 429 True
+        ...         print(type(error).__name__, error.code, error.retryable)
+        GatewayRateLimitedError 2003 True
     """
 
     retryable: bool = False
@@ -121,7 +124,7 @@ class GatewayNotFoundError(GatewayError):
 
 
 class GatewayRateLimitedError(GatewayError):
-    """The gateway's own request limit is reached (2003), or that of the zone before it (1015)."""
+    """The request limit of the gateway (2003) or its zone (1015) is reached."""
 
     retryable = True
     advice = (
@@ -146,7 +149,7 @@ class GatewayInvalidProviderError(GatewayError):
 
 
 class GatewayUnauthorizedError(GatewayError):
-    """The gateway token is missing or wrong (2009; of Cloudflare's API 9109, 10000 and 10001).
+    """The gateway token is missing or wrong (2009, 9109, 10000, 10001).
 
     One report saw this code for throttling, so an occasional one may pass.
     """
@@ -156,6 +159,12 @@ class GatewayUnauthorizedError(GatewayError):
         "permission `AI Gateway Run`, created under AI > AI Gateway > Settings. It is not the "
         "Mistral key."
     )
+
+
+_UNSENT_ADVICE = (
+    "No token was sent: set CF_AIG_TOKEN (the setting `token`) to a Cloudflare API token of this "
+    "account with the permission `AI Gateway Run`, created under AI > AI Gateway > Settings."
+)
 
 
 class GatewayGuardrailError(GatewayError):
@@ -196,11 +205,13 @@ class GatewaySpendLimitError(GatewayError):
 
     Attributes:
         bucket: id of a policy's budget that is used up.
-        spent: how much of it is spent, a number as documented. A policy's amount is in US dollars;
-            of what unit this is, Cloudflare does not say.
+        spent: how much of it is spent, a number as documented. A policy's
+            amount is in US dollars; of what unit this is, Cloudflare does not
+            say.
         limit: how much may be spent, likewise.
 
-    They are a policy's alone (docs: features/policies), and `None` where it does not say them.
+    They are a policy's alone (docs: features/policies), and `None` where it
+    does not say them.
     """
 
     bucket: Any = None
@@ -216,7 +227,7 @@ _BUDGET_ADVICE = f"A budget starts again with its next hour, day, week or month.
 
 
 class GatewayPolicyError(GatewayError):
-    """A policy denied the request, or none allows it: the first policy denies all others."""
+    """A policy denied the request, or no policy allows it."""
 
     advice = f"{_POLICY_ADVICE} Once there is one, what no policy allows is denied."
 
@@ -229,11 +240,12 @@ class GatewayScannerError(GatewayError):
 
 
 class GatewayUnavailableError(GatewayError):
-    """Something in front of the gateway responded in its place: it was not reached.
+    """Something in front of the gateway responded in its place.
 
-    `code` is the number on the page of Cloudflare's edge, and `advice` is about that page. On a
-    custom domain the origin, Tunnel or Worker behind it is meant (521 to 526, 1016, 1033, 1101),
-    and there it does not pass by itself. Where the sender is unknown, the message says so.
+    `code` is the number on the page of Cloudflare's edge, and `advice` is
+    about that page. On a custom domain the origin, Tunnel or Worker behind it
+    is meant (521 to 526, 1016, 1033, 1101), and there it does not pass by
+    itself. Where the sender is unknown, the message says so.
     """
 
     advice = "Try again; if it stays, see https://www.cloudflarestatus.com."
@@ -242,18 +254,20 @@ class GatewayUnavailableError(GatewayError):
 class GatewayBlockedError(GatewayError):
     """Something in front of the gateway refused this client or request.
 
-    A rule of the zone (1006, 1009, 1010, 1020), its firewall or a challenge, its limit of a body's
-    size, or a page of an unknown sender. It does not pass by itself.
+    A rule of the zone (1006, 1009, 1010, 1020), its firewall or a challenge,
+    its limit of a body's size, or a page of an unknown sender. It does not
+    pass by itself.
     """
 
     advice = "Ask who runs the zone of the base URL (CF_AIG_BASE_URL) to let this program in."
 
 
 class GatewayAccessError(GatewayError):
-    """Cloudflare Access, in front of a custom domain, refused the request before the gateway.
+    """Cloudflare Access, in front of a custom domain, refused the request.
 
-    A redirect to its login page is not followed: nothing is sent there. A gateway token does not
-    let a request in there, a service token or a JWT does (docs: configuration/cloudflare-access).
+    A redirect to its login page is not followed: nothing is sent there. A
+    gateway token does not let a request in there, a service token or a JWT
+    does (docs: configuration/cloudflare-access).
     """
 
     advice = (
@@ -276,17 +290,20 @@ class GatewayRedirectError(GatewayError):
 
 
 class GatewayConnectionError(GatewayError):
-    """No whole response came: refused, DNS, TLS, a proxy, or a connection that broke.
+    """No whole response: refused, DNS, TLS, a proxy, or a connection that broke.
 
-    It is an instance of the HTTP library's error as well, `httpx.ConnectError` for example (of
-    `httpx2` from SDK 3 on): handlers of those, and the SDK's own retries, work as without the
-    adapter. `request` is the SDK's own request, `__cause__` the HTTP library's error.
+    It is an instance of the HTTP library's error as well, `httpx.ConnectError`
+    for example (of `httpx2` from SDK 3 on): handlers of those, and the SDK's
+    own retries, work as without the adapter. `request` is the SDK's own
+    request, `__cause__` the HTTP library's error.
 
-    An `SDKError` has a response, and there was none: `raw_response` is a stand-in without headers
-    and body. Its status, 502 or 504, is what a proxy says in this case, so that a handler that
-    compares `status_code` or passes it on keeps working. A `GatewayCall` has no status then.
+    An `SDKError` has a response, and there was none: `raw_response` is a
+    stand-in without headers and body. Its status, 502 or 504, is what a proxy
+    says in this case, so that a handler that compares `status_code` or passes
+    it on keeps working. A `GatewayCall` has no status then.
 
-    A streamed response that breaks while it is read raises the HTTP library's plain error.
+    A streamed response that breaks while it is read raises the HTTP library's
+    plain error.
     """
 
     retryable = True
@@ -294,7 +311,7 @@ class GatewayConnectionError(GatewayError):
 
 
 class GatewayTimeoutError(GatewayConnectionError):
-    """No connection, or no response, in time; an instance of the HTTP library's timeout as well."""
+    """No connection or response in time; also the HTTP library's timeout."""
 
 
 BY_CODE: Mapping[int, type[GatewayError]] = {
@@ -358,17 +375,20 @@ def find_sender(response: Any) -> Sender:
     return "unknown" if page is None else page.sender
 
 
-def from_response(response: Any, mask: Mask = str, address: str = "") -> GatewayError | None:
+def from_response(
+    response: Any, mask: Mask = str, address: str = "", *, had_token: bool = True
+) -> GatewayError | None:
     """Return the error for a response that was read, or None if it is not the gateway's or edge's.
 
     Args:
         response: The response.
         mask: Masks secrets in the server's text.
         address: The settings that name the gateway, for the advice.
+        had_token: Whether the request brought a token for the gateway, likewise.
     """
     body, parsed = _parse_envelope(response)
     if parsed is not None:
-        return _build(parsed, response, mask, address)
+        return _build(parsed, response, mask, address, had_token=had_token)
     page = find_page(response, body)
     return None if page is None else build_page_error(page, response, mask)
 
@@ -404,11 +424,20 @@ def build_error(
     return cls(f"AI Gateway: {mask(message)}. {cls.advice}", response, body)
 
 
-def _build(parsed: _ParsedError, response: Any, mask: Mask, address: str = "") -> GatewayError:
+def _build(
+    parsed: _ParsedError,
+    response: Any,
+    mask: Mask,
+    address: str = "",
+    *,
+    had_token: bool = True,
+) -> GatewayError:
     said = mask(parsed.message)[:_MESSAGE_LIMIT].rstrip(".")  # masked first, while it is whole
     advice = parsed.advice or parsed.cls.advice
     if address and advice is GatewayNotFoundError.advice:
         advice = CREATE_GATEWAY.format(address=address)
+    elif parsed.code == 2009 and not had_token:
+        advice = _UNSENT_ADVICE
     numbers = [] if parsed.code is None else [str(parsed.code)]
     body = None
     if issubclass(parsed.cls, GatewayStreamError):
@@ -523,7 +552,7 @@ def copy_without_credentials(request: Any) -> Any:
     # Not copy(): the libraries' requests leave their stream and extensions out of a copy.
     twin: Any = object.__new__(cast("type[object]", type(request)))
     twin.__dict__ = {**request.__dict__, "headers": request.headers.copy()}
-    for name in CREDENTIALS:
+    for name in KEY_HEADERS:
         twin.headers.pop(name, None)
     return twin
 
@@ -572,10 +601,12 @@ def _policy_class(detail: ErrorDetail, status: int) -> type[GatewayError]:
     return GatewayError
 
 
-set_public_module(
-    *(
-        cls
-        for cls in list(globals().values())
-        if isinstance(cls, type) and issubclass(cls, GatewayError)
-    )
-)
+_ERRORS = [
+    cls
+    for cls in list(globals().values())
+    if isinstance(cls, type) and issubclass(cls, GatewayError)
+]
+for _error in _ERRORS:
+    add_paragraph(_error, f"What to do: {_error.advice}")
+shorten_signatures(GatewayError)
+set_public_module(*_ERRORS)

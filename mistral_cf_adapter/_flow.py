@@ -20,7 +20,7 @@ from ._capture import record as record_call
 from ._connection_errors import to_gateway_error
 from ._credentials import SecretSource
 from ._errors import (
-    CREDENTIALS,
+    KEY_HEADERS,
     GatewayAccessError,
     GatewayRedirectError,
     GatewayStreamError,
@@ -42,6 +42,7 @@ from ._routing import (
     ATTEMPT,
     MISTRAL_HOST,
     ROUTED,
+    TOKEN_HEADER,
     Route,
     add_secrets,
     clone_request,
@@ -93,7 +94,7 @@ _ALL_END_MARKS = frozenset[bytes]().union(_CONVERSATION_MARKS, *_END_MARKS.value
 _Recorder = Callable[[Any], OpenCall | None]
 """Records a call, given its response or `None`; returns it if it is to be ended."""
 
-# The settings of which one has the secret that an error refuses, if that may be another by now.
+# The settings whose secret an error may refuse; the value may have changed since it was read.
 _ACCESS = frozenset({"access_token", "access_client_secret"})
 _REFUSALS: Mapping[type[Exception], frozenset[str]] = {
     GatewayUnauthorizedError: frozenset({"token"}),
@@ -103,12 +104,12 @@ _NOTHING: frozenset[str] = frozenset()
 
 
 class Action(NamedTuple):
-    """One thing to do: send a request, read or close a response, or ask for secrets.
+    """One thing to do: send a request, read or close a response, or read live secrets.
 
     Or to await what asynchronous functions of `on_call()` have left to do.
     """
 
-    kind: Literal["send", "read", "close", "ask", "await"]
+    kind: Literal["send", "read", "close", "read_secrets", "await"]
     target: Any
     """The request, the response, or the sources of the secrets by setting."""
     drop_auth: bool = False
@@ -125,7 +126,7 @@ def request_flow(  # noqa: PLR0913
     *,
     max_redirects: int | None,
     pool_key: Hashable = None,
-    noticed: set[Place] | None = None,
+    warned_places: set[Place] | None = None,
     keeps_cookies: bool = True,
     authenticates: bool = False,
 ) -> Flow:
@@ -136,7 +137,7 @@ def request_flow(  # noqa: PLR0913
         request: The SDK's own request.
         max_redirects: How many redirects to follow, `None` if the first one is the response.
         pool_key: Which connections are used: the circuit breaker is kept per gateway and pool.
-        noticed: Places that were warned of already because a request goes past the gateway.
+        warned_places: Places that were warned of already because a request goes past the gateway.
         keeps_cookies: The HTTP client stores cookies. A shared one must not; then only the
             redirects of this call send the cookies that were set on the way.
         authenticates: The HTTP client may add a Mistral key of its own, by `auth` or by a hook.
@@ -153,7 +154,7 @@ def request_flow(  # noqa: PLR0913
         return (yield Action("send", request))
     return (
         yield from _RequestFlow(
-            route, request, max_redirects, pool_key, noticed, keeps_cookies, authenticates
+            route, request, max_redirects, pool_key, warned_places, keeps_cookies, authenticates
         ).run()
     )
 
@@ -163,13 +164,12 @@ class _RequestFlow:
 
     __slots__ = (
         "authenticates",
-        "cross_origin",
         "direct",
         "fields",
         "has_response",
         "keeps_cookies",
+        "left_gateway",
         "max_redirects",
-        "noticed",
         "path",
         "pool_key",
         "request",
@@ -177,6 +177,7 @@ class _RequestFlow:
         "route",
         "secrets",
         "wants_stream",
+        "warned_places",
     )
 
     def __init__(  # noqa: PLR0913, PLR0917
@@ -185,12 +186,12 @@ class _RequestFlow:
         request: Any,
         max_redirects: int | None,
         pool_key: Hashable,
-        noticed: set[Place] | None,
+        warned_places: set[Place] | None,
         keeps_cookies: bool,  # noqa: FBT001
         authenticates: bool,  # noqa: FBT001
     ) -> None:
         self.route = route
-        self.noticed = set[Place]() if noticed is None else noticed
+        self.warned_places = set[Place]() if warned_places is None else warned_places
         self.request = request
         self.max_redirects = max_redirects
         self.pool_key = pool_key
@@ -202,10 +203,11 @@ class _RequestFlow:
         self.response: Any = None
         self.has_response = False
         """The request was sent and a response arrived, so its body is consumed."""
-        self.cross_origin = False
+        self.left_gateway = False
+        """The request at hand leaves `secrets_area()` of the first one, or goes to Mistral."""
         self.direct = False
         self.secrets: list[Secret] = []
-        """All that were asked for, to mask them."""
+        """All live secrets that were read, to mask them."""
         self.fields: dict[str, Any] = {
             "method": request.method,
             "path": self.path,
@@ -216,20 +218,20 @@ class _RequestFlow:
 
     def run(self) -> Flow:
         """Send the request; return the SDK's response, or raise."""
-        if not hasattr(self.request, "_content"):  # few bodies are not read: uploads
+        if not hasattr(self.request, "_content"):  # only uploads have a body that is not in memory
             _replays.guard(self.request)
         if not self.route.leads_to_provider(self.request.url):
             problem = find_address_problem(self.route, self.request)
             if problem is not None:
                 raise GatewayConfigError(problem)
             return (yield from self._send_unrouted())
-        live = self.route.live
+        live = self.route.live_secrets
         needs_key = not (self.authenticates or (live and "mistral_api_key" in live))
         outgoing = prepare_request(
             self.route, self.request, get_current_scope(), needs_key=needs_key
         )
         missing = live and find_missing_secrets(self.route, self.request, outgoing)
-        secrets = (yield from self._ask(missing, outgoing)) if missing else None
+        secrets = (yield from self._read_secrets(missing, outgoing)) if missing else None
         mask = make_mask(self.route, outgoing, self.secrets)
         record = self._make_recorder(mask)
         yield from self._send_and_record_errors(outgoing, mask, record)
@@ -239,12 +241,12 @@ class _RequestFlow:
         try:
             self._check_response(mask, outgoing)
         except Exception as error:
-            yield from _fail(record(self.response), error)
+            yield from _end_with_error(record(self.response), error)
             raise
         response = self._wrap_stream(mask)
         call = record(self.response)
         if call is not None:
-            yield from self._follow(call, response)
+            yield from self._end_call(call, response)
         return response
 
     def _check_response(self, mask: Mask, outgoing: Any) -> None:
@@ -263,10 +265,11 @@ class _RequestFlow:
         drop_stream(response)  # the SDK's error keeps the response, and so what was sent
         self._warn_of_misplaced_model(outgoing)
         if not self.direct:
-            raise_for_gateway_error(response, mask, self.route.address)
+            had_token = TOKEN_HEADER in outgoing.headers
+            raise_for_gateway_error(response, mask, self.route.address, had_token=had_token)
 
-    def _follow(self, call: OpenCall, response: Any) -> Flow:
-        """End a call whose response arrived, now or when its stream is over.
+    def _end_call(self, call: OpenCall, response: Any) -> Flow:
+        """End a call whose response arrived: now, or later by the `GuardedStream` of its stream.
 
         Args:
             call: The call.
@@ -276,21 +279,21 @@ class _RequestFlow:
         arrived = self.response
         is_read = hasattr(response, "_content") or not hasattr(response, "stream")
         if response is arrived and not is_read:
-            _streaming.follow_stream(response, call, _ALL_END_MARKS)
+            _streaming.end_call_with_stream(response, call, _ALL_END_MARKS)
             return
         if arrived.status_code < 400:
             pending = call.end(_streaming.read_content(arrived, call))
-        else:  # one that is worth another try is raised by the SDK, when it has made its retries
+        else:  # the SDK raises a retryable one itself, after its retries
             is_gateways = self.fields["routed"] == "gateway"
             pending = call.end("error", from_response(arrived) if is_gateways else None)
         if pending:
             yield Action("await", pending)
 
-    def _ask(
+    def _read_secrets(
         self, sources: Mapping[str, SecretSource], outgoing: Any
     ) -> Generator[Action, Any, dict[str, Secret]]:
-        """Ask for secrets, put them into the headers of a request, and return them."""
-        secrets: dict[str, Secret] = yield Action("ask", sources)
+        """Read live secrets, put them into the headers of a request, and return them."""
+        secrets: dict[str, Secret] = yield Action("read_secrets", sources)
         self.secrets += secrets.values()
         add_secrets(self.route, outgoing, secrets)
         return secrets
@@ -300,12 +303,12 @@ class _RequestFlow:
             yield from self._send_handling_fallback(outgoing)
         except Exception as error:
             self._sanitize_error(error)
-            yield from _fail(record(self.response), error)
+            yield from _end_with_error(record(self.response), error)
             self._note_outcome(mask, error)
             self._raise_connection_error(error, mask)
             raise
         except BaseException as error:  # cancelled, interrupted, or dropped by the HTTP client
-            yield from _drop(record(self.response), error)
+            yield from _end_interrupted(record(self.response), error)
             raise
 
     def _send_again_if_refused(
@@ -322,13 +325,14 @@ class _RequestFlow:
             return
         again = clone_request(outgoing, outgoing.headers.copy())
         try:
-            renewed = yield from self._ask({name: sources[name]}, again)
+            renewed = yield from self._read_secrets({name: sources[name]}, again)
         except Exception as error:
             error.add_note(f"asked once more after HTTP {self.response.status_code}")
-            yield from _fail(record(self.response), error, "error")  # whatever the callable raises
+            # Whatever the callable raises, it is no broken connection.
+            yield from _end_with_error(record(self.response), error, "error")
             raise
         except BaseException as error:
-            yield from _drop(record(self.response), error)
+            yield from _end_interrupted(record(self.response), error)
             raise
         if renewed[name] == secrets[name]:
             return
@@ -344,12 +348,12 @@ class _RequestFlow:
     def _find_refused(self) -> frozenset[str]:
         """Return the settings of which one has the secret that the response refused."""
         response = self.response
-        if self.direct or self.cross_origin:
+        if self.direct or self.left_gateway:
             return _NOTHING
         if response.status_code < 400:
             return _ACCESS if self._is_access_login() else _NOTHING
         error = from_response(response)
-        if error is None:  # Mistral sent it
+        if error is None:  # not known to be the gateway's
             return frozenset({"mistral_api_key"}) if response.status_code == 401 else _NOTHING
         return _REFUSALS.get(type(error), _NOTHING)
 
@@ -381,7 +385,7 @@ class _RequestFlow:
                 'endpoint="compat" (gateway_options() or CF_AIG_ENDPOINT)'
             )
             logger.info("%s", message)
-            warn_once(self.noticed, model, message)
+            warn_once(self.warned_places, model, message)
 
     def _make_recorder(self, mask: Mask) -> _Recorder:
         """Return a function that records the call that begins now, given its response or `None`."""
@@ -399,29 +403,29 @@ class _RequestFlow:
             _replays.note_outcome(self.request, response, error, mask, is_gateways=is_gateways)
 
     def _send_unrouted(self) -> Flow:
-        """Send a request for another host, without the gateway's headers."""
+        """Send past the gateway (`routed="elsewhere"`): the call gave another `server_url=`."""
         origin = get_origin(self.request.url)
-        warn_bypass(self.noticed, origin, self.request.method, self.path)
+        warn_bypass(self.warned_places, origin, self.request.method, self.path)
         self.fields["routed"] = "elsewhere"
         outgoing = strip_gateway_headers(self.request)
-        if self.route.live and (missing := find_missing_key(self.route, self.request)):
-            yield from self._ask(missing, outgoing)
+        if self.route.live_secrets and (missing := find_missing_key(self.route, self.request)):
+            yield from self._read_secrets(missing, outgoing)
         mask = make_mask(self.route, self.request, self.secrets)
         record = self._make_recorder(mask)
         try:
             yield from self._send_handling_redirects(outgoing)
         except Exception as error:
             self._sanitize_error(error)
-            yield from _fail(record(self.response), error)
+            yield from _end_with_error(record(self.response), error)
             self._note_outcome(mask, error)
             raise
         except BaseException as error:
-            yield from _drop(record(self.response), error)
+            yield from _end_interrupted(record(self.response), error)
             raise
         call = record(self.response)
         self._note_outcome(mask)
         if call is not None:
-            yield from self._follow(call, self.response)
+            yield from self._end_call(call, self.response)
         return self.response
 
     def _send_handling_fallback(self, outgoing: Any) -> Flow:
@@ -436,7 +440,7 @@ class _RequestFlow:
         if outage is None:
             return
         log_fallback(outage, self.request.method, self.path)
-        warn_once(self.noticed, "direct", "AI Gateway is down: a request goes to Mistral")
+        warn_once(self.warned_places, "direct", "AI Gateway is down: a request goes to Mistral")
         self.direct, self.response = True, None
         self.fields |= {"direct": True, "routed": "direct"}
         try:
@@ -459,7 +463,7 @@ class _RequestFlow:
 
     def _record_outage(self, outage: str | None) -> str | None:
         """Record the outcome; return the outage if the request can be sent to Mistral instead."""
-        if self.cross_origin:
+        if self.left_gateway:
             outage = None
         record_outcome(self.route, self.pool_key, down=outage is not None)
         if outage is None or not self.has_response or _replays.can_replay(self.request):
@@ -481,9 +485,9 @@ class _RequestFlow:
         history: list[Any] = []
         jar: Any = None
         for _ in range((self.max_redirects or 0) + 1):
-            moved = outgoing.url is not first and self._leaves(first, outgoing.url)
-            self.cross_origin = self.direct or moved
-            drop_auth = self.cross_origin or self._must_drop_auth(outgoing)
+            leaves = outgoing.url is not first and self._leaves(first, outgoing.url)
+            self.left_gateway = self.direct or leaves
+            drop_auth = self.left_gateway or self._must_drop_auth(outgoing)
             response = self.response = yield Action("send", outgoing, drop_auth)
             self.has_response = True
             if any(each.has_redirect_location for each in response.history):
@@ -496,7 +500,7 @@ class _RequestFlow:
                 restore_sdk_headers(self.route, self.request, outgoing) if history else self.request
             )
             response.next_request = None
-            response.history = [*history, *map(self._without_token, response.history)]
+            response.history = [*history, *map(self._sanitize_auth_response, response.history)]
             if not response.has_redirect_location:
                 return
             if self._is_access_login():
@@ -508,15 +512,10 @@ class _RequestFlow:
                         self.route, self.request, next_request
                     )
                 return
-            if next_request is None:
+            problem = _find_redirect_problem(next_request)
+            if problem is not None:
                 yield Action("close", response)
-                message = (
-                    f"HTTP {response.status_code} redirects to an address that cannot be followed"
-                )
-                raise build_error(GatewayRedirectError, message, response)
-            if _replays.is_spent(next_request):
-                yield Action("close", response)
-                message = f"HTTP {response.status_code} redirects a request, and {_replays.ADVICE}"
+                message = f"HTTP {response.status_code} redirects {problem}"
                 raise build_error(GatewayRedirectError, message, response)
             yield from self._read()
             drop_stream(response)
@@ -525,8 +524,8 @@ class _RequestFlow:
         msg = "Exceeded maximum allowed redirects."
         raise http_library(self.request).TooManyRedirects(msg, request=self.request)
 
-    def _without_token(self, response: Any) -> Any:
-        """Return a demand for credentials that the HTTP client's own `auth` has answered."""
+    def _sanitize_auth_response(self, response: Any) -> Any:
+        """Return a 401 that the HTTP client's `auth` has answered, without secrets."""
         response.request = restore_sdk_headers(self.route, self.request, response.request)
         drop_stream(response)
         return response
@@ -563,7 +562,7 @@ class _RequestFlow:
         is_for_access = (
             self.route.read_extra_headers is not None and self.fields["routed"] == "gateway"
         )
-        if _has_credentials(outgoing) and not is_for_access:
+        if _has_key(outgoing) and not is_for_access:
             return False
         return is_keyless(self.route, outgoing)
 
@@ -607,7 +606,7 @@ class _RequestFlow:
 
         What goes wrong at Mistral itself, or behind a redirect to another host, stays as it is.
         """
-        if self.cross_origin:
+        if self.left_gateway:
             return
         named = to_gateway_error(error, self.request, mask)
         if named is None:
@@ -631,7 +630,9 @@ class _RequestFlow:
                 error.add_note(note)
 
 
-def _fail(call: OpenCall | None, error: Exception, outcome: Outcome | None = None) -> Flow:
+def _end_with_error(
+    call: OpenCall | None, error: Exception, outcome: Outcome | None = None
+) -> Flow:
     """End a call that raises an error, which says how it ended if nothing else does."""
     if call is None:
         return
@@ -640,7 +641,7 @@ def _fail(call: OpenCall | None, error: Exception, outcome: Outcome | None = Non
         yield Action("await", pending)
 
 
-def _drop(call: OpenCall | None, error: BaseException) -> Flow:
+def _end_interrupted(call: OpenCall | None, error: BaseException) -> Flow:
     """End a call that is cancelled, or left at once."""
     if call is None:
         return
@@ -659,13 +660,20 @@ def _is_broken(error: Exception) -> bool:
     return any(cls.__name__ in _BREAKS for cls in type(error).__mro__)
 
 
+def _find_redirect_problem(next_request: Any) -> str | None:
+    """Return why a redirect cannot be followed; `next_request` is `None` if it must not be."""
+    if next_request is None:
+        return "to an address that cannot be followed"
+    return f"a request, and {_replays.ADVICE}" if _replays.is_spent(next_request) else None
+
+
 def _find_end_marks(path: str) -> frozenset[bytes] | None:
     return _CONVERSATION_MARKS if path.startswith(_CONVERSATIONS) else _END_MARKS.get(path)
 
 
-def _has_credentials(request: Any) -> bool:
-    """Return whether a request brings a key of the user's own."""
-    return any(name in request.headers for name in CREDENTIALS)
+def _has_key(request: Any) -> bool:
+    """Return whether a request has a header with a Mistral key."""
+    return any(name in request.headers for name in KEY_HEADERS)
 
 
 def _is_event_stream(response: Any) -> bool:
@@ -712,7 +720,7 @@ def build_redirect_request(route: Route, sent: Any, response: Any) -> Any:
         return _reroute(route, sent, next_request)
     if get_origin(url) != get_origin(sent.url) or not is_within(url, secrets_area(route, sent.url)):
         next_request.headers = strip_cloudflare_headers(next_request.headers)
-        for name in (*CREDENTIALS, *route.own_names):
+        for name in (*KEY_HEADERS, *route.own_names):
             next_request.headers.pop(name, None)
     return next_request
 
@@ -751,7 +759,7 @@ def build_direct_request(route: Route, request: Any, outgoing: Any) -> Any:
         return None
     if is_keyless(route, outgoing):  # then `Authorization` is for Cloudflare Access
         return None
-    keys = {name: outgoing.headers[name] for name in CREDENTIALS if name in outgoing.headers}
+    keys = {name: outgoing.headers[name] for name in KEY_HEADERS if name in outgoing.headers}
     if not keys:
         return None
     # Taken before anything is sent: the HTTP client's own auth writes into the headers it sends.

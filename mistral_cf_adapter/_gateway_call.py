@@ -5,36 +5,40 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from ._public import set_public_module
+from ._reprs import show_set_fields
+from ._signatures import document_attributes, shorten_signatures
 from ._usage import Usage
 
 Outcome = Literal["ok", "error", "abandoned", "broken"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class GatewayCall:
-    """One HTTP request of the SDK: where it went, what came back, and how it ended.
+    """One HTTP request of the SDK: where it went, what came back, how it ended.
 
-    A header that the gateway did not send is `None`. The headers are documented at
-    https://developers.cloudflare.com/ai-gateway/ ; none of them holds a secret. The README has a
-    table of all fields (What happened).
+    A header that the gateway did not send is `None`. The headers are
+    documented at https://developers.cloudflare.com/ai-gateway/ ; none of them
+    holds a secret.
 
-    `elapsed`, `time_to_first_event` and `duration` are seconds from the request: to the response's
-    headers (to its end if it is not streamed), to a stream's first data, and to the end.
+    `elapsed`, `time_to_first_event` and `duration` are seconds from the
+    request: to the response's headers (to its end if it is not streamed), to a
+    stream's first data, and to the end.
 
-    `outcome` is `ok`; `error`: an HTTP error or an error in the stream; `abandoned`: the caller
-    closed or dropped the stream, or was cancelled; `broken`: no response, or it broke off.
+    `outcome` is `ok`; `error`: an HTTP error or an error in the stream;
+    `abandoned`: the caller closed or dropped the stream, or was cancelled;
+    `broken`: no response, or it broke off.
 
-    `usage` is what the response says: a cache `HIT` has one, and uses no tokens. A stream that is
-    left before its last event has none.
+    `usage` is what the response says: a cache `HIT` has one, and uses no
+    tokens. A stream that is left before its last event has none.
 
-    In `capture()` a call is listed when its response's headers arrive. Of a stream, `duration`,
-    `outcome`, `usage`, `response_model`, `error_code` and `time_to_first_event` are `None` until
-    the stream is over; then the same object has them, and changes no more.
+    In `capture()` a call is listed when its response's headers arrive. Of a
+    stream, `duration`, `outcome`, `usage`, `response_model`, `error_code` and
+    `time_to_first_event` are `None` until the stream is over; then the same
+    object has them, and changes no more.
 
     Example:
-        >>> known = {"method": "GET", "path": "/v1/models", "attempt": 1, "status_code": 200}
-        >>> call = GatewayCall(**known, elapsed=0.25)
-        >>> call.log_id is None
+        >>> known = {"method": "GET", "path": "/v1/models", "attempt": 1}
+        >>> GatewayCall(**known, elapsed=0.25, status_code=200).log_id is None
         True
     """
 
@@ -99,5 +103,9 @@ class GatewayCall:
     error_code: int | None = field(default=None, hash=False)
     """The gateway's code for the error, as 2003: see `GatewayError.code`. `None` for Mistral's."""
 
+    __repr__ = show_set_fields
 
+
+document_attributes(GatewayCall)
+shorten_signatures(GatewayCall)
 set_public_module(GatewayCall)

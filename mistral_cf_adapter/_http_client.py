@@ -16,7 +16,7 @@ from ._listeners import await_all, run
 from ._options import GatewayConfigError
 from ._paths import Problem, find_url_problem
 from ._pool import PooledClientBase
-from ._routing import ELSEWHERE, Route, make_headers_mask
+from ._routing import OWN_URL, Route, make_headers_mask
 from ._sdk import path_template
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class _BaseGatewayClient:
     route: Route
     configuration: "Callable[[], Any]"
     """Returns the SDK configuration that hands this out, if any; a weak reference."""
-    _noticed: "set[Place]"
+    _warned_places: "set[Place]"
     _pool_key: "Hashable"
     _is_shared: bool
     _takes_follow_redirects: bool
@@ -52,26 +52,27 @@ class _BaseGatewayClient:
             inner=inner,
             route=route,
             configuration=lambda: None,
-            _noticed=set(),
+            _warned_places=set(),
             _pool_key=inner.config if is_shared else make_pool_key(inner),
             _is_shared=is_shared,
             _takes_follow_redirects=is_shared or _takes_follow_redirects(inner),
         )
         self._count_redirects(None)  # raises if the user's client cannot work
-        if not is_shared:  # which speaks HTTP/1.1
+        if not is_shared:  # the pool speaks HTTP/1.1 only
             redact_http2_logs(route.own_names)
 
     def build_request(self, *args: Any, **kwargs: Any) -> Any:
         url = kwargs.get("url", args[1] if len(args) > 1 else None)
+        # The SDK's operation: its path shows whether an argument changed the path.
         template = path_template(sys._getframe(1))  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
         wrong = find_url_problem(self.route, url, template) if isinstance(url, str) else None
-        problem = None if wrong is None else self._refusal(wrong, kwargs.get("headers"))
+        problem = None if wrong is None else self._build_url_error(wrong, kwargs.get("headers"))
         if problem is None:
             try:
                 request = self.inner.build_request(*args, **kwargs)
                 # The call itself gave another URL than the provider's, as by `server_url=`.
                 if isinstance(url, str) and not url.startswith(self.route.provider_url):
-                    request.extensions[ELSEWHERE] = True
+                    request.extensions[OWN_URL] = True
             except UnicodeEncodeError as error:
                 problem = error.with_traceback(None)
                 if error.encoding == "ascii":
@@ -86,13 +87,13 @@ class _BaseGatewayClient:
         finally:
             del problem  # an error and a frame that holds it would form a cycle
 
-    def _sender(self) -> Any:
+    def _get_sender(self) -> Any:
         """Return the inner client, or a copy of it where its own transport is unsafe."""
         if sys.platform == "emscripten":
             return _fetch.through_fetch(self.inner)
         return self.inner
 
-    def _refusal(self, problem: Problem, headers: object) -> Exception:
+    def _build_url_error(self, problem: Problem, headers: object) -> Exception:
         """Return the error for a URL that is not the one its operation means."""
         given = cast("dict[str, str]", headers if isinstance(headers, Mapping) else {})
         return GatewayConfigError(problem.describe(make_headers_mask(self.route, given)))
@@ -107,15 +108,17 @@ class _BaseGatewayClient:
         hops = self._count_redirects(kwargs.pop("follow_redirects", None))
         if self._takes_follow_redirects:
             kwargs["follow_redirects"] = False
-        is_users_own = not self._is_shared or self.inner.keeps_cookies
+        # Also a pooled client that a program took from `sdk_configuration.client`: it then has its
+        # own cookies.
+        may_keep_state = not self._is_shared or self.inner.keeps_cookies
         return request_flow(
             self.route,
             request,
             max_redirects=hops,
             pool_key=self._pool_key,
-            noticed=self._noticed,
-            keeps_cookies=is_users_own,
-            authenticates=is_users_own and self._authenticates(),
+            warned_places=self._warned_places,
+            keeps_cookies=may_keep_state,
+            authenticates=may_keep_state and self._authenticates(),
         )
 
     def _authenticates(self) -> bool:
@@ -184,12 +187,12 @@ class GatewayClient(_BaseGatewayClient):
 
     def _perform(self, action: Action, stream: bool, kwargs: dict[str, Any]) -> Any:  # noqa: FBT001
         if action.kind == "send":
-            inner = self._sender()
+            inner = self._get_sender()
             return inner.send(action.target, stream=stream, **self._without_auth(action, kwargs))
         if action.kind == "read":
             action.target.read()  # what it returns would be seen in a traceback
             return None
-        if action.kind == "ask":
+        if action.kind == "read_secrets":
             return ask_all(action.target)
         if action.kind == "await":
             return run(action.target)
@@ -225,14 +228,14 @@ class AsyncGatewayClient(_BaseGatewayClient):
 
     async def _perform(self, action: Action, stream: bool, kwargs: dict[str, Any]) -> Any:  # noqa: FBT001
         if action.kind == "send":
-            inner = self._sender()
+            inner = self._get_sender()
             return await inner.send(
                 action.target, stream=stream, **self._without_auth(action, kwargs)
             )
         if action.kind == "read":
             await action.target.aread()
             return None
-        if action.kind == "ask":
+        if action.kind == "read_secrets":
             return await ask_all_async(action.target)
         if action.kind == "await":
             return await await_all(action.target)

@@ -18,6 +18,7 @@ from ._call_log import log_call, logger
 from ._gateway_call import GatewayCall
 from ._options import GatewayConfigError
 from ._public import set_public_module
+from ._signatures import shorten_signatures
 
 registered: list["CallListener"] = []
 """Those that are in force, in the order in which they were registered. Changed by single atomic
@@ -31,11 +32,11 @@ is_reporting: ContextVar[bool] = ContextVar("mistral_cf_adapter.reporting", defa
 
 
 class CallListener:
-    """What `on_call()` returns: it calls the function for each call, until it is undone.
+    """What `on_call()` returns: it calls a function for each call, until undone.
 
-    It is a context manager, which undoes it at the end of the block. Called with a `GatewayCall`,
-    it calls the function, so that one that is decorated can be used and tested; called with
-    nothing, it undoes itself.
+    It is a context manager, which undoes it at the end of the block. Called
+    with a `GatewayCall`, it calls the function, so that one that is decorated
+    can be used and tested; called with nothing, it undoes itself.
 
     Example:
         >>> listener: CallListener = on_call(print)
@@ -55,7 +56,7 @@ class CallListener:
         return self.function(*call) if call else self.undo()
 
     def undo(self) -> None:
-        """Call the function no more. Doing so twice, or in any order, harms nothing."""
+        """Call the function no more; do nothing when called again."""
         if not self.is_undone:
             run(report_late())
         self.is_undone = True
@@ -80,7 +81,7 @@ class CallListener:
         return PendingReport(self, result) if inspect.isawaitable(result) else None
 
     def log(self, error: BaseException, calls_error: BaseException | None) -> None:
-        """Log an error of the function, without the error of the call that it may run after."""
+        """Log an error of the function, without that of the call."""
         if self._has_failed:
             return
         self._has_failed = True
@@ -99,7 +100,8 @@ class CallListener:
         self.undo()
 
     def __repr__(self) -> str:
-        return f"<on_call() of {self.function!r}>"
+        state = "undone" if self.is_undone else "in force"
+        return f"<on_call() of {self.function!r}, {state}>"
 
 
 class PendingReport:
@@ -138,38 +140,44 @@ def _is_cancelled() -> bool:
 
 
 def on_call(function: Callable[[GatewayCall], Any]) -> CallListener:
-    """Call a function with the `GatewayCall` of every request of the process when it is over.
+    """Call a function with the `GatewayCall` of each request when it is over.
 
-    That is when its body is read, or when its stream has ended, failed, been closed or dropped;
-    a retry of the SDK is a call of its own. The function is called once for each, in the thread or
-    task of the call, and delays it: hand slow work to a queue. The first error that it raises is
-    logged by the logger `mistral_cf_adapter`, with a traceback; no error of it harms a call, so it
-    cannot refuse one. Calls that it makes itself are not reported.
+    Every request of the process counts. It is over when its body is read, or
+    when its stream has ended, failed, been closed or dropped; a retry of the
+    SDK is a call of its own. The function is called once for each, in the
+    thread or task of the call, and delays it: hand slow work to a queue. The
+    first error that it raises is logged by the logger `mistral_cf_adapter`,
+    with a traceback; no error of it harms a call, so it cannot refuse one.
+    Calls that it makes itself are not reported.
 
-    An asynchronous function is awaited in the task of an asynchronous call. Where that is not
-    possible (a synchronous call, a call that is cancelled, a stream that is dropped) it runs as a
-    new task of the event loop of the thread; a cancelled call waits for that. In a thread without a
-    loop a new one runs it to its end: it must not use what belongs to another loop.
+    An asynchronous function is awaited in the task of an asynchronous call.
+    Where that is not possible (a synchronous call, a call that is cancelled, a
+    stream that is dropped) it runs as a new task of the event loop of the
+    thread; a cancelled call waits for that. In a thread without a loop a new
+    one runs it to its end: it must not use what belongs to another loop.
 
-    A stream that is dropped is reported where Python frees it. If the garbage collector does, which
-    runs at any moment, the report waits for the next turn of the event loop where one runs, else
-    for the next report, the undo or the end of the process. Streams still open at the end of the
-    process are reported there (`abandoned`), to functions that are not asynchronous.
+    A stream that is dropped is reported where Python frees it. If the garbage
+    collector does, which runs at any moment, the report waits for the next
+    turn of the event loop where one runs, else for the next report, the undo
+    or the end of the process. Streams still open at the end of the process are
+    reported there (`abandoned`), to functions that are not asynchronous.
 
     Args:
         function: Takes the call; what it returns is ignored.
 
     Returns:
-        The undo: call it or its `undo()`, or use it as a context manager. `@on_call` works as a
-        decorator too; the decorated function stays registered until its `undo()` is called.
+        The undo: call it or its `undo()`, or use it as a context manager.
+        `@on_call` works as a decorator too; the decorated function stays
+        registered until its `undo()` is called.
 
     Raises:
         GatewayConfigError: it cannot be called.
 
     Example:
-        >>> from mistral_cf_adapter.testing import LocalGateway  # needs no account
+        >>> from mistral_cf_adapter.testing import LocalGateway  # no account
         >>> lines = []
-        >>> with LocalGateway() as gateway, on_call(lambda call: lines.append(call.operation)):
+        >>> note = lambda call: lines.append(call.operation)
+        >>> with LocalGateway() as gateway, on_call(note):
         ...     models = make_client(gateway.settings()).models.list()
         >>> lines
         ['models.list']
@@ -389,4 +397,5 @@ atexit.register(_end)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_parents)
 
+shorten_signatures(CallListener, on_call)
 set_public_module(CallListener, on_call)

@@ -49,7 +49,7 @@ class OpenCall:
         self._model: str | None = None
         self._usage: Usage | None = None
 
-    def follow(self) -> None:
+    def expect_end(self) -> None:
         """Expect the end of a stream, of which a forked child is told nothing."""
         watch_collections()
         open_calls[self] = None

@@ -30,9 +30,9 @@ from uuid import UUID
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, ValidationError
 
 from ._public import set_public_module
-from ._signatures import set_keywords
+from ._signatures import add_section, set_keywords, shorten_signatures
 from ._switch import drops_headers
-from ._validation import format_validation_error
+from ._validation import did_you_mean, explain_validation_error
 
 MONTH = 30 * 24 * 3600
 METADATA_ENTRIES = 5
@@ -51,12 +51,24 @@ MetadataValue: TypeAlias = (
 class GatewayConfigError(ValueError):
     """A setting, an option or a combination of them cannot work; nothing was sent.
 
+    The message names the setting, option, variable or file, with its value if
+    it can be no secret, and says what would be right.
+
+    Attributes:
+        problems: a sentence for each setting or option that is wrong, by its
+            name; empty where the error is about something else, such as a
+            file.
+
     Example:
         >>> gateway_headers(cache_ttl=5)
         Traceback (most recent call last):
         ...
-        mistral_cf_adapter.GatewayConfigError: cache_ttl: 5 is out of range: must be from 60 ...
+        mistral_cf_adapter.GatewayConfigError: cache_ttl: 5 is out of range: ...
     """
+
+    def __init__(self, *args: object, problems: Mapping[str, str] | None = None) -> None:
+        super().__init__(*args)
+        self.problems: Mapping[str, str] = problems or {}
 
 
 def _header_text(value: str) -> str:
@@ -133,8 +145,11 @@ def _custom_cost(value: object) -> dict[str, Decimal]:
     if isinstance(value, str):
         value = from_json(value, '{"per_token_in": 0.0000002}')
     given = cast("Mapping[str, object]", value if isinstance(value, Mapping) else {})
-    if not given or not _COST_FIELDS.issuperset(given):
-        msg = f"must name costs per token: any of {', '.join(sorted(_COST_FIELDS))}"
+    unknown = [str(name) for name in given if name not in _COST_FIELDS]
+    if not given or unknown:
+        hint = did_you_mean(unknown[0], _COST_FIELDS) if unknown else ""
+        hint = hint or f": any of {', '.join(sorted(_COST_FIELDS))}"
+        msg = f"must name costs per token{hint}"
         raise ValueError(msg)
     costs = {name: _decimal(cost) for name, cost in given.items()}
     if not all(cost.is_finite() and cost >= 0 for cost in costs.values()):
@@ -193,11 +208,39 @@ def _hex(length: int) -> AfterValidator:
     return AfterValidator(check)
 
 
+class OptionKeywords(TypedDict, total=False):
+    """The options as keywords, for type checkers and editors: one line for each option."""
+
+    cache_ttl: int | None
+    skip_cache: bool | None
+    cache_key: str | None
+    metadata: Mapping[str, MetadataValue] | None
+    collect_log: bool | None
+    collect_log_payload: bool | None
+    request_timeout: int | None
+    max_attempts: int | None
+    retry_delay: int | None
+    backoff: Literal["constant", "linear", "exponential"] | None
+    custom_cost: Mapping[str, Decimal | float | int | str] | None
+    event_id: str | None
+    byok_alias: str | None
+    no_wholesale: bool | None
+    otel_trace_id: str | None
+    otel_parent_span_id: str | None
+    session_id: str | None
+    turn_id: str | None
+    no_session_affinity: bool | None
+    allowed_models: str | Sequence[str] | None
+    allowed_providers: str | Sequence[str] | None
+    endpoint: Literal["native", "compat"] | None
+
+
 class GatewayOptions(BaseModel):
     """Per-request controls of AI Gateway; `None` sends no header.
 
-    Documented at https://developers.cloudflare.com/ai-gateway/ (features, configuration and
-    observability pages); limits are checked here because the gateway drops bad values silently.
+    Documented at https://developers.cloudflare.com/ai-gateway/ (features,
+    configuration and observability pages); limits are checked here because the
+    gateway drops bad values silently.
 
     Example:
         >>> GatewayOptions(cache_ttl=3600).cache_ttl
@@ -282,45 +325,51 @@ class GatewayOptions(BaseModel):
         ),
     )
 
+    def __init__(self, **options: Unpack[OptionKeywords]) -> None:
+        """Check all options; each can be given by keyword."""
+        problem = None
+        try:
+            super().__init__(**options)
+        except ValidationError as error:
+            problem = _explain(error)
+        if problem is not None:
+            cast("dict[str, Any]", options).clear()  # a traceback may show what a frame holds
+            try:
+                raise problem
+            finally:
+                del problem  # an error and a frame that holds it would form a cycle
 
-class OptionKeywords(TypedDict, total=False):
-    """The same as keywords, for type checkers and editors: one line for each option."""
-
-    cache_ttl: int | None
-    skip_cache: bool | None
-    cache_key: str | None
-    metadata: Mapping[str, MetadataValue] | None
-    collect_log: bool | None
-    collect_log_payload: bool | None
-    request_timeout: int | None
-    max_attempts: int | None
-    retry_delay: int | None
-    backoff: Literal["constant", "linear", "exponential"] | None
-    custom_cost: Mapping[str, Decimal | float | int | str] | None
-    event_id: str | None
-    byok_alias: str | None
-    no_wholesale: bool | None
-    otel_trace_id: str | None
-    otel_parent_span_id: str | None
-    session_id: str | None
-    turn_id: str | None
-    no_session_affinity: bool | None
-    allowed_models: str | Sequence[str] | None
-    allowed_providers: str | Sequence[str] | None
-    endpoint: Literal["native", "compat"] | None
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        """Yield what is set, for `repr()`: which gateway, before the options."""
+        fields = type(self).model_fields
+        for name in sorted(fields, key=lambda name: name in GatewayOptions.model_fields):
+            # One that was refused has no fields yet, and may be shown in a traceback.
+            value = vars(self).get(name)
+            if name in vars(self) and value != fields[name].get_default(call_default_factory=True):
+                yield name, value
 
 
-def document_fields(thing: Any, model: type[BaseModel], title: str) -> None:
-    """Name the fields of a model, its own ones first, in a docstring and a signature."""
+def document_fields(
+    thing: Any, model: type[BaseModel], title: str, describe: Callable[[str], str] = lambda _: ""
+) -> None:
+    """Name the fields of a model, its own ones first, in a docstring and a signature.
+
+    Args:
+        thing: What is documented.
+        model: Whose fields.
+        title: What stands above them.
+        describe: Returns what to add to a field's description.
+    """
     bases = [base for base in model.__bases__ if issubclass(base, BaseModel)]
     inherited = {name for base in bases for name in base.model_fields}
     names = sorted(model.model_fields, key=lambda name: name in inherited)
-    fields = [f"    {name}: {model.model_fields[name].description}" for name in names]
-    thing.__doc__ = "\n".join([inspect.cleandoc(thing.__doc__ or ""), "", title, *fields])
+    texts = {name: f"{model.model_fields[name].description}{describe(name)}" for name in names}
+    add_section(thing, title, texts)
     set_keywords(thing, names)
 
 
 document_fields(GatewayOptions, GatewayOptions, "Fields:")
+shorten_signatures(GatewayOptions.__init__)
 
 
 def header_names() -> dict[str, str]:
@@ -383,7 +432,7 @@ def _json(value: Mapping[str, object]) -> str:
     return "{" + ",".join(items) + "}"
 
 
-def merge_metadata_header(header: str, parent: Mapping[str, Any]) -> str:
+def merge_metadata_header(parent: Mapping[str, Any], header: str) -> str:
     """Merge the metadata header of a call into the metadata of outer scopes; the call wins.
 
     A header that is not a JSON object is the caller's own business and is returned unchanged.
@@ -397,22 +446,18 @@ def merge_metadata_header(header: str, parent: Mapping[str, Any]) -> str:
     return _json(_merge_metadata(parent, cast("dict[str, Any]", inner)))
 
 
+def _explain(error: ValidationError) -> GatewayConfigError:
+    problems = explain_validation_error(error, GatewayOptions.model_fields)
+    return GatewayConfigError("; ".join(problems.values()), problems=problems)
+
+
 def _validate(options: dict[str, Any]) -> dict[str, Any]:
-    model = _validated(options)
-    if isinstance(model, GatewayConfigError):
-        options.clear()  # a traceback may show what a frame holds
-        try:
-            raise model
-        finally:
-            del model  # an error and a frame that holds it would form a cycle
-    return {name: getattr(model, name) for name in model.model_fields_set}
-
-
-def _validated(options: Mapping[str, Any]) -> GatewayOptions | GatewayConfigError:
     try:
-        return GatewayOptions(**options)
-    except ValidationError as error:
-        return GatewayConfigError(format_validation_error(error, GatewayOptions.model_fields))
+        model = GatewayOptions(**options)
+    except GatewayConfigError:
+        options.clear()  # a traceback may show what a frame holds
+        raise
+    return {name: getattr(model, name) for name in model.model_fields_set}
 
 
 _R = TypeVar("_R")
@@ -499,22 +544,24 @@ class OptionsBlock:
 def gateway_options(**options: Unpack[OptionKeywords]) -> OptionsBlock:
     """Set gateway options for every call in a block, or in a decorated function.
 
-    Blocks nest, the inner one wins option by option (`metadata` entry by entry), and each task
-    and thread has its own. An option set to `None` removes what an outer scope set. Options
-    on the call itself (`http_headers=gateway_headers(...)`) win over the block.
+    Blocks nest, the inner one wins option by option (`metadata` entry by
+    entry), and each task and thread has its own. An option set to `None`
+    removes what an outer scope set. Options on the call itself
+    (`http_headers=gateway_headers(...)`) win over the block.
 
     Raises:
-        GatewayConfigError: a value is out of range, or merged metadata has over 5 entries.
+        GatewayConfigError: a value is out of range, or merged metadata has
+            over 5 entries.
         TypeError: on decorating a generator; use `with` inside of it.
 
     Example:
-        >>> from mistral_cf_adapter.testing import LocalGateway  # needs no account
+        >>> from mistral_cf_adapter.testing import LocalGateway  # no account
         >>> with LocalGateway() as gateway:
         ...     client = make_client(gateway.settings())
-        ...     with gateway_options(cache_ttl=3600, metadata={"team": "search"}):
+        ...     with gateway_options(cache_ttl=3600, metadata={"team": "a"}):
         ...         models = client.models.list()
         ...     gateway.requests[-1].headers["cf-aig-metadata"]
-        '{"team":"search"}'
+        '{"team":"a"}'
     """
     return OptionsBlock(_validate(cast("dict[str, Any]", options)))
 
@@ -522,12 +569,14 @@ def gateway_options(**options: Unpack[OptionKeywords]) -> OptionsBlock:
 def gateway_headers(**options: Unpack[OptionKeywords]) -> dict[str, str]:
     """Return gateway options as headers, for `http_headers=` of a single call.
 
-    An option set to `None` is an empty header, which removes what an outer scope set.
-    While the switch is off (`CF_AIG_ENABLED=false`, or a `patch()` that found it off) and no client
-    goes through the gateway, there are none: they would go to Mistral.
+    An option set to `None` is an empty header, which removes what an outer
+    scope set. While the switch is off (`CF_AIG_ENABLED=false`, or a `patch()`
+    that found it off) and no client goes through the gateway, there are none:
+    they would go to Mistral.
 
     Raises:
-        GatewayConfigError: a value is out of range, or `endpoint` is given, which is no header.
+        GatewayConfigError: a value is out of range, or `endpoint` is given,
+            which is no header.
 
     Example:
         >>> gateway_headers(skip_cache=True)
@@ -545,4 +594,5 @@ def gateway_headers(**options: Unpack[OptionKeywords]) -> dict[str, str]:
 
 for _function in (gateway_options, gateway_headers):
     document_fields(_function, GatewayOptions, "Options:")
+shorten_signatures(GatewayConfigError)
 set_public_module(GatewayConfigError, GatewayOptions, gateway_headers, gateway_options)

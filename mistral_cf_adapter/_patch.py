@@ -5,7 +5,8 @@ import functools
 import gc
 import inspect
 import warnings
-from typing import Any, Self
+from collections.abc import Collection
+from typing import Any, Never, Self
 from urllib.parse import urlsplit
 from weakref import WeakSet
 
@@ -20,7 +21,9 @@ from ._routing import MISTRAL_HOST, get_route
 from ._sdk import Mistral, SDKConfiguration, check_sdk, servers
 from ._secrets import mask_url
 from ._settings import GatewaySettings, explain_off, from_environment
+from ._signatures import shorten_signatures
 from ._switch import enter_off, leave_off, log_off
+from ._validation import did_you_mean
 
 _REGIONAL = frozenset({"api.eu.mistral.ai", "api.us.mistral.ai", "codestral.mistral.ai"})
 
@@ -29,13 +32,14 @@ _active_patches: list["Patch"] = []  # process-wide patches, the newest last
 
 
 class Patch:
-    """The handle that `patch()` returns; `undo()`, or leaving a `with` block, ends the patch.
+    """What `patch()` returns: `undo()`, or leaving a `with` block, ends it.
 
     Attributes:
-        settings: which gateway the clients are redirected to, with which credentials.
+        settings: which gateway the clients are redirected to, with which
+            credentials.
 
-    Patches can be undone in any order; clients then go to the newest patch that is left, or
-    to where they went before.
+    Patches can be undone in any order; clients then go to the newest patch
+    that is left, or to where they went before.
 
     Example:
         >>> settings = GatewaySettings(account_id="0123abcd", token="cf-token")
@@ -71,7 +75,7 @@ class Patch:
                 _init_patch.uninstall()
 
     def redirect(self, sdk: Any) -> bool:
-        """Redirect one SDK object if it points at Mistral; return whether it is redirected."""
+        """Redirect an SDK object that points at Mistral; return whether it does."""
         with _lock:
             if not self._attachments.isdisjoint(attachments_of(sdk)):
                 return True
@@ -83,7 +87,7 @@ class Patch:
             return True
 
     def provider_for(self, server: str) -> str | None:
-        """Return the gateway's provider for a server, `None` to leave its clients alone."""
+        """Return the gateway's provider for a server, `None` to leave it alone."""
         host = _mistral_host(server)
         if host is None or not self.settings.uses_gateway:
             return None
@@ -113,36 +117,55 @@ class Patch:
 
     def __repr__(self) -> str:
         if not self.settings.uses_gateway:
-            return "<patch(), switched off>"
-        return f"<patch() to {self.settings.provider_url}, {len(self._attachments)} clients>"
+            return f"<patch(), {'undone' if self._is_undone else 'switched off'}>"
+        return f"<patch() to {self.settings.provider_url}, {self._describe_state()}>"
+
+    def _describe_state(self) -> str:
+        if self._is_undone:
+            return "undone"
+        count = len(self._attachments)
+        clients = "1 client" if count == 1 else f"{count} clients"
+        # One client's patch is in no list, and a newer one may lie on top of it as well.
+        is_below = self in _active_patches and self is not _active_patches[-1]
+        return f"{'below a newer patch' if is_below else 'in force'}, {clients}"
 
 
-def patch(client: Mistral | None = None, /, settings: GatewaySettings | None = None) -> Patch:
+def patch(  # noqa: D417 - `unknown` takes nothing, and is not shown
+    client: Mistral | None = None,
+    /,
+    settings: GatewaySettings | None = None,
+    **unknown: Never,
+) -> Patch:
     """Redirect one client, or every `Mistral` of the process, through AI Gateway.
 
-    Without a client, redirects those that are alive and those built later, in any module,
-    subclass or framework, as long as they point at `https://api.mistral.ai`. Clients for other
-    servers are left alone; those for Mistral's other hosts with a warning, unless
-    `settings.providers` names a provider for them. Clients of `make_client()` keep their own
-    settings. A patch on top of another wins until it is undone. The SDK's speed-ups are in
+    Without a client, redirects those that are alive and those built later, in
+    any module, subclass or framework, as long as they point at
+    `https://api.mistral.ai`. Clients for other servers are left alone; those
+    for Mistral's other hosts with a warning, unless `settings.providers` names
+    a provider for them. Clients of `make_client()` keep their own settings. A
+    patch on top of another wins until it is undone. The SDK's speed-ups are in
     place while it lasts, unless `settings.speedups` is off.
 
-    Clients that are alive are found through `gc`: call this before `gc.freeze()`, which hides
-    them, as servers do that fork their workers.
+    Clients that are alive are found through `gc`: call this before
+    `gc.freeze()`, which hides them, as servers do that fork their workers.
 
-    With stored keys (`byok`) the keys of redirected clients are not sent. While the switch is off
-    (`settings.enabled`), nothing is redirected, and `undo()` has nothing to do.
+    With stored keys (`byok`) the keys of redirected clients are not sent.
+    While the switch is off (`settings.enabled`), nothing is redirected, and
+    `undo()` has nothing to do.
 
     Args:
         client: The one client to redirect; by default all.
-        settings: Which gateway, with which credentials; by default from the environment.
+        settings: Which gateway, with which credentials; by default from the
+            environment.
 
     Returns:
-        A `Patch`: `.undo()` restores what was there, and it is a context manager.
+        A `Patch`: `.undo()` restores what was there, and it is a context
+        manager.
 
     Raises:
-        GatewayConfigError: a setting is missing or wrong, the client points at no server of
-            Mistral's, or the installed SDK is not one the adapter knows.
+        GatewayConfigError: a setting is missing or wrong, the client points at
+            no server of Mistral's, or the installed SDK is not one the adapter
+            knows.
 
     Example:
         >>> settings = GatewaySettings(account_id="0123abcd", token="cf-token")
@@ -151,9 +174,10 @@ def patch(client: Mistral | None = None, /, settings: GatewaySettings | None = N
         >>> patched.settings.provider_url
         'https://gateway.ai.cloudflare.com/v1/0123abcd/default/mistral'
     """
-    problem = _problem_with_arguments(client, settings)
+    problem = _problem_with_keywords(unknown) or _problem_with_arguments(client, settings)
     if problem is not None:
         del client, settings  # a traceback may show what a frame holds
+        unknown.clear()
         try:
             raise problem
         finally:
@@ -186,6 +210,17 @@ def patch(client: Mistral | None = None, /, settings: GatewaySettings | None = N
         patched.undo()
         raise
     return patched
+
+
+def _problem_with_keywords(unknown: Collection[str]) -> TypeError | None:
+    """Return Python's own error, with the name that is meant, which it says from 3.13 on."""
+    for name in unknown:
+        if name in GatewaySettings.model_fields:
+            hint = f"; pass settings=GatewaySettings({name}=...)"
+        else:
+            hint = did_you_mean(name, ["settings"])
+        return TypeError(f"patch() got an unexpected keyword argument {name!r}{hint}")
+    return None
 
 
 def _problem_with_arguments(client: object, settings: object) -> GatewayConfigError | None:
@@ -320,4 +355,5 @@ def _use_pooled_clients(patched: Patch, arguments: dict[str, Any]) -> None:
         set_default_clients(patched.settings, arguments)
 
 
+shorten_signatures(Patch, patch, without=["unknown"])
 set_public_module(Patch, patch)

@@ -1,4 +1,4 @@
-"""`Route`: an SDK request becomes the gateway's request (URL, headers, keys). No I/O here."""
+"""`Route`: an SDK request becomes the gateway's request, an error response an exception. No I/O."""
 
 import json
 import re
@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from . import _paths
 from ._capture import get_trace_ids
 from ._credentials import SecretSource
-from ._errors import CREDENTIALS, Mask, from_response
+from ._errors import KEY_HEADERS, Mask, from_response
 from ._gateway_models import is_auto_router
 from ._options import (
     PREFIX,
@@ -32,7 +32,7 @@ from ._settings import GatewaySettings
 from ._settings_secrets import Key, fixed_secret, live_secrets, make_key_reader
 from ._telemetry import Telemetry, make_telemetry
 
-AUTHORIZATION = "cf-aig-authorization"
+TOKEN_HEADER = "cf-aig-authorization"  # noqa: S105 - a name
 METADATA = "cf-aig-metadata"
 BYOK_ALIAS = "cf-aig-byok-alias"
 MISTRAL_HOST = "api.mistral.ai"
@@ -48,7 +48,7 @@ _PREFIX = PREFIX.encode()
 _SEGMENT = rb"[^./?%\\][^/?%\\]*"  # without what a dot segment could be spelt with
 _OPERATION = rb"/v[0-9]+/(?=.)(%b(?:/%b)*(?:\?.*)?\Z)?" % (_SEGMENT, _SEGMENT)
 ACCESS_HEADERS = ("cf-access-client-id", "cf-access-client-secret", "cf-access-token")
-_SECRET_HEADERS = (*CREDENTIALS, AUTHORIZATION, *ACCESS_HEADERS)
+_SECRET_HEADERS = (*KEY_HEADERS, TOKEN_HEADER, *ACCESS_HEADERS)
 _RELEVANT = frozenset(
     {b"authorization", b"x-api-key", b"traceparent", *(name.encode() for name in ACCESS_HEADERS)}
 )
@@ -64,19 +64,19 @@ class _Carrier(NamedTuple):
 
 
 _CARRIERS = {
-    "token": _Carrier(AUTHORIZATION, "Bearer ", (AUTHORIZATION,)),
-    "mistral_api_key": _Carrier("Authorization", "Bearer ", CREDENTIALS),
+    "token": _Carrier(TOKEN_HEADER, "Bearer ", (TOKEN_HEADER,)),
+    "mistral_api_key": _Carrier("Authorization", "Bearer ", KEY_HEADERS),
     "access_client_secret": _Carrier("cf-access-client-secret", "", ACCESS_HEADERS),
     "access_token": _Carrier("cf-access-token", "", ACCESS_HEADERS),
 }
 _JWT_IN_PLACE_OF_A_KEY = _Carrier("Authorization", "Bearer ", ACCESS_HEADERS)
 NOT_PICKLED = "A client of the gateway holds secrets and does not pickle: build it in the worker"
 # Keys in `request.extensions`: prepared already, to be sent without a provider's key, number of the
-# attempt, URL chosen by the call.
+# attempt, URL that the call gave itself (`server_url=`).
 ROUTED = "mistral_cf_adapter.routed"
 KEYLESS = "mistral_cf_adapter.keyless"
 ATTEMPT = "mistral_cf_adapter.attempt"
-ELSEWHERE = "mistral_cf_adapter.elsewhere"
+OWN_URL = "mistral_cf_adapter.own_url"
 
 
 ExtraHeaders = Callable[[bool], Mapping[str, str]]
@@ -110,14 +110,14 @@ class Route:
     own_names: frozenset[str]
     """The names of the setting `headers`, in lower case."""
     # Functions, so that nothing finds a secret among the attributes of a route.
-    gateway_authorization: Callable[[], str | None] = field(repr=False)
+    read_token_header: Callable[[], str | None] = field(repr=False)
     """Returns the value of `cf-aig-authorization`."""
     read_key: Callable[[], Key] = field(repr=False)
     """Returns the Mistral key as it is now, and what is wrong with it."""
     read_extra_headers: "ExtraHeaders | None" = field(repr=False)
     """Reads the setting `headers` and those for Cloudflare Access; `None`: there are none."""
-    live: Mapping[str, SecretSource] | None = field(repr=False)
-    """The secrets that are asked for anew for each request, by setting; `None` if none is."""
+    live_secrets: Mapping[str, SecretSource] | None = field(repr=False)
+    """Secrets read anew for each request (a callable, or a file that may change), by setting."""
 
     @classmethod
     def from_settings(cls, settings: GatewaySettings, provider: str | None = None) -> "Route":
@@ -147,10 +147,10 @@ class Route:
             ),
             headers=to_headers(settings.options),
             own_names=frozenset(name.lower() for name in settings.headers),
-            gateway_authorization=_make_authorization_reader(settings),
+            read_token_header=_make_authorization_reader(settings),
             read_key=make_key_reader(settings),
             read_extra_headers=_make_extra_headers_reader(settings),
-            live=live_secrets(settings) or None,
+            live_secrets=live_secrets(settings) or None,
         )
 
     def __reduce__(self) -> NoReturn:
@@ -228,11 +228,11 @@ def get_origin(url: Any) -> tuple[str, str, int]:
 
 
 def find_address_problem(route: Route, request: Any) -> str | None:
-    """Return why a request, as it was built, must not be sent to the gateway's host."""
+    """Return why a request that does not lead to the provider must not be sent, if it must not."""
     url = request.url
-    if route.leads_to_provider(url) or not route.is_same_origin(url):
+    if not route.is_same_origin(url):
         return None
-    if ELSEWHERE in request.extensions and not route.covers(url):
+    if OWN_URL in request.extensions and not route.covers(url):
         return None
     path = bytes(url.raw_path).partition(b"?")[0].decode("ascii")
     problem = _paths.Problem("the path", path, _paths.not_the_provider(route))
@@ -313,9 +313,9 @@ def _outgoing_headers(
     _update(headers, {**trace, **gateway_headers})
     if uses_stored_key(route, headers):
         key = "never"
-    problem = _authorize(route, headers, relevant, key)
-    if AUTHORIZATION not in call_headers and (authorization := route.gateway_authorization()):
-        headers[AUTHORIZATION] = authorization
+    problem = _set_key(route, headers, relevant, key)
+    if TOKEN_HEADER not in call_headers and (authorization := route.read_token_header()):
+        headers[TOKEN_HEADER] = authorization
     if route.read_extra_headers is not None:
         extra = route.read_extra_headers(key == "never")
         _add_extra_headers(route, headers, extra, relevant)
@@ -338,23 +338,23 @@ def _add_extra_headers(
 
 
 def find_missing_secrets(route: Route, request: Any, outgoing: Any) -> dict[str, SecretSource]:
-    """Return what is to be asked for a prepared request: what the SDK's did not bring itself."""
+    """Return the live secrets that the SDK's request did not bring."""
     return {
         name: source
-        for name, source in (route.live or {}).items()
+        for name, source in (route.live_secrets or {}).items()
         if request.headers.keys().isdisjoint(_CARRIERS[name].rivals)
         and not (name == "mistral_api_key" and is_keyless(route, outgoing))
     }
 
 
 def find_missing_key(route: Route, request: Any) -> dict[str, SecretSource]:
-    """Return what is to be asked for a request that goes past the gateway: Mistral's key alone."""
+    """Return the live secret for a request that goes past the gateway: Mistral's key alone."""
     missing = find_missing_secrets(route, request, request)
     return {name: source for name, source in missing.items() if name == "mistral_api_key"}
 
 
 def add_secrets(route: Route, outgoing: Any, secrets: Mapping[str, Secret]) -> None:
-    """Set the headers of the secrets that were asked for, by setting."""
+    """Set the headers of secrets that were read for this request, by setting."""
     keyless = is_keyless(route, outgoing)
     for name, secret in secrets.items():
         carrier = _find_carrier(name, keyless=keyless)
@@ -416,7 +416,7 @@ def _merge_call_metadata(request: Any, options: Mapping[str, Any]) -> dict[str, 
     values = request.headers.get_list(METADATA) if below else ()
     if not below or not values or not values[-1]:
         return {}
-    return {METADATA: merge_metadata_header(values[-1], below)}
+    return {METADATA: merge_metadata_header(below, values[-1])}
 
 
 def _update(headers: Any, fields: Mapping[str, str]) -> None:
@@ -452,14 +452,14 @@ def _trace_headers(
     return {} if ids is None else dict(zip(_TRACE_HEADERS, ids, strict=True))
 
 
-def _authorize(
+def _set_key(
     route: Route,
     headers: Any,
     relevant: Mapping[str, list[str]],
     use: _KeyUse,
 ) -> str | None:
     """Set or remove the key in the headers; return a problem if there is no key."""
-    present = [name for name in CREDENTIALS if name in relevant]
+    present = [name for name in KEY_HEADERS if name in relevant]
     if use == "never":
         for name in present:
             del headers[name]
@@ -520,7 +520,7 @@ def clone_request(request: Any, headers: Any, url: Any = None) -> Any:
 def restore_sdk_headers(route: Route, request: Any, sent: Any) -> Any:
     """Return the request of a redirect's hop as the SDK may see it: without what is not its own."""
     headers = strip_cloudflare_headers(sent.headers)
-    for name in (*CREDENTIALS, *route.own_names):
+    for name in (*KEY_HEADERS, *route.own_names):
         if name in headers:
             del headers[name]
             if name in request.headers:
@@ -531,7 +531,7 @@ def restore_sdk_headers(route: Route, request: Any, sent: Any) -> Any:
 
 
 def _compat_body(route: Route, request: Any) -> dict[str, Any] | None:
-    """Return a chat request's body for the compat endpoint, `None` where it is another's."""
+    """Return the body of a chat request for the compat endpoint, `None` for other requests."""
     if request.url.path != route.provider_path + _CHAT:
         return None
     body: dict[str, Any] = json.loads(request.content)
@@ -600,28 +600,37 @@ def make_headers_mask(
         values: list[str | None] = [
             value for name, value in headers.items() if name.lower() in _SECRET_HEADERS
         ]
-        values += route.gateway_authorization(), route.read_key()[0]
+        values += route.read_token_header(), route.read_key()[0]
         if route.read_extra_headers is not None:
             own = [value for name, value in headers.items() if name.lower() in route.own_names]
             for value in (*own, *route.read_extra_headers(False).values()):  # noqa: FBT003
                 values += texts_of(value)
         # Nothing is asked for here: what was sent is in the headers.
-        known = [source.last for source in (route.live or {}).values() if source.last is not None]
+        sources = (route.live_secrets or {}).values()
+        known = [source.last for source in sources if source.last is not None]
         carried = [Secret(clean(value)) for value in values if value]
         return mask_secrets(text, [*carried, *known, *secrets])
 
     return mask
 
 
-def raise_for_gateway_error(response: Any, mask: Mask = str, address: str = "") -> Any:
-    """Return the response, or raise the gateway's error; `address` is `Route.address`.
+def raise_for_gateway_error(
+    response: Any, mask: Mask = str, address: str = "", *, had_token: bool = True
+) -> Any:
+    """Return the response, or raise the gateway's error.
 
-    An error that may pass is raised only when the SDK has done its retries: the SDK decides
-    those by the status of a returned response, and reads the text of the last one.
+    A retryable error is raised later: the response is returned, so that the SDK retries by its
+    status. After the last retry the SDK calls `iter_text()`, and that raises.
+
+    Args:
+        response: The response.
+        mask: Masks secrets in the server's text.
+        address: `Route.address`.
+        had_token: Whether the request, as it was sent, brought a token for the gateway.
     """
     if response.status_code < 400:
         return response
-    error = from_response(response, mask, address)
+    error = from_response(response, mask, address, had_token=had_token)
     if error is not None and error.retryable:
         response.iter_text = response.aiter_text = _ErrorRaiser(ref(response), mask)
     _hide_long_retry_after(response)

@@ -3,12 +3,14 @@
 import re
 from collections.abc import Callable, Iterable
 from typing import Any, NoReturn, Self
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import quote, urlsplit, urlunsplit
 
 from pydantic import SecretStr
 
 _LONG = 16
 _SHORTEST = 8
+_HIDDEN = "***"
+_WORD = r"[\w~%+-]*"
 
 
 class Secret(SecretStr):
@@ -85,7 +87,7 @@ def is_too_short(secret: SecretStr) -> bool:
 def abbreviate(secret: SecretStr) -> str:
     """Return enough of a secret to recognise it: first four, last two, or nothing if short."""
     text = secret.get_secret_value()
-    return f"{text[:4]}...{text[-2:]}" if len(text) >= _LONG else "***"
+    return f"{text[:4]}...{text[-2:]}" if len(text) >= _LONG else _HIDDEN
 
 
 def mask(text: str, secrets: Iterable[SecretStr]) -> str:
@@ -97,6 +99,22 @@ def mask(text: str, secrets: Iterable[SecretStr]) -> str:
     """
     for secret in secrets:
         text = _mask_one(text, secret)
+    return text
+
+
+def mask_whole(text: str, secrets: Iterable[SecretStr]) -> str:
+    """Return a text in which each word with a secret in it is `****`, and nothing of it is shown.
+
+    A secret is found as it is, URL-encoded, and as `mask()` abbreviates it. One of less than 8
+    characters is a placeholder, such as `gateway`, and may be an ordinary word: it stays.
+    """
+    for secret in secrets:
+        plain = secret.get_secret_value()
+        if len(plain) < _SHORTEST:
+            continue
+        forms = {plain, quote(plain, safe=""), abbreviate(secret)} - {_HIDDEN}
+        any_form = "|".join(map(re.escape, sorted(forms, key=len, reverse=True)))
+        text = re.sub(rf"{_WORD}(?:{any_form}){_WORD}", "****", text)
     return text
 
 
@@ -114,6 +132,7 @@ def mask_url(url: str) -> str:
 def _mask_one(text: str, secret: SecretStr) -> str:
     plain = secret.get_secret_value()
     if len(plain) >= _LONG:
+        text = text.replace(quote(plain, safe=""), abbreviate(secret))
         return text.replace(plain, abbreviate(secret))
     if len(plain) < _SHORTEST or plain not in text or not any(map(str.isdigit, plain)):
         return text

@@ -5,7 +5,8 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from contextvars import ContextVar
 from typing import Annotated, Any, Literal, NoReturn, Self, Unpack, cast
 from urllib.parse import urlsplit
 
@@ -41,8 +42,9 @@ from ._settings_secrets import (
     key_follows_environment,
     live_secrets,
 )
+from ._signatures import shorten_signatures
 from ._switch import IF_CONFIGURED, read_enabled
-from ._validation import did_you_mean, format_validation_error, is_secret
+from ._validation import did_you_mean, explain_validation_error, is_secret
 from ._variables import (
     ALIASES,
     ENV_FILE,
@@ -54,6 +56,11 @@ from ._variables import (
     in_environment,
 )
 
+warning_handler: ContextVar[Callable[[str], None] | None] = ContextVar(
+    "mistral_cf_adapter.warning_handler", default=None
+)
+"""Called with what is odd about the variables, in place of a warning. `catch_warnings()` would hide
+the warnings of other threads too."""
 _UNREAD_FILE = (
     "./.env sets {names}, but a file is read only when asked for: set CF_AIG_ENV_FILE=.env, or "
     'pass GatewaySettings(_env_file=".env")'
@@ -116,43 +123,50 @@ _NO_ADDRESS = (
 )
 
 
+_ACCESS = ("access_client_id", "access_client_secret", "access_token")
+
+
 class GatewaySettings(GatewayOptions, BaseSettings):
     """Which gateway, with which credentials and default options.
 
-    Every field can be given by keyword or by its environment variable, `CF_AIG_` plus the
-    name in capitals; the exceptions are `account_id` (`CLOUDFLARE_ACCOUNT_ID`,
-    `CF_ACCOUNT_ID`), `gateway_id` (`CLOUDFLARE_GATEWAY_ID`, `CLOUDFLARE_AI_GATEWAY_ID`,
-    `CF_GATEWAY_ID`, `CF_AI_GATEWAY_ID`),
-    `token` (also `CLOUDFLARE_AI_GATEWAY_TOKEN`), `mistral_api_key` (`MISTRAL_API_KEY`) and
-    `base_url` (also `CLOUDFLARE_AI_GATEWAY_BASE_URL`). A keyword wins over the environment,
-    which wins over a file; so beside an `account_id` or `gateway_id` by keyword a `base_url` of
-    the environment or a file is not read, nor one of a file beside an account of the environment.
-    `enabled="if-configured"` by keyword leaves it to the environment: `CF_AIG_ENABLED` wins then.
-    A file is read only when asked for, with
-    `_env_file=".env"`, `CF_AIG_ENV_FILE` or `_secrets_dir="/run/secrets"`, a directory with one
-    file for each variable, named as the variable (`/run/secrets/CF_AIG_TOKEN`). Calls read a
-    Mistral key of the environment anew each time, as the SDK does, and secrets of a file when it
-    has changed: what cannot be read then stays as it was, with a warning in the log. The
+    Every field can be given by keyword or by its environment variable, which
+    stands behind it below; of several, the first one set wins. A keyword wins
+    over the environment, which wins over a file; so beside an `account_id` or
+    `gateway_id` by keyword a `base_url` of the environment or a file is not
+    read, nor one of a file beside an account of the environment.
+    `enabled="if-configured"` by keyword leaves it to the environment:
+    `CF_AIG_ENABLED` wins then.
+
+    A file is read only when asked for, with `_env_file=".env"`,
+    `CF_AIG_ENV_FILE` or `_secrets_dir="/run/secrets"`, a directory with one
+    file for each variable, named as the variable
+    (`/run/secrets/CF_AIG_TOKEN`). Calls read a Mistral key of the environment
+    anew each time, as the SDK does, and secrets of a file when it has changed:
+    what cannot be read then stays as it was, with a warning in the log. The
     attributes of the settings stay as they were read first.
 
-    `token`, `mistral_api_key`, `access_token` and `access_client_secret` may be callables without
-    arguments. They are called for each request and each retry of the SDK's, by several threads at
-    once if those call, and what they return is not stored. An asynchronous one is for asynchronous
-    calls through the gateway alone; a plain one that waits blocks the event loop. What they raise
-    reaches the caller of the SDK, with a note that names the setting, and what is no key is a
-    GatewayConfigError: nothing is sent. After a GatewayUnauthorizedError `token` is called once
-    more, after a GatewayAccessError the secret for Access, after a 401 of Mistral's the key:
-    another value is sent once, if the body can be sent again; then the error is raised.
+    `token`, `mistral_api_key`, `access_token` and `access_client_secret` may
+    be callables without arguments. They are called for each request and each
+    retry of the SDK's, by several threads at once if those call, and what they
+    return is not stored. An asynchronous one is for asynchronous calls through
+    the gateway alone; a plain one that waits blocks the event loop. What they
+    raise reaches the caller of the SDK, with a note that names the setting,
+    and what is no key is a GatewayConfigError: nothing is sent. After a
+    GatewayUnauthorizedError `token` is called once more, after a
+    GatewayAccessError the secret for Access, after a 401 of Mistral's the key:
+    another value is sent once, if the body can be sent again; then the error
+    is raised.
 
-    Warns (`UserWarning`) where two variables of one setting differ, and of a variable that is not
-    read but looks as if it should be.
+    Warns (`UserWarning`) where two variables of one setting differ, and of a
+    variable that is not read but looks as if it should be.
 
     Raises:
-        GatewayConfigError: a value is missing or cannot work; the message names the variable or
-            the file, says what would be right, and shows no secret.
+        GatewayConfigError: a value is missing or cannot work; the message
+            names the variable or the file, says what would be right, and shows
+            no secret.
 
     Example:
-        >>> settings = GatewaySettings(account_id="0123abcd", gateway_id="prod", token="cf-token")
+        >>> settings = GatewaySettings(account_id="0123abcd", gateway_id="prod")
         >>> settings.provider_url
         'https://gateway.ai.cloudflare.com/v1/0123abcd/prod/mistral'
     """
@@ -213,7 +227,7 @@ class GatewaySettings(GatewayOptions, BaseSettings):
     )
     unsupported: Literal["error", "direct"] = Field(
         default="error",
-        description="What to do with SDK paths the gateway does not carry (realtime, connectors).",
+        description="`direct`: the SDK's own connections (realtime, connectors) skip the gateway.",
     )
     fallback: Literal["none", "direct"] = Field(
         default="none",
@@ -258,9 +272,9 @@ class GatewaySettings(GatewayOptions, BaseSettings):
         # raised here, where there is no plain secret, and outside of any `except`.
         problem = _prepare(values, type(self))
         files = None if problem is not None else find_secret_files(values, type(self).model_config)
-        problem = problem or self._load(values) or self._no_address(values)
+        problem = problem or self._load(values) or self._find_missing_address(values)
         if problem is None and self.uses_gateway:
-            problem = self._contradiction(values) or self._access_contradiction()
+            problem = self._find_contradiction(values) or self._find_access_contradiction()
         if problem is not None:
             values.clear()
             try:
@@ -280,9 +294,11 @@ class GatewaySettings(GatewayOptions, BaseSettings):
     def _load(self, values: dict[str, Any]) -> Exception | None:
         """Read and check all values; return what is wrong."""
         try:
-            super().__init__(**values)
+            BaseSettings.__init__(self, **values)  # which says what is wrong by its variable
         except ValidationError as error:
-            return GatewayConfigError(f"Gateway settings: {_format_error(error, values)}")
+            problems = _explain_error(error, values)
+            text = f"Gateway settings: {'; '.join(problems.values())}"
+            return GatewayConfigError(text, problems=problems)
         except SettingsError as error:
             return GatewayConfigError(f"Gateway settings: {error}")
         except RecursionError:
@@ -296,7 +312,7 @@ class GatewaySettings(GatewayOptions, BaseSettings):
             return error.with_traceback(None)
         return None
 
-    def _no_address(self, values: dict[str, Any]) -> GatewayConfigError | None:
+    def _find_missing_address(self, values: dict[str, Any]) -> GatewayConfigError | None:
         """Return that nothing names the gateway, if that is wrong."""
         if self.enabled is False or self.base_url is not None or self.account_id is not None:
             return None
@@ -309,33 +325,32 @@ class GatewaySettings(GatewayOptions, BaseSettings):
             return GatewayConfigError(msg)
         if self.enabled == IF_CONFIGURED:
             return None
-        return GatewayConfigError(
-            ". ".join(filter(None, [_NO_ADDRESS, describe_unread_file(values)]))
-        )
+        msg = ". ".join(filter(None, [_NO_ADDRESS, describe_unread_file(values)]))
+        return GatewayConfigError(msg, problems={"account_id": msg})
 
-    def _contradiction(self, values: dict[str, Any]) -> GatewayConfigError | None:
+    def _find_contradiction(self, values: dict[str, Any]) -> GatewayConfigError | None:
         """Return what is wrong with the values together."""
         if self.stored_key and values.get("mistral_api_key") is not None:
             msg = (
                 "byok and mistral_api_key contradict each other: any key that is sent is used in "
                 "place of the stored one. Drop one of them"
             )
-            return GatewayConfigError(msg)
+            return GatewayConfigError(msg, problems={"byok": msg})
         if self.fallback == "direct" and self.stored_key:
             msg = (
                 "fallback=direct needs a Mistral key of your own, and byok says that the gateway "
                 "holds it. Drop CF_AIG_FALLBACK or the stored key"
             )
-            return GatewayConfigError(msg)
+            return GatewayConfigError(msg, problems={"fallback": msg})
         if self.fallback == "direct" and self.provider != "mistral":
             msg = (
                 "fallback=direct goes to api.mistral.ai, which does not stand in for provider "
                 f"{self.provider}. Drop CF_AIG_FALLBACK or CF_AIG_PROVIDER"
             )
-            return GatewayConfigError(msg)
+            return GatewayConfigError(msg, problems={"fallback": msg})
         return None
 
-    def _access_contradiction(self) -> GatewayConfigError | None:
+    def _find_access_contradiction(self) -> GatewayConfigError | None:
         """Return what is wrong with the settings of Cloudflare Access together."""
         if (self.access_client_id is None) != (self.access_client_secret is None):
             msg = (
@@ -343,14 +358,14 @@ class GatewaySettings(GatewayOptions, BaseSettings):
                 "(CF_AIG_ACCESS_CLIENT_SECRET) are one service token, and only one of them is set. "
                 "Set both, or neither"
             )
-            return GatewayConfigError(msg)
+            return GatewayConfigError(msg, problems=dict.fromkeys(_ACCESS, msg))
         if self.access_client_id is not None and self.access_token is not None:
             msg = (
                 "access_token (CF_AIG_ACCESS_TOKEN) and a service token "
                 "(CF_AIG_ACCESS_CLIENT_ID, CF_AIG_ACCESS_CLIENT_SECRET) contradict each other: "
                 "Cloudflare Access takes one of them. Drop the other"
             )
-            return GatewayConfigError(msg)
+            return GatewayConfigError(msg, problems=dict.fromkeys(_ACCESS, msg))
         host = (urlsplit(self.root_url).hostname or "").rstrip(".")
         if self.uses_access and host == urlsplit(GATEWAY_URL).hostname:
             name = "access_token" if self.access_client_id is None else "access_client_id"
@@ -358,12 +373,12 @@ class GatewaySettings(GatewayOptions, BaseSettings):
                 f"{name} (CF_AIG_{name.upper()}) is set, but {host} is never behind Cloudflare "
                 f"Access: set CF_AIG_BASE_URL to the custom domain of the gateway, or drop {name}"
             )
-            return GatewayConfigError(msg)
+            return GatewayConfigError(msg, problems=dict.fromkeys(_ACCESS, msg))
         return None
 
     @property
     def uses_gateway(self) -> bool:
-        """Whether calls go through the gateway: it is enabled and, with `if-configured`, named."""
+        """Whether calls go through the gateway, as `enabled` says."""
         if self.enabled == IF_CONFIGURED:
             return self.base_url is not None or self.account_id is not None
         return bool(self.enabled)
@@ -383,7 +398,8 @@ class GatewaySettings(GatewayOptions, BaseSettings):
         """Everything before `/{provider}` and `/compat`.
 
         Raises:
-            GatewayConfigError: nothing names the gateway, as is possible while it is not enabled.
+            GatewayConfigError: nothing names the gateway, as is possible while
+                it is not enabled.
         """
         if self.base_url is None and self.account_id is None:
             raise GatewayConfigError(_NO_ADDRESS)
@@ -411,7 +427,7 @@ class GatewaySettings(GatewayOptions, BaseSettings):
         update: Mapping[str, Any] | None = None,
         deep: bool = False,  # noqa: ARG002 - every copy is built anew
     ) -> Self:
-        """Return a copy with some values changed, and checked as those of new settings are.
+        """Return a copy with some values changed, and checked like new settings.
 
         Raises:
             GatewayConfigError: a changed value cannot work.
@@ -424,7 +440,8 @@ class GatewaySettings(GatewayOptions, BaseSettings):
         live = {name: one for name, one in live_secrets(self).items() if name not in changed}
         files = {name: one for name, one in live.items() if isinstance(one, FileSecret)}
         values |= {name: one.last for name, one in files.items()}
-        beside: dict[str, Any] = {}  # a stored key, by keyword, a key of ours is a contradiction
+        # Beside a stored key, `mistral_api_key` by keyword is refused: it is set on the copy later.
+        beside: dict[str, Any] = {}
         if "mistral_api_key" not in changed:
             follows = key_follows_environment(self)
             if follows or values["byok"] or values["byok_alias"]:
@@ -448,7 +465,12 @@ class GatewaySettings(GatewayOptions, BaseSettings):
         raise TypeError(msg)
 
 
-document_fields(GatewaySettings, GatewaySettings, "Fields:")
+def _describe_variables(name: str) -> str:
+    return f" [{', '.join(env_names(name))}]"
+
+
+document_fields(GatewaySettings, GatewaySettings, "Fields:", _describe_variables)
+shorten_signatures(GatewaySettings.model_copy, GatewaySettings.__init__)
 set_public_module(GatewaySettings)
 
 
@@ -505,12 +527,12 @@ def _hide_secrets(values: dict[str, Any], settings: type[GatewaySettings]) -> di
 def _hide_secret(name: str, value: object, settings: type[GatewaySettings]) -> object:
     if name == "headers" and isinstance(value, Mapping):
         texts = cast("Mapping[Any, object]", value)
-        return {header: _hidden(text) for header, text in texts.items()}
+        return {header: _wrap_secret(text) for header, text in texts.items()}
     field = settings.model_fields.get(name)
     if field is not None and name not in GatewaySettings.model_fields:
         # Of an application's own class, which takes what it takes.
         return Secret(value) if isinstance(value, str) and is_secret(field) else value
-    return _hidden(value) if _may_be_secret(name) else value
+    return _wrap_secret(value) if _may_be_secret(name) else value
 
 
 def _may_be_secret(name: str) -> bool:
@@ -520,7 +542,7 @@ def _may_be_secret(name: str) -> bool:
     )
 
 
-def _hidden(value: object) -> object:
+def _wrap_secret(value: object) -> object:
     if isinstance(value, bytes | bytearray):
         value = value.decode(errors="replace")
     if isinstance(value, SecretStr):
@@ -542,7 +564,7 @@ def _prepare(values: dict[str, Any], settings: type[GatewaySettings]) -> Excepti
     if unknown is not None:
         return unknown
     if by_field.get("enabled") == IF_CONFIGURED and find_variable("enabled"):
-        del by_field["enabled"]  # a program leaves it to the configuration, which says it
+        del by_field["enabled"]  # CF_AIG_ENABLED decides
     keywords = frozenset(by_field)
     if ignores_base_url(by_field):
         by_field["base_url"] = None
@@ -550,8 +572,12 @@ def _prepare(values: dict[str, Any], settings: type[GatewaySettings]) -> Excepti
     problem = _use_files(values)
     if problem is not None:
         return GatewayConfigError(f"Gateway settings: {problem}")
+    warn = warning_handler.get()
     for text in _find_warnings(values, settings, keywords):
-        warnings.warn(text, stacklevel=_caller_stacklevel())
+        if warn is not None:
+            warn(text)
+        else:
+            warnings.warn(text, stacklevel=_caller_stacklevel())
     return None
 
 
@@ -577,8 +603,8 @@ def ignores_base_url(values: Mapping[str, Any]) -> bool:
     """
     if "base_url" in values:
         return False
-    in_environment = find_variable("account_id") is not None and not find_variable("base_url")
-    return _names_gateway(values) or in_environment
+    is_account_set = find_variable("account_id") is not None and not find_variable("base_url")
+    return _names_gateway(values) or is_account_set
 
 
 def _names_gateway(values: Mapping[str, Any]) -> bool:
@@ -620,7 +646,8 @@ def _caller_stacklevel() -> int:
     return level
 
 
-def _format_error(error: ValidationError, values: dict[str, Any]) -> str:
+def _explain_error(error: ValidationError, values: dict[str, Any]) -> dict[str, str]:
+    """Return a sentence for each setting that is wrong, by its name."""
     fields = GatewaySettings.model_fields
     by_variable = {alias: fields[name] for alias, name in _FIELDS.items()}
 
@@ -630,4 +657,5 @@ def _format_error(error: ValidationError, values: dict[str, Any]) -> str:
             return name
         return find_variable(name) or env_names(name)[0]
 
-    return format_validation_error(error, {**fields, **by_variable}, name_of)
+    found = explain_validation_error(error, {**fields, **by_variable}, name_of)
+    return {_FIELDS.get(location, location): text for location, text in found.items()}

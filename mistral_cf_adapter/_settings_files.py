@@ -65,11 +65,16 @@ def paths_of(value: object) -> list[Any]:
 
 
 def read_secrets(directory: Any, variables: Collection[str]) -> Iterator[tuple[str, str]]:
-    """Yield the variables of a directory that has no problem, and what their files hold."""
+    """Yield the files of a directory that has no problem, and what those of variables hold.
+
+    Of a file that is no variable, which may be a misspelt one, nothing is read.
+    """
     path = expand_path(directory)
     for file in sorted(path.iterdir()) if path.is_dir() else ():
         if file.name.lower() in variables and file.is_file():
             yield file.name, file.read_text(encoding="utf-8").strip()
+        elif not file.name.startswith(".") and file.is_file():
+            yield file.name, "not read"
 
 
 def variables_in_files(

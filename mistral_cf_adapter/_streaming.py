@@ -309,16 +309,16 @@ def _make_guarded(stream: Any, response: Any, guard: Any, mask: Mask) -> Any:
     return _guarded_class(stream_class, response_class)(stream, guard, mask)
 
 
-def follow_stream(response: Any, call: OpenCall, end_marks: frozenset[bytes]) -> None:
+def end_call_with_stream(response: Any, call: OpenCall, end_marks: frozenset[bytes]) -> None:
     """End a call where the response's stream is over, with a guard or without one."""
     if type(response.stream).__name__ in _BOUND and hasattr(response.stream, "_response"):
         # In httpx the two refer to each other: who drops them would wait for the garbage collector.
         response.stream._response = _WeakResponse(response)  # noqa: SLF001
-    follow = getattr(get_body(response), "follow", None)
-    if follow is None:
+    set_call = getattr(get_body(response), "set_call", None)
+    if set_call is None:
         guard_with(response, _NoGuard(response, end_marks), str)
-        follow = get_body(response).follow
-    follow(call)
+        set_call = get_body(response).set_call
+    set_call(call)
 
 
 class _WeakResponse:
@@ -698,11 +698,11 @@ def _make_guarded_class(bases: tuple[Any, ...]) -> type[Any]:
             self._chunks: Any = None
             self._call: OpenCall | None = None
 
-        def follow(self, call: OpenCall) -> None:
+        def set_call(self, call: OpenCall) -> None:
             """End a call where this stream is over."""
             self._call = call
             self._guard.note_event = call.note_event
-            call.follow()
+            call.expect_end()
 
         def __iter__(self) -> Generator[bytes, None, None]:
             chunks = iter(self._inner)

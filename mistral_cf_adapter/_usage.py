@@ -8,6 +8,8 @@ from typing import Any, cast
 
 from ._envelopes import parse_json
 from ._public import set_public_module
+from ._reprs import show_set_fields
+from ._signatures import document_attributes, shorten_signatures
 
 _MAX_PARSED = 32_768
 """Bytes of JSON that are parsed; more is only searched, as it is mostly vectors or files."""
@@ -19,13 +21,13 @@ _MAX_NAME = 200  # characters of a model's name
 _decoder = json.JSONDecoder()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Usage:
     """What a call used, as the response says; what it does not say is `None`.
 
     Example:
-        >>> Usage(prompt_tokens=5, completion_tokens=2, total_tokens=7).total_tokens
-        7
+        >>> Usage(prompt_tokens=5, completion_tokens=2).prompt_tokens
+        5
     """
 
     prompt_tokens: int | None = None
@@ -40,6 +42,8 @@ class Usage:
     """Seconds of audio in the prompt."""
     pages: int | None = None
     """Pages that OCR processed."""
+
+    __repr__ = show_set_fields
 
 
 # The SDK writes the model first: then nothing else needs to be read.
@@ -152,4 +156,6 @@ def _amount(value: object) -> int | float | None:
     return value if 0 <= value < _MAX_AMOUNT else None
 
 
+document_attributes(Usage)
+shorten_signatures(Usage)
 set_public_module(Usage)

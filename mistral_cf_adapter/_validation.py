@@ -2,8 +2,8 @@
 
 import difflib
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, get_args, get_origin
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from typing import Any, Literal, get_args, get_origin
 
 from pydantic import SecretStr, ValidationError
 from pydantic.fields import FieldInfo
@@ -23,19 +23,19 @@ _NUMBERS = {
 _TYPES = {"string_type": "text", "dict_type": "a mapping"}
 
 
-def format_validation_error(
+def explain_validation_error(
     error: ValidationError,
     fields: Mapping[str, FieldInfo],
     name_of: Callable[[str], str] = str,
-) -> str:
-    """Return one line per problem, with the option's name and, if it can be no secret, its value.
+) -> dict[str, str]:
+    """Return a sentence for each wrong option, with its name and, if it can be no secret, value.
 
     Args:
         error: What pydantic raised.
         fields: The options or settings, by every name they have.
         name_of: Returns the name by which a field was set.
     """
-    lines: list[str] = []
+    found: dict[str, str] = {}
     for problem in error.errors(include_url=False):
         location = str(problem["loc"][0])
         field = fields.get(location)
@@ -44,14 +44,22 @@ def format_validation_error(
             text = f"is not an option{did_you_mean(location, fields) or _list(fields)}"
         else:
             text = _describe(problem, field)
-        lines.append(f"{name_of(location)}: {text}{about}")
-    return "; ".join(lines)
+        sentence = f"{name_of(location)}: {text}{about}"
+        found[location] = f"{found[location]}; {sentence}" if location in found else sentence
+    return found
+
+
+def name_flag(text: str, flags: Collection[str]) -> str:
+    """Return a sentence about a setting with its flag in place of its name, if it was a flag."""
+    name, colon, rest = text.partition(": ")
+    return f"--{name.replace('_', '-')}{colon}{rest}" if colon and name in flags else text
 
 
 def did_you_mean(name: str, names: Iterable[str]) -> str:
     """Return the end of a sentence that suggests the nearest name, empty if none is near."""
-    near = difflib.get_close_matches(name.lower(), names, n=1)
-    return f"; did you mean {near[0]}?" if near else ""
+    by_lower_case = {each.lower(): each for each in names}
+    near = difflib.get_close_matches(name.lower(), by_lower_case, n=1)
+    return f"; did you mean {by_lower_case[near[0]]}?" if near else ""
 
 
 def _list(names: Iterable[str]) -> str:
@@ -90,7 +98,8 @@ def _is_quotable(value: object, field: FieldInfo | None) -> bool:
     if field is None or not isinstance(value, str) or not _QUOTABLE.fullmatch(value):
         return False
     parts = list(_parts(field.annotation))
-    return str in parts and not any(part in parts for part in (SecretStr, Mapping, dict))
+    holds_text = any(part in parts for part in (str, bool, Literal))
+    return holds_text and not any(part in parts for part in (SecretStr, Mapping, dict))
 
 
 def _must_be(field: FieldInfo | None) -> str:

@@ -5,7 +5,7 @@ Texts that are returned name variables and never show a value.
 
 import difflib
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 PREFIX = "CF_AIG_"
@@ -51,6 +51,11 @@ LOOK_ALIKES = {
 }
 _SAME_PURPOSE = {"gateway_id": ("gateway_id", "base_url"), "base_url": ("gateway_id", "base_url")}
 _CUTOFF = 0.75  # of difflib: CACHE_TLL is CACHE_TTL, and ID is not BYOK
+# Of whole names without our prefix: MISTRAL_API_KYE is MISTRAL_API_KEY, and CF_API_TOKEN, which may
+# do more than call a gateway, is not CF_AIG_TOKEN.
+_CUTOFF_OF_OTHERS = 0.92
+_OTHERS = ("CF_", "CLOUDFLARE_", "MISTRAL_")
+_CUTOFF_OF_SHORT_ONES = 0.9  # of whole names: CF_AIG_LGO is CF_AIG_LOG
 
 Names = Mapping[str, tuple[str, ...]]
 """The variables of each setting, the one that wins first."""
@@ -129,23 +134,32 @@ def find_look_alikes(
     found = [known.get(variable.name.upper()) for variable in variables]
     settings = {*keywords, *found}
     for variable, name in zip(variables, found, strict=True):
-        meant = _meant_by(variable.name.upper(), known) if name is None else None
-        if meant is None or settings.intersection(_SAME_PURPOSE.get(meant, (meant,))):
+        meant = find_meant(variable.name.upper(), names) if name is None else None
+        if meant is None:
             continue
-        yield f"{variable.label} is set, but not read; did you mean {_own_name(names[meant])}?"
+        if settings.intersection(_SAME_PURPOSE.get(known[meant], (known[meant],))):
+            continue
+        yield f"{variable.label} is set, but not read; did you mean {meant}?"
 
 
-def _meant_by(name: str, known: Mapping[str, str]) -> str | None:
-    return LOOK_ALIKES.get(name) or _nearest(name, known)
+def find_meant(name: str, names: Names) -> str | None:
+    """Return the variable that is meant by one that is not read, if one is near."""
+    known = [alias for aliases in names.values() for alias in aliases]
+    if name in LOOK_ALIKES:
+        return _own_name(names[LOOK_ALIKES[name]])
+    if name.startswith(PREFIX):
+        ends = {alias.removeprefix(PREFIX): alias for alias in known if alias.startswith(PREFIX)}
+        near = difflib.get_close_matches(name.removeprefix(PREFIX), ends, n=1, cutoff=_CUTOFF)
+        return ends[near[0]] if near else _nearest(name, ends.values(), _CUTOFF_OF_SHORT_ONES)
+    if name.startswith(_OTHERS):
+        others = [alias for alias in known if not alias.startswith(PREFIX)]
+        return _nearest(name, others, _CUTOFF_OF_OTHERS)
+    return None
 
 
-def _nearest(name: str, known: Mapping[str, str]) -> str | None:
-    """Return the setting that a misspelt CF_AIG_ variable stands for, if one is near."""
-    if not name.startswith(PREFIX):
-        return None
-    ends = {alias.removeprefix(PREFIX): alias for alias in known if alias.startswith(PREFIX)}
-    near = difflib.get_close_matches(name.removeprefix(PREFIX), ends, n=1, cutoff=_CUTOFF)
-    return known[ends[near[0]]] if near else None
+def _nearest(name: str, names: Iterable[str], cutoff: float) -> str | None:
+    near = difflib.get_close_matches(name, names, n=1, cutoff=cutoff)
+    return near[0] if near else None
 
 
 def _own_name(aliases: tuple[str, ...]) -> str:

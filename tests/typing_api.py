@@ -16,6 +16,7 @@ from pydantic import SecretStr
 
 from mistral_cf_adapter import (
     CallListener,
+    Diagnosis,
     GatewayBadFormatError,
     GatewayCall,
     GatewayConfigError,
@@ -38,8 +39,11 @@ from mistral_cf_adapter import (
     GatewayUnauthorizedError,
     GatewayUnavailableError,
     Patch,
+    Problem,
     Usage,
     capture,
+    diagnose,
+    diagnose_async,
     gateway_headers,
     gateway_options,
     make_client,
@@ -111,8 +115,23 @@ def patch_is_a_handle_and_a_context_manager() -> None:
     assert_type(patched.settings, GatewaySettings)
     with patch(make_client(), settings=GatewaySettings()) as handle:
         assert_type(handle.settings, GatewaySettings)
-    patch(client=make_client())  # type: ignore[call-arg]
+    patch(client=make_client())  # type: ignore[arg-type]
+    patch(setings=GatewaySettings())  # type: ignore[arg-type]
     patch(GatewaySettings())  # type: ignore[arg-type]
+
+
+async def a_diagnosis_is_typed() -> None:
+    found = diagnose(GatewaySettings(), call=True, timeout=5)
+    assert_type(found, Diagnosis)
+    assert_type(await diagnose_async(timeout=0.5), Diagnosis)
+    assert_type((found.ok, found.called, found.summary), tuple[bool, bool, str])
+    assert_type(found.problems, tuple[Problem, ...])
+    assert_type(found.notes, tuple[str, ...])
+    for problem in found.problems:
+        assert_type((problem.name, problem.message, problem.advice), tuple[str, str, str])
+    diagnose("key")  # type: ignore[arg-type]
+    diagnose(True)  # type: ignore[arg-type]
+    diagnose(timout=5)  # type: ignore[call-arg]
 
 
 def capture_collects_calls() -> None:
@@ -255,6 +274,7 @@ def errors_have_typed_attributes() -> None:
         of_the_sdk: SDKError = error
         raise of_the_sdk from None
     except GatewayConfigError as error:
+        assert_type(error.problems, Mapping[str, str])
         wrong_value: ValueError = error
         raise wrong_value from None
 

@@ -34,7 +34,7 @@ from .children import (
     switch_children_off,
 )
 from .flags import GivenFlags, SettingFlags, Switch, flag_of, is_switch, secret_flags
-from .help import add_to_group, prepare_groups
+from .help import EXAMPLES, add_to_group, has_opposite, prepare_groups
 from .programs import find_program, replace_process
 from .python_flags import restart, take_python_flags, takes_next
 from .tools import TOOLS
@@ -45,18 +45,20 @@ Action = Callable[[], int]
 class _DoctorFlags(GivenFlags):
     offline: bool = False
     """Check the settings alone; make no call."""
+    verbose: bool = Field(default=False, validation_alias=AliasChoices("v", "verbose"))
+    """Print defaults, URLs, sent headers and versions too."""
     json_: bool = Field(default=False, validation_alias="json")
-    """Print one JSON object, for machines."""
+    """Print one JSON object, with everything, for machines."""
     timeout: float = Field(default=10.0, gt=0, le=3600, allow_inf_nan=False)
-    """Seconds to wait for the call, 3600 at most."""
+    """Seconds that the call may take, 3600 at most."""
 
 
 class Doctor(SettingFlags, _DoctorFlags):
-    """Check the settings and make one cheap call (the list of models) through the gateway.
+    """Check the settings and make one cheap call through the gateway.
 
-    Shows each setting, where it came from, the URLs and versions, then explains in plain words
-    what is wrong and what to do next. The exit status is 0 only if all is well, else 1.
-    Secrets are masked.
+    Says first whether all is well, else what is wrong and what to do, then
+    what is set and where. The call asks for the list of models. Secrets are
+    masked.
     """
 
     def prepare(self) -> Action:
@@ -64,7 +66,12 @@ class Doctor(SettingFlags, _DoctorFlags):
         from .doctor import run_doctor
 
         return partial(
-            run_doctor, self, offline=self.offline, as_json=self.json_, timeout=self.timeout
+            run_doctor,
+            self,
+            offline=self.offline,
+            as_json=self.json_,
+            verbose=self.verbose,
+            timeout=self.timeout,
         )
 
 
@@ -78,20 +85,18 @@ class _RunFlags(GivenFlags):
 
 
 class Run(SettingFlags, _RunFlags):
-    """Run a Python program whose Mistral clients go through the gateway; no edit needed.
+    """Run a Python program whose Mistral clients go through the gateway.
 
-      mistral-cf-adapter run [setting flags] app.py [arguments of app.py]
-      mistral-cf-adapter run [setting flags] -m package.module [arguments]
-      mistral-cf-adapter run [setting flags] uvicorn app:app --workers 2
+    No edit is needed: calls patch() and then runs the program in this same
+    process, as Python would. Everything after the script, module or command
+    belongs to the program. Python's own flags (-W error, -u, -X dev ...) may
+    stand before it.
 
-    Calls patch() and then runs the program in this same process, as Python would. Everything
-    after the script, module or command belongs to the program. Python's own flags (-W error, -u,
-    -X dev ...) may stand before it.
-
-    Python processes that the program starts are patched too: workers and reloaders of uvicorn and
-    gunicorn, multiprocessing ("spawn" and "forkserver" too), subprocess. PYTHONPATH leads them
-    to it. Not reached: those with -S, -E or -I, without that variable, or of an environment without
-    this package. There, the program itself needs this one line:
+    Python processes that the program starts are patched too: workers and
+    reloaders of uvicorn and gunicorn, multiprocessing ("spawn" and
+    "forkserver" too), subprocess. PYTHONPATH leads them to it. Not reached:
+    those with -S, -E or -I, without that variable, or of an environment
+    without this package. There, the program itself needs this one line:
 
       from mistral_cf_adapter import patch; patch()
     """
@@ -172,17 +177,15 @@ class _EnvFlags(GivenFlags):
 class Env(SettingFlags, _EnvFlags):
     """Print what points a tool that does not use this SDK at the same gateway.
 
-      eval "$(mistral-cf-adapter env --for langchain --show-secrets)"
-      mistral-cf-adapter env --for js --snippet > gateway.mjs
-
-    The default form can be evaluated by any POSIX shell: secrets are comments unless
+    Any POSIX shell can evaluate the default form: secrets are comments unless
     --show-secrets is given, and so is the snippet.
     """
 
     def prepare(self) -> Action:
         """Read the settings, and return what prints them for the tool."""
         if self.for_ is not None and self.for_ not in TOOLS:
-            msg = f"env --for: no such tool; there are {', '.join(TOOLS)}"
+            hint = did_you_mean(self.for_, TOOLS) or f"; there are {', '.join(TOOLS)}"
+            msg = f"env --for: no such tool{hint}"
             raise UsageError(msg)
         if self.snippet and self.for_ is None:
             msg = "env --snippet needs --for, the tool it is for"
@@ -253,9 +256,10 @@ class _Version:
 class CommandLine(BaseSettings):
     """The official Mistral SDK through Cloudflare AI Gateway.
 
-    Every setting is a flag of each command, named as its variable: CF_AIG_CACHE_TTL is
-    --cache-ttl. Secrets are not: set CF_AIG_TOKEN and MISTRAL_API_KEY, or put them into a file and
-    name that with CF_AIG_ENV_FILE. See `mistral-cf-adapter doctor --help` for all flags.
+    Every setting is a flag of each command, named as its variable:
+    CF_AIG_CACHE_TTL is --cache-ttl. Secrets are not: set CF_AIG_TOKEN and
+    MISTRAL_API_KEY, or put them into a file and name that with
+    CF_AIG_ENV_FILE. See `mistral-cf-adapter doctor --help` for all flags.
     """
 
     model_config = SettingsConfigDict(
@@ -309,6 +313,7 @@ def parse(arguments: list[str]) -> Doctor | Run | Env | Serve | _NoCommand | _Ve
             add_argument_method=_add_argument,
             add_parser_method=_add_parser,
         )
+        source.root_parser.epilog = EXAMPLES[""]
         line = CliApp.run(CommandLine, cli_args=ours, cli_settings_source=source)
     except ValidationError as error:
         _reject(_first_problem(error), ours)
@@ -326,7 +331,7 @@ def parse(arguments: list[str]) -> Doctor | Run | Env | Serve | _NoCommand | _Ve
 def _add_argument(parser: ArgumentParser, *flags: str, **options: Any) -> Any:
     """Add an argument as pydantic-settings asks for it, switches as ours."""
     if options.get("action") is BooleanOptionalAction:
-        options["action"] = Switch
+        options["action"] = Switch if has_opposite(flags[-1]) else "store_true"
     return add_to_group(parser, *flags, **options)
 
 
@@ -375,18 +380,25 @@ def _reject(message: str, arguments: list[str]) -> NoReturn:
         hint = f"See `{PROGRAM} {arguments[0]} --help`."
     else:
         hint = f"See `{PROGRAM} --help`; flags of a command come after its name."
-    msg = f"{message}{_suggest_flag(message)}\n{hint}"
+    msg = f"{message}{_suggest(message, arguments)}\n{hint}"
     raise UsageError(msg)
 
 
-def _suggest_flag(message: str) -> str:
-    """Return the end of a sentence that names the setting's flag nearest to an unknown one."""
+_COMMANDS: dict[str, type[BaseModel]] = {"doctor": Doctor, "run": Run, "env": Env, "serve": Serve}
+
+
+def _suggest(message: str, arguments: list[str]) -> str:
+    """Return the end of a sentence that names the nearest command, or the nearest flag."""
+    if "invalid choice" in message and arguments[0] not in _COMMANDS:
+        return did_you_mean(arguments[0], _COMMANDS)
     unknown = re.match(r"unrecognized arguments: (--[\w-]+)", message)
     if unknown is None:
         return ""
-    names = {flag_of(name): name for name in GatewaySettings.model_fields}
-    hint = did_you_mean(unknown[1], names)
-    secret = next((names[flag] for flag in secret_flags() if hint.endswith(f" {flag}?")), None)
+    command = _COMMANDS.get(arguments[0], CommandLine)
+    own = [flag_of(name.rstrip("_")) for name in command.model_fields if name not in _COMMANDS]
+    secrets = secret_flags()
+    hint = did_you_mean(unknown[1], [*own, *(secrets if issubclass(command, SettingFlags) else ())])
+    secret = next((secrets[flag] for flag in secrets if hint.endswith(f" {flag}?")), None)
     return hint if secret is None else f"; secrets are no flags: set {env_names(secret)[0]}"
 
 

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, SkipValidation, create_model
 from pydantic.fields import FieldInfo
 
+from mistral_cf_adapter._options import GatewayConfigError
 from mistral_cf_adapter._settings import GatewaySettings
+from mistral_cf_adapter._validation import name_flag
 from mistral_cf_adapter._variables import env_names
 
 _UNCHECKED: Any = SkipValidation  # a plain value, as the types in its brackets are values too
@@ -32,7 +34,8 @@ class Switch(argparse.Action):
         **_: object,
     ) -> None:
         self._flags = tuple(option_strings)
-        flags = [*self._flags, *map(_opposite, self._flags)]
+        long_flags = [flag for flag in self._flags if flag.startswith("--")]
+        flags = [*self._flags, *map(_opposite, long_flags)]
         super().__init__(flags, dest, nargs=0, default=default, help=help)
 
     def __call__(
@@ -68,7 +71,15 @@ class GivenFlags(BaseModel):
         Raises:
             GatewayConfigError: a setting is missing or wrong.
         """
-        return GatewaySettings(**self.given())
+        given = self.given()
+        try:
+            return GatewaySettings(**given)
+        except GatewayConfigError as error:
+            if not error.problems:
+                raise
+            texts = dict.fromkeys(name_flag(each, given) for each in error.problems.values())
+        msg = f"Gateway settings: {'; '.join(texts)}"
+        raise GatewayConfigError(msg)
 
     def given(self) -> dict[str, Any]:
         """Map the settings that were given as flags to their values."""

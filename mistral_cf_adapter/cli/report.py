@@ -1,32 +1,17 @@
-"""The doctor's report, and its text: colour and columns on a terminal, plain lines elsewhere."""
+"""The doctor's report, and its text: the verdict first, then what is set."""
 
 import json
-import os
-import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TextIO
 
-BOLD, DIM, RED, GREEN, YELLOW = "1", "2", "31", "32", "33"
-Row = tuple[str, ...]
+from mistral_cf_adapter._diagnosis import Problem
+from mistral_cf_adapter._diagnosis._sent import SentHeader
 
+from .flags import flag_of
+from .page import BOLD, DIM, GREEN, RED, YELLOW, Page, open_page
 
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """What is wrong: a stable name, the cause in words, and the next step."""
-
-    code: str
-    cause: str
-    next_step: str
-
-
-@dataclass(frozen=True, slots=True)
-class SentHeader:
-    """A header that calls to a URL bring, and the setting that it comes from."""
-
-    url: str
-    header: str
-    setting: str
+_MOST_ROWS = 7  # of settings, without -v: all fits 15 lines then
 
 
 @dataclass(slots=True)
@@ -34,6 +19,9 @@ class Report:
     """What the doctor found; its fields are the keys of `doctor --json`."""
 
     ok: bool = False
+    summary: str = ""
+    problems: list[Problem] = field(default_factory=list[Problem])
+    notes: list[str] = field(default_factory=list[str])
     switch: str | None = None
     """`on` or `off`: whether calls go through the gateway. `None`: the settings cannot work."""
     settings: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
@@ -46,82 +34,102 @@ class Report:
     children: str = ""
     """Whether `run` reaches the processes that a program starts."""
     proxy: str | None = None
-    notes: list[str] = field(default_factory=list[str])
     call: dict[str, Any] | None = None
     """The result of the call, `None` if no call was made."""
-    problem: Problem | None = None
 
 
-class Page:
-    """Lines of text, for a terminal or for a file."""
-
-    def __init__(self, *, terminal: bool) -> None:
-        self.terminal = terminal
-        self.colour = terminal and not os.environ.get("NO_COLOR")
-        self.lines: list[str] = []
-
-    def paint(self, text: str, colour: str) -> str:
-        """Return the text in a colour, if there is colour."""
-        return f"\x1b[{colour}m{text}\x1b[0m" if self.colour and text else text
-
-    def title(self, text: str) -> None:
-        """Begin a section."""
-        self.lines += ["", self.paint(text, BOLD)]
-
-    def rows(self, rows: Iterable[Row], *, dim: Iterable[bool] = ()) -> None:
-        """Add rows: in columns on a terminal, two spaces apart elsewhere."""
-        known = list(rows)
-        dimmed = [*dim] or [False] * len(known)
-        widths = [max(map(len, column)) for column in zip(*known, strict=True)]
-        for row, faint in zip(known, dimmed, strict=True):
-            cells = map(str.ljust, row, widths) if self.terminal else row
-            text = "  " + "  ".join(cells).rstrip()
-            self.lines.append(self.paint(text, DIM) if faint else text)
+def print_report(report: Report, out: TextIO, *, verbose: bool) -> None:
+    """Print the report for people."""
+    page = open_page(out)
+    write_report(page, report, verbose=verbose)
+    print(page.text, file=out)
 
 
-def as_text(report: Report, *, terminal: bool | None = None) -> str:
-    """Return the report for people."""
-    page = Page(terminal=_is_terminal() if terminal is None else terminal)
-    page.lines.append(", ".join(f"{name} {text}" for name, text in report.versions.items()))
-    page.title("Settings, with the switch off" if report.switch == "off" else "Settings")
-    unset = [name for name, found in report.settings.items() if _is_unset(found)]
-    told = {name: found for name, found in report.settings.items() if name not in unset}
+def write_report(page: Page, report: Report, *, verbose: bool) -> None:
+    """Write the report: the verdict, what to do, what is set, and with `-v` all the rest."""
+    _write_verdict(page, report)
+    for note in report.notes:
+        page.paragraph(note, mark="!", colour=YELLOW)
+    _write_settings(page, report, verbose=verbose)
+    if verbose:
+        _write_details(page, report)
+    _write_call(page, report.call)
+    if not verbose:
+        if report.call is None:
+            page.gap()
+        page.paragraph("More, with defaults and headers: doctor -v", colour=DIM, whole=True)
+
+
+def _write_verdict(page: Page, report: Report) -> None:
+    if report.ok:
+        page.paragraph(report.summary, mark="\u2713", colour=GREEN, whole=True)
+        return
+    count = len(report.problems)
+    title = "1 problem:" if count == 1 else f"{count} problems:"
+    page.paragraph(title, mark="\u2717", colour=RED, whole=True)
+    for number, problem in enumerate(report.problems, 1):
+        page.gap()
+        page.paragraph(f"{problem.message} ({problem.name})", prefix=f"{number}. ")
+        page.paragraph(problem.advice, prefix="   Next: ", colour=BOLD)
+    if report.notes:
+        page.gap()
+
+
+def _write_settings(page: Page, report: Report, *, verbose: bool) -> None:
+    told = [
+        (name, found)
+        for name, found in report.settings.items()
+        if found["source"] != "default" or found["shadowed"]
+    ]
+    left_out = 0
+    if verbose:
+        unset = [name for name, found in report.settings.items() if _is_unset(found)]
+        told = [each for each in report.settings.items() if each[0] not in unset]
+    else:
+        unset = []
+        if len(told) > _MOST_ROWS:
+            left_out = len(told) - _MOST_ROWS + 1
+            told = told[:-left_out]
+    if told:
+        page.title("Set, with the switch off" if report.switch == "off" else "Set")
     page.rows(
-        [(name, _value(found["value"]), _origin(found)) for name, found in told.items()],
-        dim=[found["source"] == "default" for found in told.values()],
+        [(name, _value(found["value"]), _origin(name, found)) for name, found in told],
+        dim=[found["source"] == "default" for _, found in told],
+        cut=not verbose,
     )
+    if left_out:
+        page.paragraph(f"... and {left_out} more", prefix="  ", colour=DIM, whole=True)
     if unset:
-        page.lines.append(page.paint(f"  not set: {', '.join(unset)}", DIM))
+        page.paragraph(f"not set: {', '.join(unset)}", prefix="  ", colour=DIM, whole=True)
+
+
+def _write_details(page: Page, report: Report) -> None:
     if report.urls:
         page.title("URLs")
         page.rows([*report.urls.items(), *_proxy(report)])
-    _sent(page, report)
+    _write_sent(page, report)
     if report.patch:
         page.title("patch() takes clients for")
         page.rows([(url, to or "left where they are") for url, to in report.patch.items()])
-        page.lines.append(f"  {report.children}")
-    _notes(page, report.notes)
-    _call(page, report.call)
-    _verdict(page, report)
-    return "\n".join(page.lines)
+        page.paragraph(report.children, prefix="  ")
+    page.title("Versions")
+    page.rows(report.versions.items())
 
 
-def _sent(page: Page, report: Report) -> None:
+def _write_sent(page: Page, report: Report) -> None:
+    settings = report.settings
     for url in dict.fromkeys(header.url for header in report.sent):
         is_fallback = url != report.sent[0].url
         page.title(f"Sent to {url}{', while the gateway is down' if is_fallback else ''}")
         headers = [header for header in report.sent if header.url == url]
         page.rows(
-            (each.header, each.setting, _origin(report.settings[each.setting])) for each in headers
+            (header.header, header.setting, _origin(header.setting, settings[header.setting]))
+            for header in headers
         )
 
 
 def _is_unset(found: dict[str, Any]) -> bool:
     return found["source"] == "default" and found["value"] is None and not found["shadowed"]
-
-
-def _is_terminal() -> bool:
-    return sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
 
 
 def _value(value: Any) -> str:
@@ -130,37 +138,34 @@ def _value(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _origin(found: dict[str, Any]) -> str:
+def _origin(name: str, found: dict[str, Any]) -> str:
     source = found["variable"] or found["source"]
+    if found["source"] == "flag":
+        source = flag_of(name)
     if found["source"] == "file":
         source += " in the file"
     return f"{source} (not used: {', '.join(found['shadowed'])})" if found["shadowed"] else source
 
 
-def _proxy(report: Report) -> Iterator[Row]:
+def _proxy(report: Report) -> Iterator[tuple[str, str]]:
     if report.proxy is not None:
         yield "proxy", report.proxy
 
 
-def _notes(page: Page, notes: list[str]) -> None:
-    if not notes:
-        return
-    page.title("Notes")
-    page.lines += [f"  {page.paint('!', YELLOW)} {note}" for note in notes]
-
-
-def _call(page: Page, call: dict[str, Any] | None) -> None:
+def _write_call(page: Page, call: dict[str, Any] | None) -> None:
     if call is None:
         return
-    page.title("Call")
-    told = {name: value for name, value in call.items() if value is not None and value is not False}
-    page.rows([(name, str(value)) for name, value in told.items()])
+    page.gap()
+    page.paragraph(", ".join(_call_parts(call)), prefix="Call: ")
 
 
-def _verdict(page: Page, report: Report) -> None:
-    if report.problem is None:
-        checked = "The settings are well; no call was made." if report.call is None else ""
-        page.lines += ["", page.paint(checked or "All is well.", GREEN)]
-        return
-    page.lines += ["", page.paint(f"Problem: {report.problem.code}", RED)]
-    page.rows([("what", report.problem.cause), ("next", report.problem.next_step)])
+def _call_parts(call: dict[str, Any]) -> Iterable[str]:
+    yield f"{call['method']} {call['path']}"
+    yield "no response" if call["status_code"] is None else f"HTTP {call['status_code']}"
+    yield f"{call['seconds']} s"
+    if call["models"] is not None:
+        yield f"{call['models']} models"
+    if call["cache_status"] is not None:
+        yield f"cache {call['cache_status']}"
+    if call["log_id"] is not None:
+        yield f"log {call['log_id']}"

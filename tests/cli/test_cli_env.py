@@ -279,7 +279,7 @@ def test_openai_clients_need_the_variables_alone():
     [
         (["--for", "cobol"], "there are langchain"),
         (["--snippet"], "needs --for"),
-        (["--cache-ttl", "1"], "cache_ttl"),
+        (["--cache-ttl", "1"], "--cache-ttl: '1' is out of range"),
     ],
 )
 def test_what_cannot_be_printed_is_one_line_and_status_2(arguments, text):

@@ -77,3 +77,35 @@ def test_any_value_error_of_the_parser_is_one_plain_message(error, monkeypatch, 
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith(f"mistral-cf-adapter: {error}\n")
+
+
+@pytest.mark.parametrize("command", [[], ["doctor"], ["run"], ["env"], ["serve"]])
+def test_help_fits_80_columns_and_ends_in_examples(command, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit):
+        main([*command, "--help"])
+    text = capsys.readouterr().out
+    assert [line for line in text.splitlines() if len(line) > 80] == []
+    examples = text.partition("\nexample")[2].splitlines()[1:]
+    name = " ".join(["mistral-cf-adapter", *command])
+    assert [line for line in examples if name in line]
+    assert "default: False" not in text
+
+
+def test_help_says_what_the_exit_status_means(capsys):
+    with pytest.raises(SystemExit):
+        main(["doctor", "--help"])
+    end = capsys.readouterr().out.partition("\nexit status:\n")[2].splitlines()
+    assert [line.split()[0] for line in end] == ["0", "1", "2"]
+
+
+def test_what_a_command_adds_has_no_opposite_unless_it_is_on(capsys):
+    for command, without in (("doctor", ["offline", "json", "verbose"]), ("env", ["snippet"])):
+        with pytest.raises(SystemExit):
+            main([command, "--help"])
+        text = capsys.readouterr().out
+        assert [flag for flag in without if f"--no-{flag}" in text] == []
+        assert [flag for flag in without if f"--{flag}" not in text] == []
+    with pytest.raises(SystemExit):
+        main(["run", "--help"])
+    assert "--children, --no-children" in capsys.readouterr().out

@@ -54,7 +54,7 @@ def test_with_the_switch_off_a_program_runs_as_it_is(program):
         assert (done.returncode, done.stdout) == (0, "{}\n")
     wrong = start(*RUN, headers, settings={"CF_AIG_ENABLED": "flase"})
     assert (wrong.returncode, wrong.stdout) == (2, "")
-    assert "CF_AIG_ENABLED: must be true, false or if-configured" in wrong.stderr
+    assert "CF_AIG_ENABLED: 'flase' must be true, false or if-configured" in wrong.stderr
 
 
 def test_a_module_sees_what_it_sees_under_python(program, tmp_path):

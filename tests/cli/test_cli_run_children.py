@@ -456,7 +456,7 @@ def test_the_doctor_below_run_says_that_processes_are_reached(program):
 
 
 def test_the_doctor_says_that_a_python_without_environment_reaches_less():
-    command = [sys.executable, "-E", "-m", "mistral_cf_adapter", "doctor", "--offline"]
+    command = [sys.executable, "-E", "-m", "mistral_cf_adapter", "doctor", "--offline", "-v"]
     ours = start(*command, cwd=Path(__file__).parents[2])
     assert "not all processes that a program starts are patched: Python was" in ours.stdout
 

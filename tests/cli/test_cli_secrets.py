@@ -165,7 +165,7 @@ def test_a_secret_that_a_server_quotes_is_masked(environment):
             environment.setenv(name, value)
         gateway.fail(code=4711, status=400, message=f"bad {TOKEN}, {KEY}")
         shown = printed("doctor") + printed("doctor", "--json")
-    assert "bad cfut...1b, Zq7x...6u" in shown
+    assert "bad ****, ****" in shown
     assert not shown_in(shown, TOKEN, KEY)
 
 

@@ -24,19 +24,17 @@ from secret_searches import shown_in
 
 from mistral_cf_adapter import (
     GatewayConfigError,
-    GatewaySettings,
     GatewayUnauthorizedError,
     _flow,
     capture,
+    diagnose,
     gateway_options,
     make_client,
     patch,
 )
 from mistral_cf_adapter._sdk import ROOT, Mistral, SDKError, httpx
 from mistral_cf_adapter._variables import SECRETS
-from mistral_cf_adapter.cli.doctor import run_checks
 from mistral_cf_adapter.cli.environment import print_environment
-from mistral_cf_adapter.cli.flags import SettingFlags
 
 HEADERS = {"token": "cf-aig-authorization", "mistral_api_key": "authorization"}
 UTILS = import_module(f"{ROOT}.utils")
@@ -695,57 +693,36 @@ def test_the_sdk_gets_it_where_no_client_of_ours_sends(make_settings, caller, ke
 # ---------------------------------------------------------------- the command
 
 
-class Flags(SettingFlags):
-    """The flags of a program that has callables, which the command line has not."""
-
-    def settings(self):
-        return FLAG_SETTINGS[-1]
-
-
-FLAG_SETTINGS: list[GatewaySettings] = []
-
-
-@pytest.fixture
-def doctor():
-    def run(settings):
-        FLAG_SETTINGS.append(settings)
-        return run_checks(Flags(), offline=False, timeout=10)
-
-    yield run
-    FLAG_SETTINGS.clear()
-
-
 @pytest.mark.parametrize("form", [lambda function: function, is_async])
-def test_doctor_asks_once_for_its_call(gateway, make_settings, doctor, form):
+def test_a_diagnosis_asks_once_for_its_call(gateway, make_settings, form):
     token, key = Counter("token"), Counter("key")
-    report = doctor(make_settings(token=form(token), mistral_api_key=form(key)))
-    assert report.settings["token"]["value"] == "a callable"
-    assert report.settings["mistral_api_key"]["value"] == "a callable"
+    diagnose(make_settings(token=form(token), mistral_api_key=form(key)), call=True)
     assert (token.count, key.count) == (1, 1)
     assert sent(gateway, "token") == ["Bearer token-0001"]
     assert sent(gateway, "mistral_api_key") == ["Bearer key-0001"]
 
 
-def test_doctor_explains_a_refusal_and_masks_it(gateway, make_settings, doctor):
+def test_a_diagnosis_explains_a_refusal_and_masks_it(gateway, make_settings):
     gateway.replies.append(Reply(400, {"detail": f"bad key {LONG}"}, {"cf-aig-log-id": "log-1"}))
-    report = doctor(make_settings(mistral_api_key=lambda: LONG))
-    assert "bad key Zq7x...6u" in report.problem.cause
+    (problem,) = diagnose(make_settings(mistral_api_key=lambda: LONG), call=True).problems
+    assert "bad key ****" in problem.message
     gateway.replies.append(refusal())
     function = Counter()
-    assert doctor(make_settings(token=function)).problem.code == "token_rejected"
+    (problem,) = diagnose(make_settings(token=function), call=True).problems
+    assert problem.name == "token_rejected"
     assert function.count == 1
 
 
-def test_doctor_names_a_callable_that_fails(gateway, make_settings, doctor):
+def test_a_diagnosis_names_a_callable_that_fails(gateway, make_settings):
     def fail():
         raise OSError(LONG)
 
-    problem = doctor(make_settings(token=fail)).problem
-    assert problem.code == "callable_failed"
-    assert "OSError, raised by the callable that is the setting token" in problem.cause
+    (problem,) = diagnose(make_settings(token=fail), call=True).problems
+    assert problem.name == "callable_failed"
+    assert "OSError, raised by the callable that is the setting token" in problem.message
     assert LONG not in str(problem)
-    problem = doctor(make_settings(token=str)).problem
-    assert "token: what its callable returned is blank" in problem.cause
+    (problem,) = diagnose(make_settings(token=str), call=True).problems
+    assert "token: what its callable returned is blank" in problem.message
     assert gateway.requests == []
 
 

@@ -256,7 +256,7 @@ def test_streams_can_be_opened_while_those_that_are_open_are_looked_for(client):
     def open_another(_frame, _event, _argument):
         sys.setprofile(None)
         others.append(OpenCall(GatewayCall(**KNOWN), 0.0, str))
-        others[-1].follow()
+        others[-1].expect_end()
         sys.setprofile(open_another)
 
     with on_call(print):

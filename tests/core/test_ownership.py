@@ -195,7 +195,7 @@ def test_a_patch_lets_go_of_a_client(settings):
     with no_collector(), patch(settings=settings) as patched:
         client = _sdk.Mistral(api_key=KEY)
         kept = ref(client.sdk_configuration)
-        assert "1 clients" in repr(patched)
+        assert "1 client>" in repr(patched)
         broken_up(client)
         del client
         assert kept() is None

@@ -146,6 +146,6 @@ def test_doctor_names_it_too(monkeypatch, capsys, offline, name, value, kind):
     monkeypatch.setenv(name, value)
     assert main(["doctor", "--base-url", f"{NOWHERE}/v1/acc/gw", *offline]) == 1
     out = capsys.readouterr().out
-    assert f"Problem: {kind}" in out
+    assert f" ({kind})\n" in out
     assert f"Correct {name}, or unset it." in out
     assert PASSWORD not in out

@@ -3,15 +3,11 @@
 import json
 import os
 import re
-import ssl
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, cast
 from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
-from mistral_cf_adapter._base_url import is_loopback
-from mistral_cf_adapter._connection_errors import Cause, find_cause, first_of, iterate_causes
 from mistral_cf_adapter._errors import (
     CREATE_GATEWAY,
     GatewayAccessError,
@@ -24,12 +20,14 @@ from mistral_cf_adapter._errors import (
 )
 from mistral_cf_adapter._http_variables import find_problem
 from mistral_cf_adapter._options import GatewayConfigError
-from mistral_cf_adapter._secrets import mask_url
 from mistral_cf_adapter._settings import GatewaySettings
+from mistral_cf_adapter._validation import name_flag
 from mistral_cf_adapter._variables import ENV_FILE, env_names
 
-from .report import Problem
+from ._findings import Problem
+from ._network import explain_no_response, is_plain_loopback
 
+UNREAD = ("CLOUDFLARE_API_TOKEN", "CLOUDFLARE_AI_GATEWAY_API_KEY")
 _HOW_TO_AUTHENTICATE = (
     "Create a Cloudflare API token with the permission `AI Gateway Run` (dashboard: AI > AI "
     "Gateway > your gateway > Settings > Create a token) and set CF_AIG_TOKEN."
@@ -51,7 +49,7 @@ def missing_key(settings: GatewaySettings) -> Problem | None:
 def failed_callable(error: BaseException) -> Problem:
     """Return the problem that a callable in place of a secret raised."""
     if isinstance(error, GatewayConfigError):
-        return configuration(error)
+        return next(explain_settings(error))
     *_, note = getattr(error, "__notes__", [""])  # the last one names the setting
     return Problem(
         "callable_failed",
@@ -60,7 +58,7 @@ def failed_callable(error: BaseException) -> Problem:
     )
 
 
-def diagnose(
+def explain_error(
     error: BaseException, settings: GatewaySettings, address: str = "CF_AIG_BASE_URL"
 ) -> Problem:
     """Return the problem that an exception of the call stands for.
@@ -71,21 +69,42 @@ def diagnose(
         address: The variable or flag that gave the base URL, if one did.
     """
     if isinstance(error, GatewayConfigError):
-        return missing_key(settings) or configuration(error)
+        return missing_key(settings) or next(explain_settings(error))
     if isinstance(error, GatewayConnectionError):
-        return _of_network(error, settings)
+        return explain_no_response(error, settings)
     if isinstance(error, GatewayError):
         return _of_gateway(error, settings, address)
     response = getattr(error, "raw_response", None)
     if response is None:
-        return _of_network(error, settings)
+        return explain_no_response(error, settings)
     return _of_other_response(response, settings, address)
 
 
-def configuration(error: BaseException) -> Problem:
-    """Return the problem of settings that cannot work."""
-    text = str(error).removeprefix("Gateway settings: ")
-    return Problem("configuration", text, _correction(text))
+def explain_settings(error: GatewayConfigError, flags: Collection[str] = ()) -> Iterator[Problem]:
+    """Yield the problem of each setting that cannot work.
+
+    Args:
+        error: What building the settings raised.
+        flags: The settings that were given as flags of the command line.
+    """
+    whole = str(error).removeprefix("Gateway settings: ")
+    for text in dict.fromkeys(error.problems.values()) or [whole]:
+        message, advice = _split(name_flag(text, flags))
+        yield Problem("configuration", message, advice)
+
+
+def _split(text: str) -> tuple[str, str]:
+    """Return what is wrong, and what to do: the end of the text, or what follows from it."""
+    found = _WITH_ADVICE.fullmatch(text)
+    if found is not None and "./.env" not in text:
+        message, advice = found.groups()
+        return f"{message}.", f"{advice[0].upper()}{advice[1:]}."
+    message = f"{text.removesuffix('.)')})." if text.endswith(".)") else f"{text.rstrip('.')}."
+    return message, _correction(text)
+
+
+# The texts of contradictions end in what to do, as does that of a missing account.
+_WITH_ADVICE = re.compile(r"(.+?)(?:(?<=is not set): |\. )((?:export|Set|Drop) .+)")
 
 
 def wrong_variable(settings: GatewaySettings) -> Problem | None:
@@ -97,15 +116,18 @@ def wrong_variable(settings: GatewaySettings) -> Problem | None:
 def _correction(text: str) -> str:
     """Say what to type, as far as the error's text knows."""
     if f"{ENV_FILE}=.env" in text:
-        return f"Set {ENV_FILE}=.env, then run the doctor again."
-    named = re.search(r"\b(?:CF|CLOUDFLARE|MISTRAL)_[A-Z_]+\b", text)
+        return f"Set {ENV_FILE}=.env."
+    named = re.search(r"\b(?:CF|CLOUDFLARE|MISTRAL)_[A-Z_]+\b|^--[a-z-]+", text)
     if named is None or (named[0] == ENV_FILE and "there is no file" not in text):
-        return "Do what it says, then run the doctor again."
+        return "Do what it says."
     suggested = re.search(r"did you mean (\S+) \?", text)
     if suggested is not None:
         return f"Set {named[0]}={suggested[1]}"
-    verb = "Set" if f"{named[0]} is not set" in text else "Correct"
-    return f"{verb} {named[0]}, then run the doctor again."
+    if named[0].startswith("--"):
+        return f"Correct {named[0]}, or leave it out."
+    if f"{named[0]} is not set" in text:
+        return f"Set {named[0]}."
+    return f"Correct {named[0]}, or unset it."
 
 
 def _of_gateway(error: GatewayError, settings: GatewaySettings, address: str) -> Problem:
@@ -260,7 +282,7 @@ def _of_provider(response: Any, settings: GatewaySettings, address: str) -> Prob
         )
     if status == 404:
         cause = f"The gateway works; Mistral itself answered HTTP 404{_quote(response)}."
-        return replace(_no_such_path(settings, address), cause=cause)
+        return replace(_no_such_path(settings, address), message=cause)
     if status == 429 or status >= 500:
         return Problem(
             "provider_busy",
@@ -339,130 +361,4 @@ def _no_such_path(settings: GatewaySettings, address: str) -> Problem:
         f"There is nothing at {settings.provider_url}/v1/models.",
         f"Check {address}: it must be everything before /mistral, without /v1 at its end "
         "(the SDK adds /v1 by itself, and would double it).",
-    )
-
-
-_OF_THE_ADDRESS = ("dns", "refused", "tls")
-_NETWORK = (
-    "Check this machine's network, DNS and firewall, and whether a proxy is needed (HTTPS_PROXY)."
-)
-_EXPIRED = (9, 10)  # OpenSSL's X509_V_ERR_*
-_OF_ANOTHER_NAME = (62, 64)
-UNREAD = ("CLOUDFLARE_API_TOKEN", "CLOUDFLARE_AI_GATEWAY_API_KEY")
-
-
-def proxy_for(url: str) -> str | None:
-    """Return the proxy that requests to a URL take, without its password."""
-    return None if is_plain_loopback(url) else named_proxy(url)
-
-
-def is_plain_loopback(url: str) -> bool:
-    """Return whether a URL is plain http to this machine, which takes no proxy."""
-    parts = urlsplit(url)
-    return parts.scheme == "http" and is_loopback(parts.hostname or "")
-
-
-def named_proxy(url: str) -> str | None:
-    """Return the proxy that the environment names for a URL, without its password."""
-    parts = urlsplit(url)
-    proxies = getproxies()
-    proxy = proxies.get(parts.scheme) or proxies.get("all")
-    if proxy is None or proxy_bypass(parts.netloc):
-        return None
-    return mask_url(proxy)
-
-
-def _of_network(error: BaseException, settings: GatewaySettings) -> Problem:
-    host = urlsplit(settings.root_url).netloc
-    proxy = proxy_for(settings.root_url)
-    chain = list(iterate_causes(error))
-    found = _reason(chain, host if proxy is None else f"the proxy {proxy}")
-    if proxy is None:
-        # An address that nobody typed is not misspelt.
-        typed = settings.base_url is not None or found.code not in _OF_THE_ADDRESS
-        return found if typed else replace(found, next_step=_NETWORK)
-    if found.code == "certificate":
-        cause = found.cause.replace(f"the proxy {proxy}", f"{host} (through the proxy {proxy})")
-        return replace(found, cause=cause)
-    return Problem(
-        "proxy",
-        f"The call to {host} goes through a proxy, and fails. {_capital(found.cause)}",
-        f"Correct {_proxy_variable(settings.root_url)}, or put {host.partition(':')[0]} into "
-        "NO_PROXY to go without the proxy.",
-    )
-
-
-def _proxy_variable(url: str) -> str:
-    scheme = urlsplit(url).scheme
-    names = [f"{scheme}_proxy", f"{scheme}_proxy".upper(), "all_proxy", "ALL_PROXY"]
-    return next((name for name in names if os.environ.get(name)), "the system's proxy settings")
-
-
-def _capital(text: str) -> str:
-    return f"{text[0].upper()}{text[1:]}"
-
-
-def _reason(chain: list[BaseException], host: str) -> Problem:
-    cause = find_cause(chain[0])
-    certificate = first_of(chain, ssl.SSLCertVerificationError)
-    if certificate is not None:
-        return Problem(
-            "certificate",
-            f"The certificate of {host} is not trusted: {certificate.verify_message}.",
-            _about_certificate(certificate),
-        )
-    if cause == "tls":
-        return Problem(
-            "tls",
-            f"{host} does not speak TLS as expected.",
-            "Check the scheme (https or http) and port in CF_AIG_BASE_URL and the proxy variables.",
-        )
-    if cause == "dns":
-        return Problem(
-            "dns",
-            f"{host} cannot be resolved (DNS).",
-            "Check the spelling in CF_AIG_BASE_URL, the network and its DNS, and whether a proxy "
-            "is needed (HTTPS_PROXY).",
-        )
-    return _of_connection(chain, cause, host)
-
-
-def _about_certificate(error: ssl.SSLCertVerificationError) -> str:
-    if error.verify_code in _EXPIRED:
-        return "Check this machine's clock; if it is right, the server needs a new certificate."
-    if error.verify_code in _OF_ANOTHER_NAME:
-        return "Check the host in CF_AIG_BASE_URL: the certificate is for another name."
-    if os.environ.get("SSL_CERT_FILE"):
-        return (
-            "SSL_CERT_FILE is set and is used in place of the usual authorities: add the missing "
-            "CA certificate to that file, or unset it."
-        )
-    return (
-        "Set SSL_CERT_FILE to a bundle with the CA certificate of the proxy or firewall that "
-        "inspects TLS in your network (or of your own server). Do not switch verification off."
-    )
-
-
-def _of_connection(chain: list[BaseException], cause: Cause, host: str) -> Problem:
-    if cause == "refused":
-        return Problem(
-            "refused",
-            f"Nothing listens at {host}: the connection was refused.",
-            "Check host and port in CF_AIG_BASE_URL; start the local gateway if it is one "
-            "(`mistral-cf-adapter serve`); check the firewall.",
-        )
-    if cause == "timeout":
-        return Problem(
-            "timeout",
-            f"{host} did not answer in time.",
-            "Check the network and the firewall, or give it longer with `doctor --timeout 60`.",
-        )
-    refused = next((error for error in chain if type(error).__name__ == "ProxyError"), None)
-    if refused is not None:
-        return Problem("proxy", f"{host} answered: {refused}.", "Ask whoever runs the proxy.")
-    named = next((error for error in chain if not isinstance(error, GatewayError)), chain[0])
-    return Problem(
-        "connection",
-        f"The connection to {host} failed ({type(named).__name__}).",
-        "Check the network, the firewall and, if there is one, the proxy.",
     )

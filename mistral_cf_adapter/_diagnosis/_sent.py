@@ -1,12 +1,11 @@
 """Which credential goes where: the headers of a call as the adapter builds it, by host."""
 
 import os
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mistral_cf_adapter._options import header_names
 from mistral_cf_adapter._secrets import Secret
-
-from .report import SentHeader
 
 if TYPE_CHECKING:
     from mistral_cf_adapter._settings import GatewaySettings
@@ -18,6 +17,15 @@ _SETTINGS = {
     "cf-access-token": "access_token",
     **{header: name for name, header in header_names().items()},
 }
+
+
+@dataclass(frozen=True, slots=True)
+class SentHeader:
+    """A header that calls to a URL bring, and the setting that it comes from."""
+
+    url: str
+    header: str
+    setting: str
 
 
 def find_sent_headers(settings: "GatewaySettings") -> list[SentHeader]:

@@ -15,9 +15,8 @@ from mistral_cf_adapter._options import GatewayOptions
 from mistral_cf_adapter._secrets import Secret, abbreviate, mask_url
 from mistral_cf_adapter._settings import GatewaySettings, ignores_base_url
 from mistral_cf_adapter._settings_files import find_file_problem
+from mistral_cf_adapter._validation import is_secret
 from mistral_cf_adapter._variables import ENV_FILE, env_names
-
-from .flags import is_secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +79,11 @@ def _find_source(
 
 def _hidden(name: str, value: str | None) -> Any:
     """Return a value, with a secret out of sight: tracebacks may show a frame's variables."""
-    return Secret(value) if value is not None and is_secret(name) else value
+    return (
+        Secret(value)
+        if value is not None and is_secret(GatewaySettings.model_fields[name])
+        else value
+    )
 
 
 def _label(kind: str, variable: str) -> str:
