@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ from mistral_cf_adapter.testing.wire import Wire
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, MutableMapping
 
+    from mistral_cf_adapter.testing.calls import OpenCall
     from mistral_cf_adapter.testing.script import Scripted
     from mistral_cf_adapter.testing.state import State
 
@@ -70,17 +72,24 @@ class GatewayApp:
             return
         request = _request(scope, headers, body)
         self._state.requests.append(request)
+        call = self._state.calls.open(request, scope["client"])
+        try:
+            await self._answer(request, call, replace(wire, send=call.watch(send)))
+        finally:
+            call.close()
 
+    async def _answer(self, request: ReceivedRequest, call: OpenCall, wire: Wire) -> None:
         async def respond() -> Response:
-            return await self.respond(request)
+            return await self._respond(request, call)
 
         fault = self._state.faults.next(request)
         if fault is None:
             await wire.deliver(await respond())
             return
+        call.fault = fault.kind
         await faults.apply(fault, wire, respond)
 
-    async def respond(self, request: ReceivedRequest) -> Response:
+    async def _respond(self, request: ReceivedRequest, call: OpenCall) -> Response:
         """Return the response of the gateway, or of the API that has its logs."""
         if logs_api.is_for_api(request):
             return logs_api.respond(request, self._state)
@@ -88,7 +97,8 @@ class GatewayApp:
             if self._state.access is not None:
                 request = self._state.access.admit(request)
             target = find_target(request, self._state)
-            return await _Call(self._state, self._upstream, request, target).respond()
+            call.provider, call.path, call.model = target.provider, target.path, target.model
+            return await _Call(self._state, self._upstream, request, target, call).respond()
         except Refused as refused:
             return refused.response
         except RecursionError:
@@ -99,15 +109,19 @@ class _Call:
     """One request the gateway has accepted, on its way through."""
 
     def __init__(
-        self, state: State, upstream: Upstream, request: ReceivedRequest, target: Target
+        self,
+        state: State,
+        upstream: Upstream,
+        request: ReceivedRequest,
+        target: Target,
+        call: OpenCall,
     ) -> None:
         self._state = state
         self._upstream = upstream
         self._request = request
         self._target = target
+        self._call = call
         self._started = time.monotonic()
-        self._attempts = 0
-        self._cache_status: str | None = None
 
     async def respond(self) -> Response:
         """Take the request through, and put the gateway's headers on what comes back."""
@@ -133,7 +147,7 @@ class _Call:
             target.provider, target.path, target.model, authorization, outgoing.body
         )
         stored = state.cache.get(key, state.now())
-        self._cache_status = "MISS" if stored is None else "HIT"
+        self._call.cache_status = "MISS" if stored is None else "HIT"
         if stored is not None:
             return stored
         response = await self._send_with_retries(outgoing, target)
@@ -166,7 +180,7 @@ class _Call:
             entry = state.script.take(outgoing)
         if entry is not None and entry.respond is not None and entry.final:
             raise Refused(entry.respond(outgoing))
-        self._attempts += 1
+        self._call.attempts += 1
         state.upstream_requests.append(outgoing)
         try:
             async with asyncio.timeout(timeout):
@@ -189,8 +203,8 @@ class _Call:
         request_id = uuid7()
         event_id = headers.get("cf-aig-event-id") or request_id
         extra = {"cf-aig-request-id": request_id, "cf-aig-event-id": event_id, "cf-aig-step": "0"}
-        if self._cache_status is not None:
-            extra["cf-aig-cache-status"] = self._cache_status
+        if self._call.cache_status is not None:
+            extra["cf-aig-cache-status"] = self._call.cache_status
         if target.dynamic:
             extra["cf-aig-model"] = target.model or ""
             extra["cf-aig-provider"] = target.provider
@@ -217,9 +231,9 @@ class _Call:
             model=target.model,
             path=target.path,
             status_code=response.status,
-            cached=self._cache_status == "HIT",
+            cached=self._call.cache_status == "HIT",
             metadata=policies.read_metadata(headers),
-            attempts=self._attempts,
+            attempts=self._call.attempts,
             step=0,
             custom_cost=policies.read_custom_cost(headers),
             request=self._request.body if payload else None,

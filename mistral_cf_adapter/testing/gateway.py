@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from mistral_cf_adapter._settings import GatewaySettings
     from mistral_cf_adapter.testing.access import Access
+    from mistral_cf_adapter.testing.calls import Calls
     from mistral_cf_adapter.testing.faults import Kind
     from mistral_cf_adapter.testing.records import LogRecord, ReceivedRequest
     from mistral_cf_adapter.testing.responses import Response
@@ -235,6 +236,11 @@ class LocalGateway:
     def logs(self) -> list[LogRecord]:
         """What the gateway's dashboard would list, oldest first."""
         return self._state.logs
+
+    @property
+    def calls(self) -> Calls:
+        """The calls that were served, with their responses: see the module `calls`."""
+        return self._state.calls
 
     @property
     def guardrails(self) -> bool:

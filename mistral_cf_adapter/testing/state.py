@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from mistral_cf_adapter.testing.cache import Cache
+from mistral_cf_adapter.testing.calls import Calls
 from mistral_cf_adapter.testing.faults import Faults
 from mistral_cf_adapter.testing.limits import BoundedList
 from mistral_cf_adapter.testing.script import Script
@@ -56,6 +57,7 @@ class State:
     requests: list[ReceivedRequest] = field(default_factory=_request_list)
     upstream_requests: list[ReceivedRequest] = field(default_factory=_request_list)
     logs: list[LogRecord] = field(default_factory=_log_list)
+    calls: Calls = field(default_factory=Calls)
     script: Script = field(default_factory=Script)
     upstream_script: Script = field(default_factory=Script)
     faults: Faults = field(default_factory=Faults)
@@ -92,5 +94,5 @@ class State:
         self.dlp = None
         for memory in (self.requests, self.upstream_requests, self.logs, self._admitted):
             memory.clear()
-        for part in (self.script, self.upstream_script, self.faults, self.cache):
+        for part in (self.calls, self.script, self.upstream_script, self.faults, self.cache):
             part.clear()
