@@ -21,15 +21,17 @@ if TYPE_CHECKING:
     from mistral_cf_adapter.testing.access import Access
     from mistral_cf_adapter.testing.foreground import serve
     from mistral_cf_adapter.testing.gateway import LocalGateway
+    from mistral_cf_adapter.testing.matching import When
     from mistral_cf_adapter.testing.records import LogRecord, ReceivedRequest
 
-__all__ = ["Access", "LocalGateway", "LogRecord", "ReceivedRequest", "serve"]
+__all__ = ["Access", "LocalGateway", "LogRecord", "ReceivedRequest", "When", "serve"]
 
 _HOMES = {
     "Access": "access",
     "LocalGateway": "gateway",
     "LogRecord": "records",
     "ReceivedRequest": "records",
+    "When": "matching",
     "serve": "foreground",
 }
 

@@ -13,9 +13,12 @@ from starlette.datastructures import Headers
 
 from mistral_cf_adapter.testing import faults, guard, limits, logs_api, policies
 from mistral_cf_adapter.testing.cache import MAX_REQUEST, default_key
+from mistral_cf_adapter.testing.matching import Arrival
+from mistral_cf_adapter.testing.own_code import ScriptError
 from mistral_cf_adapter.testing.records import LogRecord, ReceivedRequest, uuid7
 from mistral_cf_adapter.testing.responses import Response, gateway_error, text_response
 from mistral_cf_adapter.testing.routing import (
+    PROVIDER,
     Refused,
     Target,
     find_target,
@@ -29,7 +32,6 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, MutableMapping
 
     from mistral_cf_adapter.testing.calls import OpenCall
-    from mistral_cf_adapter.testing.script import Scripted
     from mistral_cf_adapter.testing.state import State
 
     Message = MutableMapping[str, Any]
@@ -82,7 +84,11 @@ class GatewayApp:
         async def respond() -> Response:
             return await self._respond(request, call)
 
-        fault = self._state.faults.next(request)
+        try:
+            fault = await self._state.faults.next(Arrival(request))
+        except ScriptError as error:
+            await wire.deliver(_report(error, self._state))
+            return
         if fault is None:
             await wire.deliver(await respond())
             return
@@ -129,6 +135,8 @@ class _Call:
             response = await self._process()
         except Refused as refused:
             response = refused.response
+        except ScriptError as error:
+            response = _report(error, self._state)
         return self._finish(response)
 
     async def _process(self) -> Response:
@@ -174,29 +182,30 @@ class _Call:
         timeout: float | None,  # noqa: ASYNC109
     ) -> Response:
         state = self._state
-        provider = state.upstream_script.take(outgoing)
+        arrival = Arrival(self._request, outgoing)
+        if state.strict is not None and target.provider == PROVIDER and not target.routing:
+            left = [*state.upstream_script.entries(), *state.script.entries()]
+            await state.strict.check_model(arrival, left)
+        provider = await state.upstream_script.take(arrival)
         entry = provider
         if entry is None or entry.respond is None:
-            entry = state.script.take(outgoing)
-        if entry is not None and entry.respond is not None and entry.final:
-            raise Refused(entry.respond(outgoing))
+            entry = await state.script.take(arrival)
+        if entry is not None and entry.final:
+            raise Refused(await entry.make_response(arrival))
+        if entry is None and state.strict is not None:
+            state.strict.check_scripted(arrival, state.script.entries())
         self._call.attempts += 1
         state.upstream_requests.append(outgoing)
         try:
             async with asyncio.timeout(timeout):
                 await asyncio.sleep(0 if provider is None else provider.delay)
-                return await self._respond_upstream(outgoing, target, entry)
+                if entry is None:
+                    return await self._upstream(outgoing, target)
+                return await entry.make_response(arrival)
         except TimeoutError:
             return gateway_error(2005, message="The provider did not answer in time")
         except UpstreamUnreachable:
             return gateway_error(2005)
-
-    async def _respond_upstream(
-        self, outgoing: ReceivedRequest, target: Target, entry: Scripted | None
-    ) -> Response:
-        if entry is None or entry.respond is None:
-            return await self._upstream(outgoing, target)
-        return entry.respond(outgoing)
 
     def _finish(self, response: Response) -> Response:
         state, headers, target = self._state, self._request.headers, self._target
@@ -239,6 +248,12 @@ class _Call:
             request=self._request.body if payload else None,
             response=response.known_body() if payload else None,
         )
+
+
+def _report(error: ScriptError, state: State) -> Response:
+    """Keep an error of the test's own code for its end, and say it to the caller."""
+    state.script_errors.append(error)
+    return gateway_error(None, message=str(error), status=500)
 
 
 def _is_failure(response: Response) -> bool:

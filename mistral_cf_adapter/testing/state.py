@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from typing import Any
 
     from mistral_cf_adapter.testing.access import Access
+    from mistral_cf_adapter.testing.own_code import ScriptError
     from mistral_cf_adapter.testing.records import LogRecord, ReceivedRequest
+    from mistral_cf_adapter.testing.unscripted import Strict
 
 RATE_WINDOW = 60.0
 
@@ -28,6 +30,10 @@ def _request_list() -> list[ReceivedRequest]:
 
 def _log_list() -> list[LogRecord]:
     return BoundedList(lambda log: len(log.request or b"") + len(log.response or b""))
+
+
+def _error_list() -> list[ScriptError]:
+    return BoundedList(lambda _: 0)
 
 
 @dataclass(slots=True)
@@ -50,6 +56,8 @@ class State:
     api_token: str
     log_delay: float
     access: Access | None = None
+    strict: Strict | None = None
+    """What refuses requests for which nothing is scripted; None for nothing."""
     guardrails: bool = False
     dlp: Mapping[str, Any] | None = None
     origin: str = ""
@@ -60,10 +68,16 @@ class State:
     calls: Calls = field(default_factory=Calls)
     script: Script = field(default_factory=Script)
     upstream_script: Script = field(default_factory=Script)
+    script_errors: list[ScriptError] = field(default_factory=_error_list)
+    """What code of the test's own raised."""
     faults: Faults = field(default_factory=Faults)
     cache: Cache = field(default_factory=Cache)
     _admitted: list[float] = field(default_factory=list[float])
     _ahead: float = 0.0
+    _guardrails_at_start: bool = False
+
+    def __post_init__(self) -> None:
+        self._guardrails_at_start = self.guardrails
 
     def now(self) -> float:
         """Return the gateway's clock, in seconds."""
@@ -90,9 +104,12 @@ class State:
 
     def clear(self) -> None:
         """Forget what was seen, cached and scripted; keep the settings given at the start."""
-        self.guardrails = False
+        self.guardrails = self._guardrails_at_start
         self.dlp = None
         for memory in (self.requests, self.upstream_requests, self.logs, self._admitted):
             memory.clear()
+        self.script_errors.clear()
+        if self.strict is not None:
+            self.strict.refused.clear()
         for part in (self.calls, self.script, self.upstream_script, self.faults, self.cache):
             part.clear()
