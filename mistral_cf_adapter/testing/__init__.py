@@ -19,19 +19,29 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mistral_cf_adapter.testing.access import Access
+    from mistral_cf_adapter.testing.allowed_hosts import HostNotAllowedError
     from mistral_cf_adapter.testing.foreground import serve
     from mistral_cf_adapter.testing.gateway import LocalGateway
-    from mistral_cf_adapter.testing.matching import When
     from mistral_cf_adapter.testing.records import LogRecord, ReceivedRequest
+    from mistral_cf_adapter.testing.when import When
 
-__all__ = ["Access", "LocalGateway", "LogRecord", "ReceivedRequest", "When", "serve"]
+__all__ = [
+    "Access",
+    "HostNotAllowedError",
+    "LocalGateway",
+    "LogRecord",
+    "ReceivedRequest",
+    "When",
+    "serve",
+]
 
 _HOMES = {
     "Access": "access",
+    "HostNotAllowedError": "allowed_hosts",
     "LocalGateway": "gateway",
     "LogRecord": "records",
     "ReceivedRequest": "records",
-    "When": "matching",
+    "When": "when",
     "serve": "foreground",
 }
 

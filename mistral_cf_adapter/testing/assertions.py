@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from mistral_cf_adapter.testing.records import ReceivedRequest
     from mistral_cf_adapter.testing.state import State
 
+__tracebackhide__ = True  # pytest shows the test's own line as the last
 MAX_LISTED = 20
 """Requests, responses and refusals that a message lists; the newest, as they are most likely."""
 
@@ -21,7 +22,6 @@ def find_sent(
     requests: Sequence[ReceivedRequest], wanted: Expectation, times: int | None
 ) -> ReceivedRequest:
     """Return the last request that fits; raise AssertionError if none does, or too many."""
-    __tracebackhide__ = True
     fitting = [request for request in requests if not wanted.differences(Arrival(request))]
     if not fitting and times != 0:
         raise AssertionError(_failure("No request fits", wanted, requests))
@@ -33,7 +33,6 @@ def find_sent(
 
 def refuse_sent(requests: Sequence[ReceivedRequest], unwanted: Expectation) -> None:
     """Raise AssertionError if a request fits."""
-    __tracebackhide__ = True
     if any(not unwanted.differences(Arrival(request)) for request in requests):
         problem = "A request fits that should not"
         raise AssertionError(_failure(problem, unwanted, requests))
@@ -41,7 +40,6 @@ def refuse_sent(requests: Sequence[ReceivedRequest], unwanted: Expectation) -> N
 
 def check_script(state: State) -> None:
     """Raise AssertionError if a scripted response was not used, or code of the test's failed."""
-    __tracebackhide__ = True
     if state.script_errors:
         error = state.script_errors[0]
         raise AssertionError(str(error)) from error.__cause__
@@ -52,21 +50,9 @@ def check_script(state: State) -> None:
 
 def check_strict(state: State) -> None:
     """Raise AssertionError if a request was refused because nothing was scripted for it."""
-    __tracebackhide__ = True
     problem = _unscripted(state)
     if problem is not None:
         raise AssertionError(problem)
-
-
-def check_all(state: State) -> None:
-    """Raise one AssertionError for all that is wrong at the end of a test."""
-    __tracebackhide__ = True
-    problems = [problem for problem in (_unscripted(state), _unused(state)) if problem is not None]
-    errors = state.script_errors
-    if errors:
-        problems = [*map(str, errors), *problems]
-    if problems:
-        raise AssertionError("\n".join(problems)) from (errors[0].__cause__ if errors else None)
 
 
 def _unused(state: State) -> str | None:

@@ -33,15 +33,18 @@ if TYPE_CHECKING:
     from mistral_cf_adapter.testing.access import Access
     from mistral_cf_adapter.testing.calls import Calls
     from mistral_cf_adapter.testing.faults import Kind
-    from mistral_cf_adapter.testing.matching import Predicate, When
+    from mistral_cf_adapter.testing.matching import Predicate
     from mistral_cf_adapter.testing.records import LogRecord, ReceivedRequest
     from mistral_cf_adapter.testing.replies import MessageFields
     from mistral_cf_adapter.testing.responses import Response
     from mistral_cf_adapter.testing.server import Paths
+    from mistral_cf_adapter.testing.when import When
 
     T = TypeVar("T")
     Make: TypeAlias = Callable[[ReceivedRequest], T]
     PolicyKind = Literal["policy_denied", "policy_spend"]
+
+__tracebackhide__ = True  # pytest shows the test's own line as the last
 
 
 class LocalGateway:
@@ -171,8 +174,9 @@ class LocalGateway:
             access.use_clock(self._state.wall_time)
         self._mistral = Mistral(self._state)
         if strict:
-            known = (*models, *self._state.routes.values(), *self._state.aliases.values())
-            self._state.strict = Strict(self._mistral, known)
+            targets = (*self._state.routes.values(), *self._state.aliases.values())
+            known = (name.removeprefix(f"{PROVIDER}/") for name in targets)
+            self._state.strict = Strict(self._mistral, [*models, *known])
         self._scheme = "http" if tls is None else "https"
         app = GatewayApp(self._state, self._send_upstream)
         self._server = ThreadedServer(app, port=port, tls=tls)
@@ -554,12 +558,10 @@ class LocalGateway:
         It says of each request that was received last why it did not fit, and whether a function
         of the test's own, in `when` or as a response, has raised.
         """
-        __tracebackhide__ = True
         assertions.check_script(self._state)
 
     def assert_all_scripted(self) -> None:
         """Raise AssertionError if `strict` has refused a request; it names them."""
-        __tracebackhide__ = True
         assertions.check_strict(self._state)
 
     @suggest_keywords
@@ -581,7 +583,6 @@ class LocalGateway:
         `gateway_options()`, such as `{"cache_ttl": 120}`; `times` is how often exactly, at least
         once if left out.
         """
-        __tracebackhide__ = True
         wanted = Expectation(
             path=path,
             method=method,
@@ -604,7 +605,6 @@ class LocalGateway:
         options: OptionKeywords | None = None,
     ) -> None:
         """Raise AssertionError if a request fits; without arguments, if any arrived."""
-        __tracebackhide__ = True
         unwanted = Expectation(
             path=path,
             method=method,

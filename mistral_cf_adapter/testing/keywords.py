@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+__tracebackhide__ = True  # pytest shows the test's own line as the last
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -41,7 +43,6 @@ def suggest_keywords(function: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(function)
     def checked(*args: P.args, **kwargs: P.kwargs) -> R:
-        __tracebackhide__ = True
         check_names(where, kwargs, names)
         return function(*args, **kwargs)
 

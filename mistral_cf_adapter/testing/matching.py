@@ -9,23 +9,24 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from decimal import Decimal
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
-from mistral_cf_adapter._public import TESTING, set_public_module
 from mistral_cf_adapter.testing.keywords import check_names
 from mistral_cf_adapter.testing.mistral_text import as_list
 from mistral_cf_adapter.testing.own_code import call_own, run_test_code
 from mistral_cf_adapter.testing.records import ReceivedRequest
 
 if TYPE_CHECKING:
-    from mistral_cf_adapter._options import OptionKeywords
+    from mistral_cf_adapter.testing.when import When
 
+__tracebackhide__ = True  # pytest shows the test's own line as the last
 SECRET_HEADERS = frozenset(
     {
         *("authorization", "proxy-authorization", "cookie", "x-api-key", "api-key"),
         *("cf-aig-authorization", "cf-access-client-secret", "cf-access-token"),
     }
 )
+
 MAX_SHOWN = 200
 _TOO_DEEP = "the body's JSON is nested too deep to be read"
 _MODEL_IN_FORM = re.compile(rb'name="model"\r\n(?:[^\r\n]+\r\n)*\r\n([^\r\n]*)')
@@ -34,32 +35,6 @@ _ENDPOINT = "endpoint"
 """The option that is no header."""
 
 Difference: TypeAlias = str | None
-
-
-class When(TypedDict, total=False):
-    """What a request must have for a scripted response; what is left out fits anything.
-
-    A plain dictionary does as well, and so does a function that gets the request and returns
-    whether it fits.
-
-    Example:
-        >>> When(model="codestral-latest", options={"cache_ttl": 120})
-        {'model': 'codestral-latest', 'options': {'cache_ttl': 120}}
-    """
-
-    path: str
-    """A whole path or its end, such as "chat/completions"."""
-    method: str
-    """The HTTP method, in upper or lower case."""
-    model: str
-    """The model, as the request names it or as the gateway has it behind a route or alias."""
-    json_contains: Mapping[str, Any]
-    """Fields of the body. Objects may have more of them, at any depth; a list has as many items."""
-    headers: Mapping[str, str | None]
-    """Headers as the gateway gets them; None for one that must be absent."""
-    options: OptionKeywords
-    """Options of `gateway_options()`, such as `{"cache_ttl": 120}`; None for one that must be
-    absent. Metadata may have more entries."""
 
 
 Predicate: TypeAlias = Callable[[ReceivedRequest], bool]
@@ -346,6 +321,3 @@ def _json_differences(wanted: Any, got: Any, where: str) -> list[str]:
 def _short(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."
-
-
-set_public_module(When, package=TESTING)

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from mistral_cf_adapter.testing.replies import Wanted
     from mistral_cf_adapter.testing.script import Scripted
 
+__tracebackhide__ = True  # pytest shows the test's own line as the last
+
 EMBEDDINGS = "/v1/embeddings"
 OCR = "/v1/ocr"
 

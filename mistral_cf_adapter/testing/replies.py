@@ -26,13 +26,15 @@ from mistral_cf_adapter.testing.responses import (
 from mistral_cf_adapter.testing.script import Scripted
 
 if TYPE_CHECKING:
-    from mistral_cf_adapter.testing.matching import Predicate, When
+    from mistral_cf_adapter.testing.matching import Predicate
     from mistral_cf_adapter.testing.mistral import Mistral
+    from mistral_cf_adapter.testing.when import When
 
     Wanted: TypeAlias = When | Predicate | None
 
 Piece: TypeAlias = "str | bytes | Mapping[str, Any]"
 
+__tracebackhide__ = True  # pytest shows the test's own line as the last
 MAX_LABEL = 40
 
 
@@ -213,13 +215,17 @@ def _check_tool_calls(calls: object) -> None:
 
 
 def _check_pieces(where: str, value: Any) -> list[Piece]:
-    if not hasattr(value, "__iter__") or isinstance(value, str | bytes | Mapping):
+    if not _is_list(value):
         msg = f"{where} takes a list of pieces, not one {type(value).__name__}"
         raise TypeError(msg)
-    pieces: list[Any] = list(value)  # pyright: ignore[reportUnknownArgumentType]
+    pieces: list[Any] = list(value)
     for piece in pieces:
         _check_piece(where, piece)
     return pieces
+
+
+def _is_list(value: object) -> bool:
+    return hasattr(value, "__iter__") and not isinstance(value, str | bytes | Mapping)
 
 
 def _check_piece(where: str, piece: object) -> None:

@@ -64,9 +64,9 @@ class Strict:
             return
         from mistral_cf_adapter._validation import did_you_mean
 
-        hint = did_you_mean(model, known)
+        hint = did_you_mean(model, known) or "."
         text = (
-            f"{_name(arrival)}: the model {model[:_MAX_MODEL]!r} is not known{hint}. If it is "
+            f"{_name(arrival)}: the model {model[:_MAX_MODEL]!r} is not known{hint} If it is "
             "right, name it: LocalGateway(models=[...]) or @pytest.mark.cf_gateway(models=[...])"
         )
         raise self._refusal(text)
