@@ -176,7 +176,7 @@ class LocalGateway:
         if strict:
             targets = (*self._state.routes.values(), *self._state.aliases.values())
             known = (name.removeprefix(f"{PROVIDER}/") for name in targets)
-            self._state.strict = Strict(self._mistral, [*models, *known])
+            self._state.strict = Strict(self._mistral, self.mistral_api_key, [*models, *known])
         self._scheme = "http" if tls is None else "https"
         app = GatewayApp(self._state, self._send_upstream)
         self._server = ThreadedServer(app, port=port, tls=tls)

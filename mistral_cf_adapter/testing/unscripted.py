@@ -42,8 +42,10 @@ _KEPT = re.compile(
 class Strict:
     """What a strict gateway refuses, and has refused."""
 
-    def __init__(self, mistral: Mistral, models: Iterable[str]) -> None:
+    def __init__(self, mistral: Mistral, key: str, models: Iterable[str]) -> None:
+        """Take the embedded Mistral, a key that it accepts, and models besides those it lists."""
         self._mistral = mistral
+        self._key = key
         self._models = frozenset(models)
         self.refused: list[str] = BoundedList(len)
         """What was refused, in words."""
@@ -90,8 +92,7 @@ class Strict:
 
     async def _listed_models(self) -> set[str]:
         """Return the models that the embedded Mistral lists."""
-        key = f"Bearer {self._mistral.state.mistral_api_key}".encode()
-        headers = Headers(raw=[(b"authorization", key)])
+        headers = Headers(raw=[(b"authorization", f"Bearer {self._key}".encode())])
         path = "/v1/models"
         response = await self._mistral.respond(ReceivedRequest("GET", path, path, "", headers, b""))
         cards: list[dict[str, Any]] = json.loads(response.known_body() or b"{}")["data"]
