@@ -28,6 +28,7 @@ PROXIES = (
 # `every_sdk`; `pytest -m "not once"` leaves it out.
 ONCE = {
     "test_base_url.py",
+    "test_call_lines.py",
     "test_cli.py",
     "test_cli_doctor.py",
     "test_cli_env.py",
@@ -37,6 +38,7 @@ ONCE = {
     "test_cli_run_commands.py",
     "test_cli_run_servers.py",
     "test_cli_secrets.py",
+    "test_cli_serve.py",
     "test_docstrings.py",
     "test_example_bulk.py",
     "test_examples.py",
@@ -69,6 +71,8 @@ ONCE_A_MAJOR = {
     "test_edge_pages.py",
     "test_event_loops.py",
     "test_fixture.py",
+    "test_fixture_hosts.py",
+    "test_fixture_strict.py",
     "test_fork_locks.py",
     "test_forks.py",
     "test_http2_logs.py",
@@ -83,6 +87,7 @@ ONCE_A_MAJOR = {
     "test_proxy_variables.py",
     "test_redirect_areas.py",
     "test_redirects.py",
+    "test_script_by_content.py",
     "test_secrets_in_frames.py",
     "test_secrets_in_walks.py",
     "test_secrets_masked.py",
