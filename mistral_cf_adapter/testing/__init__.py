@@ -19,17 +19,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mistral_cf_adapter.testing.access import Access
+    from mistral_cf_adapter.testing.bypasses import report_bypasses
     from mistral_cf_adapter.testing.foreground import serve
     from mistral_cf_adapter.testing.gateway import LocalGateway
     from mistral_cf_adapter.testing.records import LogRecord, ReceivedRequest
 
-__all__ = ["Access", "LocalGateway", "LogRecord", "ReceivedRequest", "serve"]
+__all__ = ["Access", "LocalGateway", "LogRecord", "ReceivedRequest", "report_bypasses", "serve"]
 
 _HOMES = {
     "Access": "access",
     "LocalGateway": "gateway",
     "LogRecord": "records",
     "ReceivedRequest": "records",
+    "report_bypasses": "bypasses",
     "serve": "foreground",
 }
 

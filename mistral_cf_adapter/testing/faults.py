@@ -122,6 +122,11 @@ class Faults:
                 fault.fire()
             return fault
 
+    def in_force(self) -> list[Fault]:
+        """Return the faults that have not ended."""
+        with self._lock:
+            return [fault for fault in self._faults if not fault.ended]
+
     def labels(self) -> list[str]:
         """Name the faults that still wait for a request."""
         with self._lock:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from mistral_cf_adapter._settings import GatewaySettings
     from mistral_cf_adapter.testing.access import Access
+    from mistral_cf_adapter.testing.app import ASGIApp
     from mistral_cf_adapter.testing.calls import Calls
     from mistral_cf_adapter.testing.faults import Kind
     from mistral_cf_adapter.testing.records import LogRecord, ReceivedRequest
@@ -97,6 +98,7 @@ class LocalGateway:
             then. None by default.
         api_token: the token that Cloudflare's API accepts, as `api_url` has it.
         log_delay: seconds from a response to its log in that API; `logs` has it at once.
+        page: whether a page for a browser is at `/`, which shows the calls and scripts responses.
         tls: paths of certificate and key, for https.
         port: 0 takes a free one.
 
@@ -122,6 +124,7 @@ class LocalGateway:
         access: Access | None = None,
         api_token: str = "cf-api-test-token",  # noqa: S107
         log_delay: float = 0.0,
+        page: bool = False,
         tls: Paths | None = None,
         port: int = 0,
     ) -> None:
@@ -147,7 +150,8 @@ class LocalGateway:
             access.use_clock(self._state.wall_time)
         self._mistral = Mistral(self._state)
         self._scheme = "http" if tls is None else "https"
-        app = GatewayApp(self._state, self._send_upstream)
+        app = GatewayApp(self._state, self._send_upstream, has_page=page)
+        app.make_api = self._make_api
         self._server = ThreadedServer(app, port=port, tls=tls)
         app.transports = self._server.transports
 
@@ -487,6 +491,11 @@ class LocalGateway:
         received = list(self._state.requests)
         if any(not wanted.differences(request) for request in received):
             raise AssertionError(wanted.failure(received, "A request fits that should not"))
+
+    def _make_api(self) -> ASGIApp:
+        from mistral_cf_adapter.testing.http_api import HttpApi
+
+        return HttpApi(self, self._state).app
 
     async def _send_upstream(self, request: ReceivedRequest, target: Target) -> Response:
         base = self._state.upstream
