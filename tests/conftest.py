@@ -46,6 +46,7 @@ ONCE = {
     "test_examples_integrations.py",
     "test_local_gateway_calls.py",
     "test_local_gateway_faults.py",
+    "test_local_gateway_http_api.py",
     "test_local_gateway_limits.py",
     "test_local_gateway_logs_api.py",
     "test_local_gateway_script.py",

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mistral_cf_adapter.testing.access import Access
     from mistral_cf_adapter.testing.allowed_hosts import HostNotAllowedError
+    from mistral_cf_adapter.testing.bypasses import report_bypasses
     from mistral_cf_adapter.testing.foreground import serve
     from mistral_cf_adapter.testing.gateway import LocalGateway
     from mistral_cf_adapter.testing.records import LogRecord, ReceivedRequest
@@ -32,6 +33,7 @@ __all__ = [
     "LogRecord",
     "ReceivedRequest",
     "When",
+    "report_bypasses",
     "serve",
 ]
 
@@ -42,6 +44,7 @@ _HOMES = {
     "LogRecord": "records",
     "ReceivedRequest": "records",
     "When": "when",
+    "report_bypasses": "bypasses",
     "serve": "foreground",
 }
 

@@ -37,7 +37,11 @@ if TYPE_CHECKING:
     Message = MutableMapping[str, Any]
     Receive = Callable[[], Awaitable[Message]]
     Send = Callable[[Message], Awaitable[None]]
+    ASGIApp = Callable[[Message, Receive, Send], Awaitable[None]]
     Upstream = Callable[[ReceivedRequest, Target], Awaitable[Response]]
+
+API_PREFIX = "/_gateway"
+PAGE_PATHS = frozenset({"/", "/page.css", "/page.js"})
 
 
 class UpstreamUnreachable(Exception):  # noqa: N818  # the caller sees it as a 2005
@@ -47,10 +51,14 @@ class UpstreamUnreachable(Exception):  # noqa: N818  # the caller sees it as a 2
 class GatewayApp:
     """Receive and check a request, send it upstream, log it, respond."""
 
-    def __init__(self, state: State, upstream: Upstream) -> None:
+    def __init__(self, state: State, upstream: Upstream, *, has_page: bool = False) -> None:
         self.transports: dict[tuple[str, int], asyncio.Transport] = {}
+        self.make_api: Callable[[], ASGIApp] | None = None
+        """Makes the HTTP API, which is loaded when it is first asked."""
         self._state = state
         self._upstream = upstream
+        self._has_page = has_page
+        self._api: ASGIApp | None = None
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Serve one request, as an ASGI server asks."""
@@ -72,13 +80,27 @@ class GatewayApp:
         if refused is not None:
             await wire.deliver(refused)
             return
+        if scope["path"].startswith(API_PREFIX):
+            await self._call_api(scope, body, receive, send)
+            return
         request = _request(scope, headers, body)
+        if self._has_page and request.path in PAGE_PATHS:
+            from mistral_cf_adapter.testing import page
+
+            await wire.deliver(page.respond(request.method, request.path))
+            return
         self._state.requests.append(request)
         call = self._state.calls.open(request, scope["client"])
         try:
             await self._answer(request, call, replace(wire, send=call.watch(send)))
         finally:
             call.close()
+
+    async def _call_api(self, scope: Message, body: bytes, receive: Receive, send: Send) -> None:
+        if self._api is None and self.make_api is not None:
+            self._api = self.make_api()
+        if self._api is not None:
+            await self._api(scope, _with_body(body, receive), send)
 
     async def _answer(self, request: ReceivedRequest, call: OpenCall, wire: Wire) -> None:
         async def respond() -> Response:
@@ -279,6 +301,16 @@ async def _read(receive: Receive, *, at_most: int) -> bytes | None:
             body += message.get("body", b"")
         more = message.get("more_body", False)
     return bytes(body)
+
+
+def _with_body(body: bytes, receive: Receive) -> Receive:
+    """Return a `receive` of ASGI that has a body which was read already."""
+    messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def receive_body() -> Message:
+        return messages.pop() if messages else await receive()
+
+    return receive_body
 
 
 def _request(scope: Message, headers: Headers, body: bytes) -> ReceivedRequest:

@@ -224,6 +224,8 @@ class Calls:
         self._changed = threading.Condition()
         self._listeners: tuple[Listener, ...] = ()
         self._last_id = 0
+        self.cleared_at = 0
+        """The id of the last call that `clear()` forgot."""
 
     @property
     def last_id(self) -> int:
@@ -291,6 +293,7 @@ class Calls:
         """Forget the calls; the ids go on."""
         with self._changed:
             self._calls.clear()
+            self.cleared_at = self._last_id
 
     def __len__(self) -> int:
         return len(self._calls)

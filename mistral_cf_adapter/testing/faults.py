@@ -139,6 +139,11 @@ class Faults:
                     return fault
         return None
 
+    def in_force(self) -> list[Fault]:
+        """Return the faults that have not ended."""
+        with self._lock:
+            return [fault for fault in self._faults if not fault.ended]
+
     def pending(self) -> list[tuple[str, Condition]]:
         """Return name and condition of the faults that still wait for a request."""
         with self._lock:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from mistral_cf_adapter._options import OptionKeywords
     from mistral_cf_adapter._settings import GatewaySettings
     from mistral_cf_adapter.testing.access import Access
+    from mistral_cf_adapter.testing.app import ASGIApp
     from mistral_cf_adapter.testing.calls import Calls
     from mistral_cf_adapter.testing.faults import Kind
     from mistral_cf_adapter.testing.matching import Predicate
@@ -118,6 +119,7 @@ class LocalGateway:
         strict: whether to refuse, with 400, what nothing is scripted for, and each model that is
             not known: the module `unscripted` says what that is. See `assert_all_scripted`.
         models: names of models that `strict` takes besides those that the embedded Mistral lists.
+        page: whether a page for a browser is at `/`, which shows the calls and scripts responses.
         tls: paths of certificate and key, for https.
         port: 0 takes a free one.
 
@@ -148,6 +150,7 @@ class LocalGateway:
         guardrails: bool = False,
         strict: bool = False,
         models: Iterable[str] = (),
+        page: bool = False,
         tls: Paths | None = None,
         port: int = 0,
     ) -> None:
@@ -178,7 +181,8 @@ class LocalGateway:
             known = (name.removeprefix(f"{PROVIDER}/") for name in targets)
             self._state.strict = Strict(self._mistral, self.mistral_api_key, [*models, *known])
         self._scheme = "http" if tls is None else "https"
-        app = GatewayApp(self._state, self._send_upstream)
+        app = GatewayApp(self._state, self._send_upstream, has_page=page)
+        app.make_api = self._make_api
         self._server = ThreadedServer(app, port=port, tls=tls)
         app.transports = self._server.transports
 
@@ -614,6 +618,11 @@ class LocalGateway:
             options=options,
         )
         assertions.refuse_sent(list(self._state.requests), unwanted)
+
+    def _make_api(self) -> ASGIApp:
+        from mistral_cf_adapter.testing.http_api import HttpApi
+
+        return HttpApi(self, self._state).app
 
     async def _send_upstream(self, request: ReceivedRequest, target: Target) -> Response:
         base = self._state.upstream

@@ -84,6 +84,11 @@ def name_operation(method: str, path: str, *, streams: bool) -> str:
     return _name_stream(name) if streams else name
 
 
+def is_without_id(method: str, path: str) -> bool:
+    """Return whether an operation has a name, and no id in its path."""
+    return f"{method} {path}" in _NAMES
+
+
 def _name_stream(name: str) -> str:
     """Return what the SDK calls the method that streams."""
     if name.endswith(".complete"):

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from mistral_cf_adapter.testing.unscripted import Strict
 
 RATE_WINDOW = 60.0
+SWITCHES = ("authenticated", "guardrails", "dlp", "rate_limit", "cache_ttl", "access")
+"""What can be changed while the gateway runs."""
 
 
 def _request_list() -> list[ReceivedRequest]:
@@ -34,6 +36,10 @@ def _log_list() -> list[LogRecord]:
 
 def _error_list() -> list[ScriptError]:
     return BoundedList(lambda _: 0)
+
+
+def _bypass_list() -> list[dict[str, Any]]:
+    return BoundedList(lambda _: 1000)
 
 
 @dataclass(slots=True)
@@ -72,24 +78,27 @@ class State:
     """What code of the test's own raised."""
     faults: Faults = field(default_factory=Faults)
     cache: Cache = field(default_factory=Cache)
+    bypassed: list[dict[str, Any]] = field(default_factory=_bypass_list)
+    """Calls that went past the gateway, as it was told."""
+    ahead: float = 0.0
+    """Seconds by which the gateway's clock was moved forward."""
     _admitted: list[float] = field(default_factory=list[float])
-    _ahead: float = 0.0
-    _guardrails_at_start: bool = False
+    _given: dict[str, Any] = field(default_factory=dict[str, "Any"])
 
     def __post_init__(self) -> None:
-        self._guardrails_at_start = self.guardrails
+        self._given = {name: getattr(self, name) for name in SWITCHES}
 
     def now(self) -> float:
         """Return the gateway's clock, in seconds."""
-        return time.monotonic() + self._ahead
+        return time.monotonic() + self.ahead
 
     def wall_time(self) -> float:
         """Return the same clock as seconds since 1970."""
-        return time.time() + self._ahead
+        return time.time() + self.ahead
 
     def pass_time(self, seconds: float) -> None:
         """Move the gateway's clock forward."""
-        self._ahead += seconds
+        self.ahead += seconds
 
     def admit(self) -> bool:
         """Count one request against the rate limit, a sliding window of a minute."""
@@ -104,10 +113,11 @@ class State:
 
     def clear(self) -> None:
         """Forget what was seen, cached and scripted; keep the settings given at the start."""
-        self.guardrails = self._guardrails_at_start
-        self.dlp = None
+        for name, value in self._given.items():
+            setattr(self, name, value)
         for memory in (self.requests, self.upstream_requests, self.logs, self._admitted):
             memory.clear()
+        self.bypassed.clear()
         self.script_errors.clear()
         if self.strict is not None:
             self.strict.refused.clear()
