@@ -162,10 +162,15 @@ def _parser() -> ArgumentParser:
         action=BooleanOptionalAction,
         help="Whether to refuse what is not scripted.",
     )
+    add(
+        "--page",
+        action=BooleanOptionalAction,
+        help="Whether a page for a browser is at its address; by default it is.",
+    )
     return parser
 
 
-_FLAGS = ("port", "upstream", "rate_limit", "cache_ttl", "guardrails", "strict")
+_FLAGS = ("port", "upstream", "rate_limit", "cache_ttl", "guardrails", "strict", "page")
 
 
 def _options(given: Namespace) -> dict[str, Any]:

@@ -37,16 +37,16 @@ def serve(
         out: where to print; standard output by default.
         until: ends it from another thread.
         quiet: whether to print no line for each call.
-        options: LocalGateway's; it accepts any Mistral key unless told one.
+        options: LocalGateway's; it accepts any Mistral key unless told one, and has a page.
 
     Raises:
         OSError: the port is taken.
     """
     stream = sys.stdout if out is None else out
     stop = threading.Event() if until is None else until
-    options.setdefault("mistral_api_key", None)
+    options = {"mistral_api_key": None, "page": True, **options}
     with LocalGateway(port=port, **options) as gateway:
-        print(_banner(gateway), file=stream, flush=True)
+        print(_banner(gateway, has_page=options["page"]), file=stream, flush=True)
         try:
             if quiet:
                 _wait(stop)
@@ -71,7 +71,7 @@ def _print_calls(gateway: LocalGateway, stop: threading.Event, stream: TextIO) -
             print(lines.format(call), file=stream, flush=True)
 
 
-def _banner(gateway: LocalGateway) -> str:
+def _banner(gateway: LocalGateway, *, has_page: bool) -> str:
     env = gateway.env()
     # A secret of the user's own stays out of terminals and build logs.
     shown = {name: value if _is_public(name, value) else "***" for name, value in env.items()}
@@ -84,6 +84,7 @@ def _banner(gateway: LocalGateway) -> str:
         *exports,
         f"Mistral's own paths:  {gateway.url}/mistral",
         f"OpenAI-compatible:    {gateway.url}/compat",
+        *([f"A page with the calls: {gateway.origin}/"] if has_page else []),
         "Ctrl-C stops it.",
     ]
     return "\n".join(lines)

@@ -66,7 +66,7 @@ def test_each_flag_is_a_keyword_of_local_gateway(options, monkeypatch, tmp_path)
     found = options(
         *("--port", "0", "--quiet", "--upstream", "https://api.mistral.ai"),
         *("--route", "a=mistral/b", "--route", "c=d=e", "--alias", "f=g"),
-        *("--rate-limit", "60", "--cache-ttl", "120", "--guardrails", "--no-strict"),
+        *("--rate-limit", "60", "--cache-ttl", "120", "--guardrails", "--no-strict", "--no-page"),
         *("--gateway-token", "env:TOKEN_OF_MINE"),
         *("--stored-key", f"default=file:{key}", "--stored-key", "two=env:TOKEN_OF_MINE"),
     )
@@ -80,6 +80,7 @@ def test_each_flag_is_a_keyword_of_local_gateway(options, monkeypatch, tmp_path)
         "cache_ttl": 120,
         "guardrails": True,
         "strict": False,
+        "page": False,
         "token": SECRET,
         "stored_keys": {"default": "of-a-file-0123", "two": SECRET},
     }
@@ -174,7 +175,7 @@ def test_a_settings_file_that_is_not_there_says_so(capsys, tmp_path):
 
 
 def test_the_types_that_are_checked_are_those_of_keywords():
-    assert {*serve_command._TYPES} - {"page"} <= {*keyword_names(LocalGateway.__init__)}
+    assert {*serve_command._TYPES} <= {*keyword_names(LocalGateway.__init__)}
 
 
 # ---------------------------------------------------------------- a process
