@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import re
+import reprlib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from decimal import Decimal
@@ -31,6 +32,9 @@ MAX_SHOWN = 200
 _TOO_DEEP = "the body's JSON is nested too deep to be read"
 _MODEL_IN_FORM = re.compile(rb'name="model"\r\n(?:[^\r\n]+\r\n)*\r\n([^\r\n]*)')
 
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = MAX_SHOWN
+_SHORT.maxlist = _SHORT.maxtuple = _SHORT.maxdict = 20
 _ENDPOINT = "endpoint"
 """The option that is no header."""
 
@@ -319,5 +323,8 @@ def _json_differences(wanted: Any, got: Any, where: str) -> list[str]:
 
 
 def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."
+    """Return the beginning of a value's text; a prompt may have millions of characters."""
+    if isinstance(value, str):
+        shown = repr(value[:MAX_SHOWN])
+        return shown if len(value) <= MAX_SHOWN else f"{shown[:-1]}..."
+    return _SHORT.repr(value)
