@@ -351,10 +351,16 @@ async def test_concurrent_tasks_get_their_own(gateway, client):
 
 
 def test_one_response_is_for_one_of_many_that_fit(gateway, client):
-    gateway.reply("the one", when=lambda request: True)
-    with ThreadPoolExecutor(20) as pool:
-        got = list(pool.map(lambda number: ask(client, str(number)), range(20)))
+    together = threading.Barrier(5, timeout=20)
+
+    def fits(request):
+        return together.wait() >= 0  # so that all are asked before one takes the response
+
+    gateway.reply("the one", when=fits)
+    with ThreadPoolExecutor(5) as pool:
+        got = list(pool.map(lambda number: ask(client, str(number)), range(5)))
     assert got.count("the one") == 1
+    gateway.assert_all_used()
 
 
 # ---------------------------------------------------------------- other kinds of reply
