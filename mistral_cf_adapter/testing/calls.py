@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import threading
 import time
 from dataclasses import dataclass, field
@@ -37,6 +38,7 @@ _logger = logging.getLogger("mistral_cf_adapter.testing")
 _SIZE_OF_PIECE = 100
 """Bytes that a piece takes besides its content, roughly."""
 _MAX_MESSAGE = 1000
+_PATH_OF_GATEWAY = re.compile("/v1/[^/]+/[^/]+/[^/]+/(.+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +204,7 @@ class OpenCall:
             received_at=self._received_at,
             request=self.request,
             provider=self.provider,
-            path=self.request.raw_path if self.path is None else self.path,
+            path=_path_behind(self.request.raw_path) if self.path is None else self.path,
             target_model=self.model,
             status=self._status,
             response_headers=tuple((_text(name), _text(value)) for name, value in self._headers),
@@ -358,6 +360,12 @@ def _detail(problem: Any) -> str:
     fields = cast("dict[str, Any]", problem)
     place = ".".join(map(str, fields.get("loc") or ()))
     return f"{place}: {fields.get('msg')}"
+
+
+def _path_behind(raw_path: str) -> str:
+    """Return the path behind the provider's name, the whole path where it has no such form."""
+    found = _PATH_OF_GATEWAY.fullmatch(raw_path)
+    return raw_path if found is None else found[1]
 
 
 def _text(header: bytes) -> str:
