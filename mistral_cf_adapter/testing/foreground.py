@@ -30,7 +30,6 @@ def serve(
     stream = sys.stdout if out is None else out
     stop = threading.Event() if until is None else until
     options.setdefault("mistral_api_key", None)
-    options.setdefault("page", True)
     with LocalGateway(port=port, **options) as gateway:
         print(_banner(gateway), file=stream, flush=True)
         try:
