@@ -116,7 +116,7 @@ class Call:
     @cached_property
     def error(self) -> CallError | None:
         """Why it did not succeed, None if it did."""
-        if self.fault is not None:
+        if self.fault is not None and not (self.fault == "slow_drip" and self.is_complete):
             return CallError("fault", None, f"scripted fault: {self.fault}")
         if self.status is not None and self.status >= 400:
             return _error_in_body(self.body, self.status)

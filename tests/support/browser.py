@@ -16,7 +16,7 @@ PATIENCE = 30
 FLAGS = (
     *("--headless=new", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars"),
     *("--no-sandbox", "--no-first-run", "--disable-background-networking"),
-    *("--disable-component-update", "--disable-sync", "--no-proxy-server"),
+    *("--disable-component-update", "--disable-sync", "--no-proxy-server", "--disable-lcd-text"),
 )
 
 
