@@ -5,7 +5,7 @@ import re
 import sys
 import warnings
 from argparse import ArgumentParser, BooleanOptionalAction
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, Literal, NoReturn, cast
 
@@ -37,6 +37,7 @@ from .flags import GivenFlags, SettingFlags, Switch, flag_of, is_switch, secret_
 from .help import EXAMPLES, add_to_group, has_opposite, prepare_groups
 from .programs import find_program, replace_process
 from .python_flags import restart, take_python_flags, takes_next
+from .serve import Serve as ServeFlags
 from .tools import TOOLS
 
 Action = Callable[[], int]
@@ -202,38 +203,9 @@ class Env(SettingFlags, _EnvFlags):
 
 
 class Serve(BaseModel):
-    """Run a local AI Gateway with a small Mistral behind it, for tests in any language.
+    """Run a local AI Gateway with a small Mistral behind it, for tests in any language."""
 
-    Listens on 127.0.0.1 alone, prints what to set, and ends with Ctrl-C. It does not show what
-    arrives: for that, use `LocalGateway` in Python. Needs the extra `testing`:
-    pip install 'mistral-cf-adapter[testing]'
-    """
-
-    port: int = 8787
-    """Port to listen on; 0 takes a free one."""
-
-    def prepare(self) -> Action:
-        """Load the server, and return what runs it."""
-        if not 0 <= self.port <= 65535:
-            msg = f"serve --port {self.port}: a port is 1 to 65535, or 0 for a free one"
-            raise UsageError(msg)
-        try:
-            from mistral_cf_adapter.testing import serve
-        except ModuleNotFoundError as error:
-            raise UsageError(str(error)) from None
-        return partial(self._serve, serve)
-
-    def _serve(self, serve: Callable[[int], None]) -> int:
-        try:
-            serve(self.port)
-        except OSError as error:
-            reason = error.strerror or error
-            print(
-                f"{PROGRAM}: port {self.port}: {reason}. Try another: --port 0 takes a free one",
-                file=sys.stderr,
-            )
-            return 1
-        return 0
+    # It is here to be listed. `.serve` reads its flags, so that it starts without pydantic.
 
 
 class _NoCommand:
@@ -296,16 +268,18 @@ class CommandLine(BaseSettings):
         return (init_settings,)
 
 
-def parse(arguments: list[str]) -> Doctor | Run | Env | Serve | _NoCommand | _Version:
+def parse(arguments: list[str]) -> Doctor | Run | Env | ServeFlags | _NoCommand | _Version:
     """Return the command that was typed.
 
     Raises:
         UsageError: it cannot be understood.
         SystemExit: help was asked for, and has been printed.
     """
+    if arguments[:1] == ["serve"]:
+        return ServeFlags(arguments[1:])
     ours, theirs = split(arguments)
     python_flags, ours = take_python_flags(ours)
-    _reject_secrets(ours)
+    reject_secrets(ours)
     try:
         source = CliSettingsSource[Any](
             CommandLine,
@@ -316,16 +290,16 @@ def parse(arguments: list[str]) -> Doctor | Run | Env | Serve | _NoCommand | _Ve
         source.root_parser.epilog = EXAMPLES[""]
         line = CliApp.run(CommandLine, cli_args=ours, cli_settings_source=source)
     except ValidationError as error:
-        _reject(_first_problem(error), ours)
+        reject(_first_problem(error), ours)
     except ValueError as error:  # SettingsError is one
-        _reject(str(error), ours)
+        reject(str(error), ours)
     command: Any = get_subcommand(line, is_required=False)
     if command is None:
         return _Version() if line.version else _NoCommand()
     if isinstance(command, Run):
         restarting = partial(restart, python_flags, [*ours, *theirs])
         command.hand_over(theirs, restarting if python_flags else None)
-    return cast("Doctor | Run | Env | Serve", command)
+    return cast("Doctor | Run | Env", command)
 
 
 def _add_argument(parser: ArgumentParser, *flags: str, **options: Any) -> Any:
@@ -351,7 +325,7 @@ def _refuse(message: str) -> NoReturn:
     raise ValueError(message)
 
 
-def _reject_secrets(arguments: list[str]) -> None:
+def reject_secrets(arguments: list[str]) -> None:
     """Raise if a secret is given as a flag; what it is set with is where others cannot read it."""
     known = secret_flags()
     given = [argument.partition("=")[0].replace("_", "-").lower() for argument in arguments]
@@ -369,8 +343,14 @@ def _first_problem(error: ValidationError) -> str:
     return f"{flag_of(str(problem['loc'][-1]))}: {problem['msg']}"
 
 
-def _reject(message: str, arguments: list[str]) -> NoReturn:
-    """Raise with argparse's words, but without the values, one of which may be a secret."""
+def reject(message: str, arguments: list[str], flags: Iterable[str] = ()) -> NoReturn:
+    """Raise with argparse's words, but without the values, one of which may be a secret.
+
+    Args:
+        message: argparse's.
+        arguments: what was typed.
+        flags: those of the command; by default the settings'.
+    """
     message = message.removeprefix("error parsing CLI: ")
     for argument in arguments[1:]:
         value = argument.partition("=")[2] if argument.startswith("-") else argument
@@ -380,14 +360,14 @@ def _reject(message: str, arguments: list[str]) -> NoReturn:
         hint = f"See `{PROGRAM} {arguments[0]} --help`."
     else:
         hint = f"See `{PROGRAM} --help`; flags of a command come after its name."
-    msg = f"{message}{_suggest(message, arguments)}\n{hint}"
+    msg = f"{message}{_suggest(message, arguments, flags)}\n{hint}"
     raise UsageError(msg)
 
 
 _COMMANDS: dict[str, type[BaseModel]] = {"doctor": Doctor, "run": Run, "env": Env, "serve": Serve}
 
 
-def _suggest(message: str, arguments: list[str]) -> str:
+def _suggest(message: str, arguments: list[str], flags: Iterable[str]) -> str:
     """Return the end of a sentence that names the nearest command, or the nearest flag."""
     if "invalid choice" in message and arguments[0] not in _COMMANDS:
         return did_you_mean(arguments[0], _COMMANDS)
@@ -397,7 +377,8 @@ def _suggest(message: str, arguments: list[str]) -> str:
     command = _COMMANDS.get(arguments[0], CommandLine)
     own = [flag_of(name.rstrip("_")) for name in command.model_fields if name not in _COMMANDS]
     secrets = secret_flags()
-    hint = did_you_mean(unknown[1], [*own, *(secrets if issubclass(command, SettingFlags) else ())])
+    names = [*flags] or [*own, *(secrets if issubclass(command, SettingFlags) else ())]
+    hint = did_you_mean(unknown[1], names)
     secret = next((secrets[flag] for flag in secrets if hint.endswith(f" {flag}?")), None)
     return hint if secret is None else f"; secrets are no flags: set {env_names(secret)[0]}"
 
