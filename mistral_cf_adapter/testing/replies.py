@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mistral_cf_adapter.testing.mistral import invalid, is_text_path, too_many, unauthorized
+from mistral_cf_adapter.testing.mistral import is_text_path
 from mistral_cf_adapter.testing.mistral_chat import Turn
+from mistral_cf_adapter.testing.mistral_errors import invalid, too_many, unauthorized
 from mistral_cf_adapter.testing.responses import (
     GATEWAY_ERRORS,
     POLICY_ERRORS,

@@ -1,0 +1,162 @@
+"""Every operation of Mistral's OpenAPI documents is sent to a local gateway, over a socket."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+openapi = pytest.importorskip("openapi", reason="needs jsonschema")
+
+from openapi import EVENTS, FORM, Operation  # noqa: E402
+
+if TYPE_CHECKING:
+    from mistral_cf_adapter.testing import LocalGateway
+
+HELLO = [{"role": "user", "content": "Hello"}]
+AGENT = {"model": "mistral-small-latest", "name": "helper"}
+WAV = "data:audio/wav;base64,UklGRg=="
+
+# Bodies in place of the smallest one that the document allows, where that one means nothing.
+BODIES: dict[str, Any] = {
+    "POST /v1/batch/jobs": {
+        "endpoint": "/v1/chat/completions",
+        "requests": [{"custom_id": "1", "body": {"model": "m", "messages": HELLO}}],
+    },
+    "POST /v1/conversations": {"inputs": "Hello", "model": "m"},
+    "POST /v1/conversations#stream": {"inputs": "Hello", "model": "m", "stream": True},
+}
+
+# Values of a query in place of the first that the document allows.
+QUERIES: dict[str, Any] = {"version": 0}
+
+# What must have been done to a thing before.
+BEFORE = {
+    "DELETE /v1/agents/{agent_id}/aliases": "PUT /v1/agents/{agent_id}/aliases",
+    "DELETE /v1/libraries/{library_id}/share": "PUT /v1/libraries/{library_id}/share",
+}
+
+# The request that makes what an id in a path stands for: the start of the paths, the name of the
+# id, the operation, and the field of its response.
+MADE = (
+    ("/v1/agents/", "agent_id", "POST /v1/agents", "id"),
+    ("/v1/audio/voices/", "voice_id", "POST /v1/audio/voices", "id"),
+    ("/v1/batch/jobs/", "job_id", "POST /v1/batch/jobs", "id"),
+    ("/v1/conversations/", "conversation_id", "POST /v1/conversations", "conversation_id"),
+    ("/v1/files/", "file_id", "POST /v1/files", "id"),
+    ("/v1/fine_tuning/jobs/", "job_id", "POST /v1/fine_tuning/jobs", "id"),
+    ("/v1/libraries/", "library_id", "POST /v1/libraries", "id"),
+    ("/v1/libraries/", "document_id", "POST /v1/libraries/{library_id}/documents", "id"),
+)
+
+
+class Walk:
+    """Sends operations to one gateway, and makes beforehand what their paths name."""
+
+    def __init__(self, gateway: LocalGateway) -> None:
+        self.http = httpx.Client(
+            base_url=gateway.url + "/mistral",
+            headers={
+                "cf-aig-authorization": f"Bearer {gateway.token}",
+                "authorization": f"Bearer {gateway.mistral_api_key}",
+            },
+            trust_env=False,
+        )
+        self.operations = {str(operation): operation for operation in openapi.operations()}
+
+    def outcome(self, operation: Operation) -> str:
+        """Return "valid", "absent", or what is wrong with a response to the operation."""
+        for kind in operation.content_types():
+            response = self.send(operation, self.ids(operation), streams=kind == EVENTS)
+            if response.status_code == 501 and response.json()["type"] == "not_imitated":
+                return "absent"
+            received = response.headers.get("content-type", "")
+            problem = operation.problem(response.status_code, received, response.content)
+            if problem is None and kind != received.partition(";")[0]:
+                problem = f"content type {received!r} in place of {kind!r}"
+            if problem is not None:
+                return problem
+        return "valid"
+
+    def ids(self, operation: Operation) -> dict[str, str]:
+        """Return a value for each id in a path: of a thing that was made for it, if it can be."""
+        found: dict[str, str] = {}
+        for name in operation.path_names:
+            found[name] = self.id(operation, name, found)
+        return found
+
+    def id(self, operation: Operation, name: str, found: dict[str, str]) -> str:
+        for start, wanted, maker, field in MADE:
+            if wanted == name and operation.path.startswith(start):
+                return self.send(self.operations[maker], found).json().get(field, openapi.UUID)
+        if name == "model_id":
+            return self.tuned_model()
+        return "0" if name == "version" else openapi.UUID
+
+    def tuned_model(self) -> str:
+        job = self.send(self.operations["POST /v1/fine_tuning/jobs"], {}).json()["id"]
+        shown = self.operations["GET /v1/fine_tuning/jobs/{job_id}"]
+        return self.send(shown, {"job_id": job}).json()["fine_tuned_model"]
+
+    def body(self, operation: Operation, ids: dict[str, str]) -> Any:
+        """Return a body that the document allows and that means something."""
+        body = BODIES.get(str(operation), operation.request_body())
+        if operation.path == "/v1/ocr":
+            uploaded = self.send(self.operations["POST /v1/files"], {}).json()["id"]
+            return {"model": "m", "document": {"type": "file", "file_id": uploaded}}
+        if operation.path == "/v1/conversations/{conversation_id}/restart":
+            history = self.operations["GET /v1/conversations/{conversation_id}/history"]
+            return {"from_entry_id": self.send(history, ids).json()["entries"][0]["id"]}
+        return body
+
+    def send(
+        self, operation: Operation, ids: dict[str, str], *, streams: bool = False
+    ) -> httpx.Response:
+        before = BEFORE.get(str(operation))
+        if before is not None:
+            self.send(self.operations[before], ids)
+        body = self.body(operation, ids)
+        if streams and body is not None:
+            body = {**body, "stream": True}
+        sent: dict[str, Any] = {"params": {**operation.query(), **picked(QUERIES, operation)}}
+        if operation.request_type() == FORM:
+            sent["files"] = {"file": ("a.jsonl", b"{}\n")}
+            sent["data"] = {name: str(value) for name, value in body.items() if name != "file"}
+        elif body is not None:
+            sent["json"] = body
+        return self.http.request(operation.method, operation.path.format_map(ids), **sent)
+
+
+def picked(values: dict[str, Any], operation: Operation) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if name in operation.query()}
+
+
+# Areas that are not imitated: administration, monitoring and the running of workflows.
+ABSENT = (
+    "/v1/admin/",
+    "/v1/connectors",
+    "/v1/observability/",
+    "/v1/rag/",
+    "/v1/users/",
+    "/v1/workflows",
+    "/v2/prompts",
+    "/v2/skills",
+)
+
+
+def test_every_operation_but_those_of_a_few_areas_is_answered_as_the_document_says(capsys):
+    with LocalGateway() as gateway:
+        walk = Walk(gateway)
+        outcomes = {name: walk.outcome(each) for name, each in walk.operations.items()}
+    counts = Counter(
+        what if what in {"valid", "absent"} else "invalid" for what in outcomes.values()
+    )
+    with capsys.disabled():
+        print(f"\nMistral's operations: {dict(counts)}")
+    expected = {
+        name: "absent" if each.path.startswith(ABSENT) else "valid"
+        for name, each in walk.operations.items()
+    }
+    wrong = {name: outcome for name, outcome in outcomes.items() if outcome != expected[name]}
+    assert wrong == {}
