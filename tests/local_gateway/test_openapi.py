@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections import Counter
+from typing import Any
 
 import httpx
 import pytest
@@ -11,8 +12,7 @@ openapi = pytest.importorskip("openapi", reason="needs jsonschema")
 
 from openapi import EVENTS, FORM, Operation  # noqa: E402
 
-if TYPE_CHECKING:
-    from mistral_cf_adapter.testing import LocalGateway
+from mistral_cf_adapter.testing import LocalGateway  # noqa: E402
 
 HELLO = [{"role": "user", "content": "Hello"}]
 AGENT = {"model": "mistral-small-latest", "name": "helper"}
