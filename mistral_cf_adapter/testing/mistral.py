@@ -26,6 +26,7 @@ from mistral_cf_adapter.testing.mistral_files import Files
 from mistral_cf_adapter.testing.mistral_fine_tuning import FineTuning
 from mistral_cf_adapter.testing.mistral_libraries import Libraries
 from mistral_cf_adapter.testing.mistral_models import Models
+from mistral_cf_adapter.testing.mistral_registry import Registry
 from mistral_cf_adapter.testing.mistral_routes import Routes
 from mistral_cf_adapter.testing.mistral_text import as_count, as_dict, as_list
 
@@ -71,6 +72,7 @@ class Mistral:
         parts = (
             *(self.files, self.conversations, models, FineTuning(models), Agents(), Audio()),
             *(Batches(self.files, self._send), Libraries(lambda: state.origin)),
+            *(Registry("/v2/prompts", frozenset({"title", "description"})), Registry("/v2/skills")),
         )
         for part in parts:
             part.add_to(self._routes)
