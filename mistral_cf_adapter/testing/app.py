@@ -45,6 +45,8 @@ class GatewayApp:
 
     def __init__(self, state: State, upstream: Upstream) -> None:
         self.transports: dict[tuple[str, int], asyncio.Transport] = {}
+        self.download: Callable[[ReceivedRequest], Response | None] = lambda _: None
+        """Return what is at a signed URL; None for any other."""
         self._state = state
         self._upstream = upstream
 
@@ -84,6 +86,9 @@ class GatewayApp:
         """Return the response of the gateway, or of the API that has its logs."""
         if logs_api.is_for_api(request):
             return logs_api.respond(request, self._state)
+        downloaded = self.download(request)
+        if downloaded is not None:
+            return downloaded
         try:
             if self._state.access is not None:
                 request = self._state.access.admit(request)

@@ -147,6 +147,7 @@ class LocalGateway:
         self._mistral = Mistral(self._state)
         self._scheme = "http" if tls is None else "https"
         app = GatewayApp(self._state, self._send_upstream)
+        app.download = self._mistral.download
         self._server = ThreadedServer(app, port=port, tls=tls)
         app.transports = self._server.transports
 

@@ -66,16 +66,19 @@ class Mistral:
     def __init__(self, state: State) -> None:
         self._state = state
         self._routes = Routes()
+        self._signed = Routes()
         self.files = Files(lambda: state.origin)
         self.conversations = Conversations()
-        models = Models()
+        models, libraries = Models(), Libraries(lambda: state.origin)
         parts = (
             *(self.files, self.conversations, models, FineTuning(models), Agents(), Audio()),
-            *(Batches(self.files, self._send), Libraries(lambda: state.origin)),
+            *(Batches(self.files, self._send), libraries),
             *(Registry("/v2/prompts", frozenset({"title", "description"})), Registry("/v2/skills")),
         )
         for part in parts:
             part.add_to(self._routes)
+        for part in (self.files, libraries):
+            part.add_signed_to(self._signed)
         self._add_completions()
 
     async def respond(self, request: ReceivedRequest) -> Response:
@@ -87,6 +90,11 @@ class Mistral:
             return self._serve(request, found, None)
         async with form_of(request) as form:
             return self._serve(request, found, form)
+
+    def download(self, request: ReceivedRequest) -> Response | None:
+        """Return what a signed URL leads to, for which no key is needed; None if it is none."""
+        found = self._signed.find(request)
+        return None if found is None else found.call(request, None)
 
     def say(self, request: ReceivedRequest, turn: mistral_chat.Turn) -> Response:
         """Return the response to a text request, with words a test has chosen."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import binascii
 import io
-import wave
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -85,6 +84,7 @@ class Audio:
             "id": identity,
             "created_at": MOMENT,
             "user_id": OWNER,
+            "type": "custom",
         }
 
 
@@ -123,6 +123,8 @@ def speak(request: ReceivedRequest) -> Response:
 
 def silence() -> bytes:
     """Return a tenth of a second of it, as a WAV."""
+    import wave
+
     file = io.BytesIO()
     with wave.open(file, "wb") as sound:
         sound.setnchannels(1)

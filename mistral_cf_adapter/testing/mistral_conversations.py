@@ -273,5 +273,5 @@ def _deltas(outputs: list[Entry], pieces: list[str]) -> list[bytes]:
     return [_event("message.output.delta", content=piece, **about, **place) for piece in pieces]
 
 
-def _event(name: str, **fields: Any) -> bytes:
-    return event({"type": name, "created_at": MOMENT, **fields}, name)
+def _event(kind: str, **fields: Any) -> bytes:
+    return event({"type": kind, "created_at": MOMENT, **fields}, kind)

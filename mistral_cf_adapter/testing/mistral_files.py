@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mistral_cf_adapter.testing.records import ReceivedRequest
 
 ROOT = "/v1/files"
+SIGNED = "/signed/files"
 SAMPLE_TYPES = {"batch": "batch_request"}
 """Purpose -> what a file holds; "instruct" for any other."""
 
@@ -44,6 +45,10 @@ class Files:
         routes.add(f"DELETE {ROOT}/{{}}", self.delete)
         routes.add(f"GET {ROOT}/{{}}/content", self.download)
         routes.add(f"GET {ROOT}/{{}}/url", self.sign)
+
+    def add_signed_to(self, routes: Routes) -> None:
+        """Serve what the signed URLs lead to."""
+        routes.add(f"GET {SIGNED}/{{}}", self.download)
 
     def upload(self, _: ReceivedRequest, form: Mapping[str, Any]) -> Response:
         """Keep the form's `file`."""
@@ -102,10 +107,10 @@ class Files:
         return None if file is None else bytes_response(file.content, "application/octet-stream")
 
     def sign(self, _: ReceivedRequest, identity: str) -> Response | None:
-        """Return a signed URL, of which only the shape is right."""
+        """Return a URL that serves the file without a key."""
         if self.kept.get(identity) is None:
             return None
-        return json_response({"url": f"{self.origin()}/signed/{identity}?expiry=24h"})
+        return json_response({"url": f"{self.origin()}{SIGNED}/{identity}?expiry=24h"})
 
     def name(self, identity: str) -> str | None:
         """Return a file's name; None if there is no such file."""

@@ -18,7 +18,7 @@ from mistral_cf_adapter.testing.mistral_store import (
     pagination,
     picked,
 )
-from mistral_cf_adapter.testing.responses import Response, json_response
+from mistral_cf_adapter.testing.responses import Response, bytes_response, json_response
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 ROOT = "/v1/libraries"
 DOCUMENTS = f"{ROOT}/{{}}/documents"
 DOCUMENT = f"{DOCUMENTS}/{{}}"
+SIGNED = "/signed/documents"
 SHARE = f"{ROOT}/{{}}/share"
 CHANGES = frozenset({"name", "description"})
 DOCUMENT_CHANGES = frozenset({"name", "attributes", "expires_at"})
@@ -83,11 +84,15 @@ class Libraries:
         routes.add(f"GET {DOCUMENT}/text_content", self.read_text)
         routes.add(f"GET {DOCUMENT}/status", self.show_status)
         routes.add(f"GET {DOCUMENT}/signed-url", self.sign)
-        routes.add(f"GET {DOCUMENT}/extracted-text-signed-url", self.sign)
+        routes.add(f"GET {DOCUMENT}/extracted-text-signed-url", self.sign_text)
         routes.add(f"POST {DOCUMENT}/reprocess", self.reprocess)
         routes.add(f"GET {SHARE}", self.list_shares)
         routes.add(f"PUT {SHARE}", self.share, required=("level", "share_with_uuid"))
         routes.add(f"DELETE {SHARE}", self.unshare, required=("share_with_uuid",))
+
+    def add_signed_to(self, routes: Routes) -> None:
+        """Serve what the signed URLs lead to."""
+        routes.add(f"GET {SIGNED}/{{}}/{{}}/{{}}", self.download)
 
     def create(self, request: ReceivedRequest) -> Response:
         """Keep an empty library."""
@@ -189,12 +194,23 @@ class Libraries:
         names = ("process_status", "processing_status")
         return json_response({"document_id": identity, **{n: document.card[n] for n in names}})
 
-    def sign(self, request: ReceivedRequest, library: str, identity: str) -> Response | None:
-        """Return a signed URL, of which only the shape is right."""
-        if self._document(library, identity) is None:
+    def sign(self, _: ReceivedRequest, library: str, identity: str) -> Response | None:
+        """Return a URL that serves a document without a key."""
+        return self._sign(library, identity, "content")
+
+    def sign_text(self, _: ReceivedRequest, library: str, identity: str) -> Response | None:
+        """Return a URL that serves a document's text without a key."""
+        return self._sign(library, identity, "text")
+
+    def download(
+        self, _: ReceivedRequest, library: str, identity: str, view: str
+    ) -> Response | None:
+        """Return a document, or its text, as a signed URL serves it."""
+        document = self._document(library, identity)
+        if document is None:
             return None
-        view = request.path.rpartition("/")[2].removesuffix("-signed-url").replace("signed-url", "")
-        return json_response(f"{self.origin()}/signed/{identity}/{view or 'content'}")
+        kind = "text/plain; charset=utf-8" if view == "text" else document.card["mime_type"]
+        return bytes_response(document.content, kind)
 
     def reprocess(self, _: ReceivedRequest, library: str, identity: str) -> Response | None:
         """Do nothing: a document is processed already."""
@@ -231,6 +247,11 @@ class Libraries:
             return None
         sharing = library.shares.pop(str(request.fields["share_with_uuid"]), None)
         return None if sharing is None else json_response(sharing)
+
+    def _sign(self, library: str, identity: str, view: str) -> Response | None:
+        if self._document(library, identity) is None:
+            return None
+        return json_response(f"{self.origin()}{SIGNED}/{library}/{identity}/{view}")
 
     def _document(self, library: str, identity: str) -> Document | None:
         found = self.kept.get(library)

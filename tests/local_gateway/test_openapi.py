@@ -6,17 +6,12 @@ from collections import Counter
 from typing import Any
 
 import httpx
-import pytest
+import openapi
+from openapi import EVENTS, FORM, Operation
 
-openapi = pytest.importorskip("openapi", reason="needs jsonschema")
-
-from openapi import EVENTS, FORM, Operation  # noqa: E402
-
-from mistral_cf_adapter.testing import LocalGateway  # noqa: E402
+from mistral_cf_adapter.testing import LocalGateway
 
 HELLO = [{"role": "user", "content": "Hello"}]
-AGENT = {"model": "mistral-small-latest", "name": "helper"}
-WAV = "data:audio/wav;base64,UklGRg=="
 
 # Bodies in place of the smallest one that the document allows, where that one means nothing.
 BODIES: dict[str, Any] = {
