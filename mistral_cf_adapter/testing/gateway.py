@@ -16,12 +16,15 @@ from mistral_cf_adapter.testing.state import State
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from os import PathLike
     from types import TracebackType
     from typing import Literal, Self
 
     from mistral_cf_adapter._settings import GatewaySettings
     from mistral_cf_adapter.testing.access import Access
     from mistral_cf_adapter.testing.faults import Kind
+    from mistral_cf_adapter.testing.player import Match, Player
+    from mistral_cf_adapter.testing.recorder import Recorder
     from mistral_cf_adapter.testing.records import LogRecord, ReceivedRequest
     from mistral_cf_adapter.testing.responses import Response
     from mistral_cf_adapter.testing.server import Paths
@@ -98,9 +101,18 @@ class LocalGateway:
         log_delay: seconds from a response to its log in that API; `logs` has it at once.
         tls: paths of certificate and key, for https.
         port: 0 takes a free one.
+        record: path of a cassette (YAML) to write all that the upstream is asked and answers to,
+            without secrets; the first call replaces what the file held. Needs PyYAML.
+        replay: path of a cassette to answer from, in place of the upstream. What it does not hold
+            gets status 501 with what was expected and what came, and fails `assert_all_used()`.
+        match: how `replay` finds a response: by the "content" of the request (the default), or by
+            "order", where each recording must be used, and used once.
 
     Raises:
-        OSError: on entering, when the port is taken.
+        OSError: on entering, when the port is taken; when the cassette cannot be read.
+        ValueError: for a cassette with mistakes, or `record`, `replay`, `match` and `upstream` that
+            do not go together.
+        ModuleNotFoundError: for `record` or `replay` without PyYAML.
     """
 
     def __init__(  # noqa: PLR0913  # each is a setting by keyword
@@ -123,6 +135,9 @@ class LocalGateway:
         log_delay: float = 0.0,
         tls: Paths | None = None,
         port: int = 0,
+        record: str | PathLike[str] | None = None,
+        replay: str | PathLike[str] | None = None,
+        match: Match = "content",
     ) -> None:
         self._state = State(
             token=token,
@@ -145,6 +160,11 @@ class LocalGateway:
         if access is not None:
             access.use_clock(self._state.wall_time)
         self._mistral = Mistral(self._state)
+        self._cassette: Recorder | Player | None = None
+        if record is not None or replay is not None:
+            from mistral_cf_adapter.testing.cassette_modes import open_cassette
+
+            self._cassette = open_cassette(self._state, record=record, replay=replay, match=match)
         self._scheme = "http" if tls is None else "https"
         app = GatewayApp(self._state, self._send_upstream)
         app.download = self._mistral.download
@@ -438,11 +458,19 @@ class LocalGateway:
         self._state.pass_time(seconds)
 
     def reset(self) -> None:
-        """Forget requests, logs, cache, scripted responses and faults."""
+        """Forget requests, logs, cache, scripted responses and faults; rewind the cassette."""
         self._state.clear()
+        if self._cassette is not None:
+            self._cassette.rewind()
 
     def assert_all_used(self) -> None:
-        """Raise AssertionError if a scripted response or a fault was not used."""
+        """Raise AssertionError if a scripted response or a fault was not used.
+
+        Also if a request did not fit the cassette or, by order, a recording was not used.
+        """
+        problems = [] if self._cassette is None else self._cassette.problems()
+        if problems:
+            raise AssertionError("\n".join(problems))
         state = self._state
         left = [*state.upstream_script.labels(), *state.script.labels(), *state.faults.labels()]
         if left:
@@ -484,6 +512,11 @@ class LocalGateway:
             raise AssertionError(wanted.failure(received, "A request fits that should not"))
 
     async def _send_upstream(self, request: ReceivedRequest, target: Target) -> Response:
+        if self._cassette is None:
+            return await self._ask_upstream(request, target)
+        return await self._cassette.respond(request, target, self._ask_upstream)
+
+    async def _ask_upstream(self, request: ReceivedRequest, target: Target) -> Response:
         base = self._state.upstream
         if target.routing:
             base = None  # the embedded Mistral stands in for what the Auto Router chose
@@ -494,7 +527,7 @@ class LocalGateway:
             return await self._mistral.respond(request)
         from mistral_cf_adapter.testing.forward import forward
 
-        return await forward(request, base)
+        return await forward(request, base, decode=self._cassette is not None)
 
 
 set_public_module(LocalGateway, package=TESTING)
