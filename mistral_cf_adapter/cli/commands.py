@@ -207,6 +207,8 @@ class Serve(BaseModel):
 
     port: int = 8787
     """Port to listen on; 0 takes a free one."""
+    record: str | None = None
+    """A cassette (YAML) to write what passes to, without secrets, for LocalGateway(replay=...)."""
 
     def prepare(self) -> Action:
         """Load the server, and return what runs it."""
@@ -219,9 +221,9 @@ class Serve(BaseModel):
             raise UsageError(str(error)) from None
         return partial(self._serve, serve)
 
-    def _serve(self, serve: Callable[[int], None]) -> int:
+    def _serve(self, serve: Callable[..., None]) -> int:
         try:
-            serve(self.port)
+            serve(self.port, record=self.record)
         except OSError as error:
             reason = error.strerror or error
             print(

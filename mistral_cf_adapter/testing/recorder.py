@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,7 @@ KEPT_HEADERS = frozenset(
 RECENT = 100
 """So many requests before this one may still be under way, with secrets in their headers."""
 MAX_SECRETS = 1000
+_END_MARK = re.compile(rb"data: ?\[DONE\]|event: ?[\w.]+\.done\b")
 
 
 async def show_request(
@@ -89,8 +91,8 @@ class Recorder:
     secrets: Secrets
     _entries: dict[int, str] = field(default_factory=dict[int, str])
     _begun: int = 0
-    _room: int = cassette.MAX_SIZE
-    """Characters that may still be written; below zero once something was too large."""
+    _room: int = field(default_factory=lambda: cassette.MAX_SIZE - len(cassette.HEADER))
+    """Bytes that may still be written; below zero once something was too large."""
 
     async def respond(
         self, request: ReceivedRequest, target: Target, upstream: Upstream
@@ -120,21 +122,29 @@ class Recorder:
         body: Any = response.body
         seen = bytearray()
         is_whole = False
+        last = b""
         try:
             async for piece in body:
+                if last:
+                    yield last
                 if len(seen) <= cassette.MAX_SIZE:
                     seen += piece
-                yield piece
+                # The caller gets the end mark when all is written: it may stop the gateway then.
+                last = piece if _END_MARK.search(piece) else b""
+                if not last:
+                    yield piece
             is_whole = True
         finally:
             await body.aclose()
             self._write(exchange, response, bytes(seen), cut=not is_whole)
+        if last:
+            yield last
 
     def _write(
         self, exchange: _Exchange, response: Response, body: bytes, *, cut: bool = False
     ) -> None:
         text = exchange.write(response, body, cut=cut) if len(body) <= self._room else None
-        self._room -= len(body) if text is None else len(text)
+        self._room -= len(body) if text is None else len(text.encode())
         if text is None or self._room < 0:
             self._room = -1
             return
