@@ -9,7 +9,12 @@ from python_multipart.exceptions import FormParserError
 from starlette.datastructures import FormData
 from starlette.formparsers import FormParser, MultiPartException, MultiPartParser
 
-from mistral_cf_adapter.testing import limits, mistral_chat, mistral_media
+from mistral_cf_adapter.testing import (
+    limits,
+    mistral_chat,
+    mistral_media,
+    mistral_responses,
+)
 from mistral_cf_adapter.testing.mistral_agents import Agents
 from mistral_cf_adapter.testing.mistral_audio import Audio
 from mistral_cf_adapter.testing.mistral_batch import Batches
@@ -57,7 +62,9 @@ def is_text_path(request: ReceivedRequest) -> bool:
     """Return whether the response to this request is a text the model writes."""
     if request.method != "POST":
         return False
-    return request.path in mistral_chat.PATHS or request.path.startswith(CONVERSATIONS)
+    if request.path in mistral_chat.PATHS or request.path == mistral_responses.PATH:
+        return True
+    return request.path.startswith(CONVERSATIONS)
 
 
 class Mistral:
@@ -79,6 +86,7 @@ class Mistral:
             part.add_to(self._routes)
         for part in (self.files, libraries):
             part.add_signed_to(self._signed)
+        mistral_responses.add_to(self._routes)
         self._add_completions()
 
     async def respond(self, request: ReceivedRequest) -> Response:
@@ -100,6 +108,8 @@ class Mistral:
         """Return the response to a text request, with words a test has chosen."""
         if request.path.startswith(CONVERSATIONS):
             return self.conversations.say(request, turn) or not_found(request.path)
+        if request.path == mistral_responses.PATH:
+            return mistral_responses.respond(request, turn)
         return mistral_chat.respond(request, turn)
 
     def _send(self, request: ReceivedRequest) -> Response:

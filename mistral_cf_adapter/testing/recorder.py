@@ -29,7 +29,7 @@ KEPT_HEADERS = frozenset(
 RECENT = 100
 """So many requests before this one may still be under way, with secrets in their headers."""
 MAX_SECRETS = 1000
-_END_MARK = re.compile(rb"data: ?\[DONE\]|event: ?[\w.]+\.done\b")
+_END_MARK = re.compile(rb"data: ?\[DONE\]|event: ?[\w.]+\.(?:done|completed|incomplete)\b")
 
 
 async def show_request(

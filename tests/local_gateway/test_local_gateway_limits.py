@@ -30,7 +30,7 @@ PATHS = [
         *("chat/completions", "fim/completions", "agents/completions", "embeddings", "ocr"),
         *("moderations", "chat/moderations", "classifications", "conversations", "files"),
         *("chat/classifications", "audio/transcriptions", "audio/speech", "audio/voices"),
-        *("agents", "libraries", "batch/jobs", "fine_tuning/jobs", "nowhere"),
+        *("agents", "libraries", "batch/jobs", "fine_tuning/jobs", "responses", "nowhere"),
     )
 ] + ["/v1/acc/default/compat/chat/completions"]
 
