@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import lzma
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -21,16 +22,26 @@ KEPT = Path(__file__).resolve().parents[1] / "local_gateway" / "openapi" / "mist
 NAMES = ("openapi-public-doc.yaml", "openapi.yaml")
 
 
+class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+    """Reads `1e-08` as a number, as YAML 1.2 has it, on which OpenAPI is built."""
+
+
+Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^-?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"),
+    list("-0123456789"),
+)
+
+
 def read(checkout: str, name: str) -> str:
     command = ["git", "-C", checkout, "show", f"HEAD:{name}"]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
 def main(checkout: str) -> None:
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     command = ["git", "-C", checkout, "rev-parse", "HEAD"]
     commit = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
-    documents = {name: yaml.load(read(checkout, name), Loader=loader) for name in NAMES}
+    documents = {name: yaml.load(read(checkout, name), Loader=Loader) for name in NAMES}
     text = json.dumps({"commit": commit, "documents": documents}, ensure_ascii=False, default=str)
     KEPT.write_bytes(lzma.compress(text.encode(), preset=9 | lzma.PRESET_EXTREME))
     print(f"{KEPT}: {KEPT.stat().st_size} bytes of commit {commit}")

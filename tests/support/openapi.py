@@ -25,6 +25,7 @@ EVENTS = "text/event-stream"
 JSON = "application/json"
 FORM = "multipart/form-data"
 UUID = "11111111-2222-4333-8444-555555555555"
+MAX_DEPTH = 6
 BY_FORMAT = {
     "uuid": UUID,
     "date-time": "2026-01-01T00:00:00Z",
@@ -79,18 +80,22 @@ class Operation:
     def request_type(self) -> str | None:
         return next(iter(self.node.get("requestBody", {}).get("content", {})), None)
 
-    def request_body(self) -> Any:
-        """Return the smallest body that the document takes, None where it takes none."""
+    def request_body(self, *, whole: bool = False) -> Any:
+        """Return a body that the document takes, None where it takes none.
+
+        It has what is required alone, or, if it is to be whole, a value for each field.
+        """
         kind = self.request_type()
         if kind is None:
             return None
-        return smallest(self.document, self.node["requestBody"]["content"][kind].get("schema", {}))
+        schema = self.node["requestBody"]["content"][kind].get("schema", {})
+        return sample(self.document, schema, whole=whole)
 
     def query(self) -> dict[str, Any]:
         """Return a value for each part of the query that is required."""
         parameters = [resolved(self.document, node) for node in self.node.get("parameters", ())]
         return {
-            node["name"]: smallest(self.document, node.get("schema", {}))
+            node["name"]: sample(self.document, node.get("schema", {}))
             for node in parameters
             if node["in"] == "query" and node.get("required")
         }
@@ -195,31 +200,38 @@ def _with_base(document: str, schema: Any) -> Any:
     return schema
 
 
-def smallest(document: str, schema: Mapping[str, Any]) -> Any:  # one per keyword
-    """Return a value that a schema accepts, with nothing in it that is not required."""
+def sample(  # one branch per keyword
+    document: str, schema: Mapping[str, Any], *, whole: bool = False, depth: int = 0
+) -> Any:
+    """Return a value that a schema accepts, with the fields that it requires, or all of them."""
     node = resolved(document, schema)
+
+    def part(schema: Mapping[str, Any]) -> Any:
+        return sample(document, schema, whole=whole and depth < MAX_DEPTH, depth=depth + 1)
+
     if "const" in node:
         return node["const"]
     if node.get("enum"):
         return node["enum"][0]
     if "allOf" in node:
-        parts = [smallest(document, part) for part in node["allOf"]]
-        merged = [part for part in parts if isinstance(part, dict)]
-        return {key: value for part in merged for key, value in part.items()} or parts[0]
+        parts = [part(each) for each in node["allOf"]]
+        merged = [each for each in parts if isinstance(each, dict)]
+        return {key: value for each in merged for key, value in each.items()} or parts[0]
     for key in ("anyOf", "oneOf"):
         if key in node:
-            return smallest(document, node[key][0])
+            return part(node[key][0])
     kind = node.get("type", "object" if "properties" in node else "string")
     match kind:
         case "object":
-            wanted = node.get("required", ())
             parts = node.get("properties", {})
-            return {name: smallest(document, parts.get(name, {})) for name in wanted}
+            wanted = parts if whole else node.get("required", ())
+            return {name: part(parts.get(name, {})) for name in wanted}
         case "array":
             count = max(node.get("minItems", 1), 1)
-            return [smallest(document, node.get("items", {})) for _ in range(count)]
+            return [part(node.get("items", {})) for _ in range(count)]
         case "integer" | "number":
-            return max(node.get("minimum", 1), 1)
+            least = max(node.get("minimum", 1), 1)
+            return min(least, node.get("maximum", least))
         case "boolean":
             return True
         case "null":
