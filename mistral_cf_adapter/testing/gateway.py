@@ -72,6 +72,9 @@ class LocalGateway:
     written when a response starts, which is earlier than in reality. Providers other than
     `mistral` and `custom_providers` are unknown.
 
+    The embedded Mistral follows Mistral's OpenAPI document; the module `mistral` says what it
+    imitates. The rest gets status 501, which says so, and can be scripted with `reply_json`.
+
     The modules `logs_api` and `access` say the same of Cloudflare's API for logs and of Access.
 
     It serves this machine's programs alone: a `Host` that is not localhost gives 421, an `Origin`

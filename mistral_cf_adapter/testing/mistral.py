@@ -1,4 +1,11 @@
-"""A small Mistral that answers the same question with the same words."""
+"""A small Mistral that answers the same question with the same words.
+
+It imitates what applications call: chat, fim, agents, responses, embeddings, moderations,
+classifications, OCR, models, files, batch jobs, fine-tuning jobs, libraries, conversations, audio,
+prompts and skills. What is made can be listed, shown, changed and deleted, until the gateway ends;
+`mistral_store` says how much is kept. Tests validate it against Mistral's OpenAPI document.
+Administration, monitoring, connectors, workflows and search indexes are not imitated: status 501.
+"""
 
 from __future__ import annotations
 
