@@ -136,6 +136,7 @@ class Batches:
                 break
             (done if result["response"]["status_code"] < 400 else failed).append(written)
             job.outputs.append(result)
+        self.kept.put(job.card["id"], job, self.kept.size_of(job.card["id"]) + size)
         self._finish(job, done, failed, problem)
 
     def _finish(
@@ -165,7 +166,7 @@ class Batches:
         """Return the line of the results for one line of the input; None for one that is bad."""
         try:
             entry = as_dict(json.loads(line) if isinstance(line, bytes) else line)
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
         if not isinstance(entry.get("body"), dict):
             return None
@@ -174,7 +175,7 @@ class Batches:
         return {
             "id": f"batch-{job.card['id'][:8]}-{number}",
             "custom_id": entry.get("custom_id"),
-            "response": {"status_code": response.status, "body": json.loads(content)},
+            "response": {"status_code": response.status, "body": json.loads(content or b"null")},
             "error": None,
         }
 

@@ -113,17 +113,23 @@ def _prompt(fields: Mapping[str, Any]) -> str:
 
 def _wanted_tool(fields: Mapping[str, Any]) -> dict[str, Any] | None:
     functions = [as_dict(as_dict(tool).get("function")) for tool in as_list(fields.get("tools"))]
-    functions = [function for function in functions if function.get("name")]
+    functions = [each for each in functions if isinstance(each.get("name"), str) and each["name"]]
     choice = fields.get("tool_choice")
     if not functions or choice == "none":
         return None
     named = as_dict(as_dict(choice).get("function")).get("name")
     if named is not None:
         return next((item for item in functions if item["name"] == named), None)
-    if choice in {"any", "required"}:
+    if isinstance(choice, str) and choice in {"any", "required"}:
         return functions[0]
     prompt = _prompt(fields)
     return next((item for item in functions if item["name"] in prompt), None)
+
+
+def calls_of(turn: Turn) -> list[dict[str, Any]]:
+    """Return the calls of functions in a turn, also those of a scripted one."""
+    calls = turn.tool_calls or turn.message_fields.get("tool_calls") or ()
+    return [as_dict(call) for call in calls]
 
 
 def _tool_call(function: Mapping[str, Any], seed: bytes) -> dict[str, Any]:

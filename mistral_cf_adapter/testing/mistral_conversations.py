@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from mistral_cf_adapter.testing import limits
-from mistral_cf_adapter.testing.mistral_chat import Turn, model_of, turn_for
+from mistral_cf_adapter.testing.mistral_chat import Turn, calls_of, model_of, turn_for
 from mistral_cf_adapter.testing.mistral_store import MOMENT, Store, no_content, page_of, picked
 from mistral_cf_adapter.testing.mistral_text import (
     as_dict,
@@ -226,7 +226,7 @@ def _outputs(turn: Turn, fields: Mapping[str, Any]) -> list[Entry]:
     """Return what is said as entries: the functions to call, or a message."""
     by = {"agent_id": str(fields["agent_id"])} if fields.get("agent_id") is not None else {}
     by |= {"model": model_of(fields)}
-    calls = [as_dict(call) for call in turn.tool_calls or turn.message_fields.get("tool_calls", ())]
+    calls = calls_of(turn)
     if calls:
         return [{"type": "function.call", **by, **_call(call)} for call in calls]
     content = turn.text or ""

@@ -154,7 +154,8 @@ class Libraries:
         if library is None:
             return None
         text = request.params.get("search", "")
-        cards = [document.card for document in library.documents if text in document.card["name"]]
+        cards = [document.card for document in library.documents]
+        cards = [card for card in cards if text in str(card["name"])]
         return _page(cards, request.params)
 
     def show_document(self, _: ReceivedRequest, library: str, identity: str) -> Response | None:

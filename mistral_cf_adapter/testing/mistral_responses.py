@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mistral_cf_adapter.testing.mistral_chat import Turn, model_of, turn_for
+from mistral_cf_adapter.testing.mistral_chat import Turn, calls_of, model_of, turn_for
 from mistral_cf_adapter.testing.mistral_store import CREATED, picked
 from mistral_cf_adapter.testing.mistral_text import (
     as_dict,
@@ -101,7 +101,7 @@ def _last_input(fields: Mapping[str, Any]) -> tuple[str, str]:
 
 def _items(turn: Turn, seed: bytes) -> list[Item]:
     """Return what is said as items: the functions to call, or a message."""
-    calls = [as_dict(call) for call in turn.tool_calls or turn.message_fields.get("tool_calls", ())]
+    calls = calls_of(turn)
     if calls:
         return [_call(call, number, seed) for number, call in enumerate(calls)]
     part: Item = {"type": "output_text", "text": turn.text or "", "annotations": [], "logprobs": []}

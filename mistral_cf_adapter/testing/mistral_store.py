@@ -68,6 +68,10 @@ class Store(Generic[T]):
         """Return an item; None if there is none of that id."""
         return self._items.get(identity)
 
+    def size_of(self, identity: str) -> int:
+        """Return the bytes of an item; 0 if there is none of that id."""
+        return self._sizes.get(identity, 0)
+
     def remove(self, identity: str) -> T | None:
         """Remove and return an item; None if there is none of that id."""
         self._total -= self._sizes.pop(identity, 0)

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 Match = Literal["content", "order"]
 MATCHES: tuple[Match, ...] = ("content", "order")
+USUAL_TYPES = {"json": "application/json", "events": "text/event-stream"}
+"""Form of a body -> its type, where a file edited by hand names none."""
 MAX_SHOWN = 120
 MAX_DIFFERENCES = 10
 ABSENT = object()
@@ -153,7 +155,9 @@ def _refusal(problem: str) -> Response:
 
 
 def _response(recorded: Entry) -> Response:
-    headers = tuple((name, str(value)) for name, value in recorded.get("headers", {}).items())
+    usual = [kind for form, kind in USUAL_TYPES.items() if form in recorded]
+    given = {name.lower(): str(value) for name, value in recorded.get("headers", {}).items()}
+    headers = tuple({**({"content-type": usual[0]} if usual else {}), **given}.items())
     events = recorded.get("events")
     if events is None:
         return Response(recorded["status"], headers, cassette_bodies.read(recorded))

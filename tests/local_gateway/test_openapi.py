@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import openapi
 import pytest
-from openapi import EVENTS, FORM, Operation
+from openapi import EVENTS, FORM, JSON, Operation
 
 from mistral_cf_adapter.testing import LocalGateway
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+NONSENSE = (None, 5, "x", [], [1], [["x"]], {"type": 1, "name": 2, "function": {"name": 3}})
 HELLO = [{"role": "user", "content": "Hello"}]
 
 # Fields in place of what the document allows, where that means nothing.
@@ -105,6 +109,14 @@ class Walk:
             return {"from_entry_id": self.send(history, ids).json()["entries"][0]["id"]}
         return FIELDS.get(str(operation), {})
 
+    def bodies(self, operation: Operation) -> Iterator[dict[str, Any]]:
+        """Yield bodies in each of which one field has a value that makes no sense."""
+        usual = operation.request_body(whole=True)
+        if isinstance(usual, dict) and operation.request_type() == JSON:
+            usual |= self.fields(operation, dict.fromkeys(operation.path_names, ""))
+            for name in usual:
+                yield from ({**usual, name: value} for value in NONSENSE)
+
     def send(
         self, operation: Operation, ids: dict[str, str], *, streams: bool = False
     ) -> httpx.Response:
@@ -167,3 +179,17 @@ def test_every_operation_but_those_of_a_few_areas_is_answered_as_the_document_sa
     }
     wrong = {name: outcome for name, outcome in outcomes.items() if outcome != expected[name]}
     assert wrong == {}
+
+
+def test_no_value_of_a_field_makes_the_gateway_fail():
+    with LocalGateway() as gateway, client_of(gateway) as http:
+        walk = Walk(http, whole=False)
+        for operation in walk.operations.values():
+            if operation.path.startswith(ABSENT) or operation.path.endswith("/restart"):
+                continue
+            path = operation.path.format_map(walk.ids(operation))
+            for body in walk.bodies(operation):
+                answer = http.request(operation.method, path, json=body, params=QUERIES)
+                assert answer.status_code < 500, (operation, body)
+                answer = http.get(path)
+                assert answer.status_code in {200, 404, 501}, (operation, body)
