@@ -2,9 +2,9 @@
 
 It imitates what applications call: chat, fim, agents, responses, embeddings, moderations,
 classifications, OCR, models, files, batch jobs, fine-tuning jobs, libraries, conversations, audio,
-prompts and skills. What is made can be listed, shown, changed and deleted, until the gateway ends;
-`mistral_store` says how much is kept. Tests validate it against Mistral's OpenAPI document.
-Administration, monitoring, connectors, workflows and search indexes are not imitated: status 501.
+connectors, prompts, skills and the user. What is made can be listed, shown, changed and deleted,
+until the gateway ends; `mistral_store` says how much is kept. Tests validate it against Mistral's
+OpenAPI document. Administration, monitoring, workflows and search indexes are not imitated: 501.
 """
 
 from __future__ import annotations
@@ -21,10 +21,12 @@ from mistral_cf_adapter.testing import (
     mistral_chat,
     mistral_media,
     mistral_responses,
+    mistral_users,
 )
 from mistral_cf_adapter.testing.mistral_agents import Agents
 from mistral_cf_adapter.testing.mistral_audio import Audio
 from mistral_cf_adapter.testing.mistral_batch import Batches
+from mistral_cf_adapter.testing.mistral_connectors import Connectors
 from mistral_cf_adapter.testing.mistral_conversations import ROOT as CONVERSATIONS
 from mistral_cf_adapter.testing.mistral_conversations import Conversations
 from mistral_cf_adapter.testing.mistral_errors import (
@@ -86,7 +88,7 @@ class Mistral:
         models, libraries = Models(), Libraries(lambda: state.origin)
         parts = (
             *(self.files, self.conversations, models, FineTuning(models), Agents(), Audio()),
-            *(Batches(self.files, self._send), libraries),
+            *(Batches(self.files, self._send), libraries, Connectors()),
             *(Registry("/v2/prompts", frozenset({"title", "description"})), Registry("/v2/skills")),
         )
         for part in parts:
@@ -94,6 +96,7 @@ class Mistral:
         for part in (self.files, libraries):
             part.add_signed_to(self._signed)
         mistral_responses.add_to(self._routes)
+        mistral_users.add_to(self._routes)
         self._add_completions()
 
     async def respond(self, request: ReceivedRequest) -> Response:

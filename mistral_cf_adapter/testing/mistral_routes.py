@@ -62,11 +62,11 @@ class Routes:
         required: tuple[str, ...] = (),
         reads_form: bool = False,
     ) -> None:
-        """Serve an operation, written as `GET /v1/files/{}`."""
+        """Serve an operation, written as `GET /v1/files/{}`, in place of who served it before."""
         method, _, path = operation.partition(" ")
         route = Route(_segments(path), handler, required, reads_form)
         routes = self._routes.setdefault((method, len(route.path)), [])
-        routes.append(route)
+        routes[:] = [*(each for each in routes if each.path != route.path), route]
         # Where two fit, such as agents/pages and agents/{}, the one with fewer ids is meant.
         routes.sort(key=lambda route: route.path.count(ID))
 

@@ -337,6 +337,32 @@ def test_a_prompt_has_versions_and_aliases(mistral):
     assert_gone(prompts.get, prompt_id=prompt.id)
 
 
+# ---------------------------------------------------------------- connectors
+
+
+@pytest.mark.skipif(MAJOR < 3, reason="the names differ in older releases")
+def test_a_connector_is_found_by_id_or_name_and_calls_its_tool(mistral):
+    connectors = mistral.beta.connectors
+    server = {"protocol": "mcp", "server": "https://example.com/mcp"}
+    made = connectors.create(request={"name": "wiki", "description": "d", **server})
+    assert connectors.get(connector_id_or_name="wiki").id == made.id
+    said = connectors.call_tool(connector_id_or_name="wiki", tool_name="find", arguments={"a": 1})
+    assert said.content[0].text == 'find: {"a": 1}'
+    ids = {"connector_id_or_name": "wiki"}
+    mine = {**ids, "consumer_scope": "user"}
+    connectors.create_credentials(**mine, name="mine")
+    names = [each.name for each in connectors.list_user_credentials(**ids).credentials]
+    assert names == ["mine"]
+    connectors.delete_credentials(**mine, credentials_name="mine")
+    assert connectors.list_user_credentials(**ids).credentials == []
+    changed = connectors.update(
+        connector_id=made.id, request_body={"protocol": "mcp", "description": "new"}
+    )
+    assert changed.description == "new"
+    connectors.delete(connector_id=made.id)
+    assert_gone(connectors.get, connector_id_or_name="wiki")
+
+
 # ---------------------------------------------------------------- responses
 
 FLAT_TOOL = {"type": "function", "name": "get_weather", "parameters": {"type": "object"}}

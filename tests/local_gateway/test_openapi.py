@@ -32,7 +32,12 @@ FIELDS: dict[str, Any] = {
 QUERIES: dict[str, Any] = {"version": 0}
 
 # What must have been done to a thing before.
+CREDENTIALS = "/v1/connectors/{connector_id_or_name}/%s/credentials"
 BEFORE = {
+    **{
+        f"DELETE {CREDENTIALS % scope}/{{credentials_name}}": f"POST {CREDENTIALS % scope}"
+        for scope in ("organization", "workspace", "user")
+    },
     "DELETE /v1/agents/{agent_id}/aliases": "PUT /v1/agents/{agent_id}/aliases",
     "DELETE /v1/libraries/{library_id}/share": "PUT /v1/libraries/{library_id}/share",
 }
@@ -43,6 +48,8 @@ MADE = (
     ("/v1/agents/", "agent_id", "POST /v1/agents", "id"),
     ("/v1/audio/voices/", "voice_id", "POST /v1/audio/voices", "id"),
     ("/v1/batch/jobs/", "job_id", "POST /v1/batch/jobs", "id"),
+    ("/v1/connectors/", "connector_id", "POST /v1/connectors", "id"),
+    ("/v1/connectors/", "connector_id_or_name", "POST /v1/connectors", "name"),
     ("/v1/conversations/", "conversation_id", "POST /v1/conversations", "conversation_id"),
     ("/v1/files/", "file_id", "POST /v1/files", "id"),
     ("/v1/fine_tuning/jobs/", "job_id", "POST /v1/fine_tuning/jobs", "id"),
@@ -89,6 +96,8 @@ class Walk:
         for start, wanted, maker, field in MADE:
             if wanted == name and operation.path.startswith(start):
                 return self.send(self.operations[maker], found).json().get(field, openapi.UUID)
+        if name == "credentials_name":
+            return self.operations[f"POST {CREDENTIALS % 'user'}"].request_body()["name"]
         if name == "model_id":
             return self.tuned_model()
         first = "0" if operation.path.startswith("/v1/agents/") else "1"
@@ -155,10 +164,8 @@ def picked(values: dict[str, Any], operation: Operation) -> dict[str, Any]:
 # Areas that are not imitated: administration, monitoring and the running of workflows.
 ABSENT = (
     "/v1/admin/",
-    "/v1/connectors",
     "/v1/observability/",
     "/v1/rag/",
-    "/v1/users/",
     "/v1/workflows",
 )
 
