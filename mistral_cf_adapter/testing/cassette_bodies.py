@@ -41,8 +41,8 @@ def show(body: bytes, content_type: str, scrubber: Scrubber) -> Shown:
         return show_encoded(body, scrubber)
     if content_type.startswith(EVENT_STREAM):
         return {"events": [_event(block, scrubber) for block in _blocks(text)]}
-    value = _structure(text)
-    return {"text": scrubber.text(text)} if value is None else {"json": scrubber.json(value)}
+    value = _structure(text, scrubber)
+    return {"text": scrubber.text(text)} if value is None else {"json": value}
 
 
 def show_encoded(body: bytes, scrubber: Scrubber) -> Shown:
@@ -91,12 +91,12 @@ async def _part(name: str, value: Any, scrubber: Scrubber) -> Shown:
     return {**shown, **show(await value.read(), kind, scrubber)}
 
 
-def _structure(text: str) -> Any:
-    """Return a JSON object or array; None for anything else."""
+def _structure(text: str, scrubber: Scrubber) -> Any:
+    """Return a JSON object or array without secrets; None for anything else, or too deep a one."""
     if not text.lstrip().startswith(("{", "[")):
         return None
     try:
-        return json.loads(text)
+        return scrubber.json(json.loads(text))
     except (ValueError, RecursionError):
         return None
 
@@ -122,5 +122,5 @@ def _event(block: str, scrubber: Scrubber) -> Shown:
     if not data:
         return {"raw": scrubber.text(block)}
     text = "\n".join(data)
-    value = _structure(text)
-    return OneLine(fields, data=scrubber.text(text) if value is None else scrubber.json(value))
+    value = _structure(text, scrubber)
+    return OneLine(fields, data=scrubber.text(text) if value is None else value)

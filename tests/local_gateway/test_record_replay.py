@@ -171,6 +171,17 @@ def test_a_compressed_response_is_recorded_as_what_it_says(path):
         assert post(gateway, {"model": "m"}, "/v1/x").json() == {"a": 1}
 
 
+@pytest.mark.parametrize("depth", [300, 900, 100_000])
+def test_json_that_is_nested_too_deep_for_yaml_is_recorded_all_the_same(path, depth):
+    deep = b"[" * depth + b"]" * depth
+    with RecordingServer() as server:
+        server.replies.append(Reply(200, deep, {"content-type": "application/json"}))
+        with LocalGateway(upstream=server.origin, record=path) as gateway:
+            assert post(gateway, {"model": "m"}, "/v1/x").content == deep
+    with LocalGateway(replay=path) as gateway:
+        assert post(gateway, {"model": "m"}, "/v1/x").content == deep
+
+
 def test_a_text_of_several_lines_is_a_block(recording, path):
     post(recording, {"model": MODEL, "messages": hello("one\ntwo\n")})
     assert "content: |\n          one\n          two\n" in path.read_text()
