@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 EVENT_STREAM = "text/event-stream"
 FIELD_NAMES = ("event", "id", "retry")
 LINE_LENGTH = 76
+_JSON_TYPE = re.compile(r"(?i)(application|text)/([\w.-]+\+)?json\s*(;|$)")
 _UNPRINTABLE = re.compile("[\0-\x08\x0b-\x1f\x7f\x80-\x9f\ud800-\udfff\ufffe\uffff]")
 
 
@@ -41,7 +42,8 @@ def show(body: bytes, content_type: str, scrubber: Scrubber) -> Shown:
         return show_encoded(body, scrubber)
     if content_type.startswith(EVENT_STREAM):
         return {"events": [_event(block, scrubber) for block in _blocks(text)]}
-    value = _structure(text, scrubber)
+    # A file that holds JSON is to be downloaded byte by byte.
+    value = _structure(text, scrubber) if _JSON_TYPE.match(content_type) else None
     return {"text": scrubber.text(text)} if value is None else {"json": value}
 
 
