@@ -45,8 +45,12 @@ _NUMBER = "a number of seconds"
 _SWITCH = "true or false"
 _TEXTS = "a list of texts"
 _TABLE = "a table of texts"
+_TEXT_KEYS = (
+    *("token", "account_id", "mistral_api_key", "upstream", "api_token"),
+    *("record", "replay", "match"),
+)
 _TYPES = {
-    **dict.fromkeys(("token", "account_id", "mistral_api_key", "upstream", "api_token"), _TEXT),
+    **dict.fromkeys(_TEXT_KEYS, _TEXT),
     **dict.fromkeys(("rate_limit", "cache_ttl", "port"), _WHOLE),
     **dict.fromkeys(("authenticated", "guardrails", "strict", "page"), _SWITCH),
     **dict.fromkeys(("gateway_ids", "models", "tls"), _TEXTS),
@@ -101,6 +105,12 @@ def _run(serve: Callable[..., None], options: dict[str, Any], *, quiet: bool) ->
             file=sys.stderr,
         )
         return 1
+    except (
+        ValueError,
+        ModuleNotFoundError,
+    ) as error:  # a cassette, or flags that do not go together
+        msg = f"serve: {error}"
+        raise UsageError(msg) from None
     return 0
 
 
@@ -143,6 +153,17 @@ def _parser() -> ArgumentParser:
     )
     add("--upstream", metavar="URL", help="A real provider, such as https://api.mistral.ai.")
     add(
+        "--record",
+        metavar="FILE",
+        help="A cassette (YAML) to write what passes to, without secrets.",
+    )
+    add("--replay", metavar="FILE", help="A cassette to answer from, in place of the upstream.")
+    add(
+        "--match",
+        choices=("content", "order"),
+        help="How a replay finds a response; by default by content.",
+    )
+    add(
         "--route",
         metavar="NAME=MODEL",
         action="append",
@@ -170,7 +191,18 @@ def _parser() -> ArgumentParser:
     return parser
 
 
-_FLAGS = ("port", "upstream", "rate_limit", "cache_ttl", "guardrails", "strict", "page")
+_FLAGS = (
+    "port",
+    "upstream",
+    "record",
+    "replay",
+    "match",
+    "rate_limit",
+    "cache_ttl",
+    "guardrails",
+    "strict",
+    "page",
+)
 
 
 def _options(given: Namespace) -> dict[str, Any]:

@@ -68,7 +68,7 @@ class HostGuard:
                 self._replace(cls, name, self._guarded_client(name))
             self._replace(cls, "get_server_details", self._guarded_server(cls))
         self._replace(_attach, "_url_for_unrouted", self._guarded_url())
-        self._replace(_BaseGatewayClient, "_sender", self._guarded_sender())
+        self._replace(_BaseGatewayClient, "_get_sender", self._guarded_sender())
         return self
 
     def __exit__(

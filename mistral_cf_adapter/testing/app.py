@@ -55,6 +55,8 @@ class GatewayApp:
         self.transports: dict[tuple[str, int], asyncio.Transport] = {}
         self.make_api: Callable[[], ASGIApp] | None = None
         """Makes the HTTP API, which is loaded when it is first asked."""
+        self.download: Callable[[ReceivedRequest], Response | None] = lambda _: None
+        """Return what is at a signed URL; None for any other."""
         self._state = state
         self._upstream = upstream
         self._has_page = has_page
@@ -121,6 +123,9 @@ class GatewayApp:
         """Return the response of the gateway, or of the API that has its logs."""
         if logs_api.is_for_api(request):
             return logs_api.respond(request, self._state)
+        downloaded = self.download(request)
+        if downloaded is not None:
+            return downloaded
         try:
             if self._state.access is not None:
                 request = self._state.access.admit(request)

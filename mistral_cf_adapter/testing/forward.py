@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import httpx
 
 from mistral_cf_adapter.testing.app import UpstreamUnreachable
-from mistral_cf_adapter.testing.responses import Response
+from mistral_cf_adapter.testing.responses import Response, StreamBroken
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, AsyncIterator
 
     from mistral_cf_adapter.testing.records import ReceivedRequest
 
@@ -18,14 +18,19 @@ if TYPE_CHECKING:
 HOP_BY_HOP = frozenset({"connection", "keep-alive", "transfer-encoding", "content-length"})
 
 
-async def forward(request: ReceivedRequest, base: str) -> Response:
+async def forward(request: ReceivedRequest, base: str, *, decode: bool = False) -> Response:
     """Send a request on and pass the response back piece by piece.
+
+    With `decode` no body is compressed, so that it can be read on its way.
 
     Raises UpstreamUnreachable when no response comes.
     """
     client = httpx.AsyncClient(timeout=httpx.Timeout(60, read=None))
     url = base.rstrip("/") + request.raw_path + (f"?{request.query}" if request.query else "")
-    headers = [(name, value) for name, value in request.headers.raw if name.lower() != b"host"]
+    changed = {b"host", b"accept-encoding"} if decode else {b"host"}
+    headers = [(name, value) for name, value in request.headers.raw if name.lower() not in changed]
+    if decode:
+        headers.append((b"accept-encoding", b"identity"))
     try:
         outgoing = client.build_request(
             request.method, url, headers=headers, content=request.body or None
@@ -37,12 +42,13 @@ async def forward(request: ReceivedRequest, base: str) -> Response:
     kept = tuple(
         (name, value)
         for name, value in response.headers.multi_items()
-        if name.lower() not in HOP_BY_HOP
+        if name.lower() not in HOP_BY_HOP and not (decode and name.lower() == "content-encoding")
     )
+    read = response.aiter_bytes if decode else response.aiter_raw
     if "text/event-stream" in response.headers.get("content-type", ""):
-        return Response(response.status_code, kept, _pieces(client, response))
+        return Response(response.status_code, kept, _pieces(client, response, read()))
     try:
-        body = b"".join([piece async for piece in response.aiter_raw()])
+        body = b"".join([piece async for piece in read()])
     except httpx.HTTPError as error:
         raise UpstreamUnreachable from error
     finally:
@@ -52,11 +58,13 @@ async def forward(request: ReceivedRequest, base: str) -> Response:
 
 
 async def _pieces(
-    client: httpx.AsyncClient, response: httpx.Response
+    client: httpx.AsyncClient, response: httpx.Response, pieces: AsyncIterator[bytes]
 ) -> AsyncGenerator[bytes, None]:
     try:
-        async for piece in response.aiter_raw():
+        async for piece in pieces:
             yield piece
+    except httpx.HTTPError as error:
+        raise StreamBroken from error
     finally:
         await response.aclose()
         await client.aclose()

@@ -25,6 +25,7 @@ from mistral_cf_adapter.testing.unscripted import Strict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
+    from os import PathLike
     from typing import Literal, Self, TypeAlias, TypeVar, Unpack
 
     from mistral_cf_adapter._settings import GatewaySettings
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from mistral_cf_adapter.testing.calls import Calls
     from mistral_cf_adapter.testing.faults import Kind
     from mistral_cf_adapter.testing.matching import Predicate
+    from mistral_cf_adapter.testing.player import Match, Player
+    from mistral_cf_adapter.testing.recorder import Recorder
     from mistral_cf_adapter.testing.records import LogRecord, ReceivedRequest
     from mistral_cf_adapter.testing.replies import MessageFields
     from mistral_cf_adapter.testing.responses import Response
@@ -86,6 +89,9 @@ class LocalGateway:
     written when a response starts, which is earlier than in reality. Providers other than
     `mistral` and `custom_providers` are unknown.
 
+    The embedded Mistral follows Mistral's OpenAPI document; the module `mistral` says what it
+    imitates. The rest gets status 501, which says so, and can be scripted with `reply_json`.
+
     The modules `logs_api` and `access` say the same of Cloudflare's API for logs and of Access.
 
     It serves this machine's programs alone: a `Host` that is not localhost gives 421, an `Origin`
@@ -120,10 +126,19 @@ class LocalGateway:
         page: whether a page for a browser is at `/`, which shows the calls and scripts responses.
         tls: paths of certificate and key, for https.
         port: 0 takes a free one.
+        record: path of a cassette (YAML) to write all that the upstream is asked and answers to,
+            without secrets; the first call replaces what the file held. Needs PyYAML.
+        replay: path of a cassette to answer from, in place of the upstream. What it does not hold
+            gets status 501 with what was expected and what came, and fails `assert_all_used()`.
+        match: how `replay` finds a response: by the "content" of the request (the default), or by
+            "order", where each recording must be used, and used once.
 
     Raises:
-        OSError: on entering, when the port is taken.
+        OSError: on entering, when the port is taken; when the cassette cannot be read.
         TypeError: for an unknown keyword, here and in each method; the nearest is named.
+        ValueError: for a cassette with mistakes, or `record`, `replay`, `match` and `upstream` that
+            do not go together.
+        ModuleNotFoundError: for `record` or `replay` without PyYAML.
     """
 
     @suggest_keywords
@@ -151,6 +166,9 @@ class LocalGateway:
         page: bool = False,
         tls: Paths | None = None,
         port: int = 0,
+        record: str | PathLike[str] | None = None,
+        replay: str | PathLike[str] | None = None,
+        match: Match = "content",
     ) -> None:
         self._state = State(
             token=token,
@@ -178,9 +196,15 @@ class LocalGateway:
             targets = (*self._state.routes.values(), *self._state.aliases.values())
             known = (name.removeprefix(f"{PROVIDER}/") for name in targets)
             self._state.strict = Strict(self._mistral, self.mistral_api_key, [*models, *known])
+        self._cassette: Recorder | Player | None = None
+        if record is not None or replay is not None:
+            from mistral_cf_adapter.testing.cassette_modes import open_cassette
+
+            self._cassette = open_cassette(self._state, record=record, replay=replay, match=match)
         self._scheme = "http" if tls is None else "https"
         app = GatewayApp(self._state, self._send_upstream, has_page=page)
         app.make_api = self._make_api
+        app.download = self._mistral.download
         self._server = ThreadedServer(app, port=port, tls=tls)
         app.transports = self._server.transports
 
@@ -546,16 +570,21 @@ class LocalGateway:
         self._state.pass_time(seconds)
 
     def reset(self) -> None:
-        """Forget requests, logs, cache, scripted responses and faults."""
+        """Forget requests, logs, cache, scripted responses and faults; rewind the cassette."""
         self._state.clear()
+        if self._cassette is not None:
+            self._cassette.rewind()
 
     def assert_all_used(self) -> None:
-        """Raise AssertionError if a scripted response or a fault was not used.
+        """Raise AssertionError if a scripted response, fault or recording (by order) was not used.
 
         It says of each request that was received last why it did not fit, and whether a function
         of the test's own, in `when` or as a response, has raised.
         """
         assertions.check_script(self._state)
+        problems = [] if self._cassette is None else self._cassette.problems()
+        if problems:
+            raise AssertionError("\n".join(problems))
 
     def assert_all_scripted(self) -> None:
         """Raise AssertionError if `strict` has refused a request; it names them."""
@@ -588,6 +617,11 @@ class LocalGateway:
         return HttpApi(self, self._state).app
 
     async def _send_upstream(self, request: ReceivedRequest, target: Target) -> Response:
+        if self._cassette is None:
+            return await self._ask_upstream(request, target)
+        return await self._cassette.respond(request, target, self._ask_upstream)
+
+    async def _ask_upstream(self, request: ReceivedRequest, target: Target) -> Response:
         base = self._state.upstream
         if target.routing:
             base = None  # the embedded Mistral stands in for what the Auto Router chose
@@ -598,7 +632,7 @@ class LocalGateway:
             return await self._mistral.respond(request)
         from mistral_cf_adapter.testing.forward import forward
 
-        return await forward(request, base)
+        return await forward(request, base, decode=self._cassette is not None)
 
 
 set_public_module(LocalGateway, package=TESTING)

@@ -1,43 +1,63 @@
-"""A small Mistral that answers the same question with the same words."""
+"""A small Mistral that answers the same question with the same words.
+
+It imitates what applications call: chat, fim, agents, responses, embeddings, moderations,
+classifications, OCR, models, files, batch jobs, fine-tuning jobs, libraries, conversations, audio,
+connectors, prompts, skills and the user. What is made can be listed, shown, changed and deleted,
+until the gateway ends; `mistral_store` says how much is kept. Tests validate it against Mistral's
+OpenAPI document. Administration, monitoring, workflows and search indexes are not imitated: 501.
+"""
 
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from python_multipart.exceptions import FormParserError
 from starlette.datastructures import FormData
 from starlette.formparsers import FormParser, MultiPartException, MultiPartParser
 
-from mistral_cf_adapter.testing import limits, mistral_chat, mistral_media
+from mistral_cf_adapter.testing import (
+    limits,
+    mistral_chat,
+    mistral_media,
+    mistral_responses,
+    mistral_users,
+)
+from mistral_cf_adapter.testing.mistral_agents import Agents
+from mistral_cf_adapter.testing.mistral_audio import Audio
+from mistral_cf_adapter.testing.mistral_batch import Batches
+from mistral_cf_adapter.testing.mistral_connectors import Connectors
 from mistral_cf_adapter.testing.mistral_conversations import ROOT as CONVERSATIONS
 from mistral_cf_adapter.testing.mistral_conversations import Conversations
+from mistral_cf_adapter.testing.mistral_errors import (
+    invalid,
+    missing,
+    not_found,
+    not_imitated,
+    unauthorized,
+)
 from mistral_cf_adapter.testing.mistral_files import Files
+from mistral_cf_adapter.testing.mistral_fine_tuning import FineTuning
+from mistral_cf_adapter.testing.mistral_libraries import Libraries
+from mistral_cf_adapter.testing.mistral_models import Models
+from mistral_cf_adapter.testing.mistral_registry import Registry
+from mistral_cf_adapter.testing.mistral_routes import Routes
 from mistral_cf_adapter.testing.mistral_text import as_count, as_dict, as_list
-from mistral_cf_adapter.testing.responses import Response, json_response
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Mapping
+    from collections.abc import AsyncGenerator, Mapping
 
+    from mistral_cf_adapter.testing.mistral_routes import Found
     from mistral_cf_adapter.testing.records import ReceivedRequest
+    from mistral_cf_adapter.testing.responses import Response
     from mistral_cf_adapter.testing.state import State
 
 REQUIRED = {
     "/v1/chat/completions": ("model", "messages"),
     "/v1/agents/completions": ("agent_id", "messages"),
     "/v1/fim/completions": ("model", "prompt"),
-    "/v1/embeddings": ("model", "input"),
-    "/v1/ocr": ("model", "document"),
-    "/v1/moderations": ("model", "input"),
-    "/v1/chat/moderations": ("model", "input"),
-    "/v1/classifications": ("model", "input"),
-    "/v1/chat/classifications": ("model", "input"),
-    "/v1/conversations": ("inputs",),
 }
-HANDLERS: Mapping[str, Callable[[ReceivedRequest], Response]] = {
-    **dict.fromkeys(mistral_chat.PATHS, mistral_chat.respond),
-    "/v1/embeddings": mistral_media.embeddings,
+JUDGES = {
     "/v1/moderations": mistral_media.moderation,
     "/v1/chat/moderations": mistral_media.moderation,
     "/v1/classifications": mistral_media.classification,
@@ -51,56 +71,86 @@ def is_text_path(request: ReceivedRequest) -> bool:
     """Return whether the response to this request is a text the model writes."""
     if request.method != "POST":
         return False
-    return request.path in mistral_chat.PATHS or request.path.startswith(CONVERSATIONS)
+    if request.path in mistral_chat.PATHS or request.path == mistral_responses.PATH:
+        return True
+    return request.path.startswith(CONVERSATIONS)
 
 
-@dataclass(slots=True)
 class Mistral:
     """The upstream embedded in a local gateway."""
 
-    state: State
-    files: Files = field(default_factory=Files)
-    conversations: Conversations = field(default_factory=Conversations)
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._routes = Routes()
+        self._signed = Routes()
+        self.files = Files(lambda: state.origin)
+        self.conversations = Conversations()
+        models, libraries = Models(), Libraries(lambda: state.origin)
+        parts = (
+            *(self.files, self.conversations, models, FineTuning(models), Agents(), Audio()),
+            *(Batches(self.files, self._send), libraries, Connectors()),
+            *(Registry("/v2/prompts", frozenset({"title", "description"})), Registry("/v2/skills")),
+        )
+        for part in parts:
+            part.add_to(self._routes)
+        for part in (self.files, libraries):
+            part.add_signed_to(self._signed)
+        mistral_responses.add_to(self._routes)
+        mistral_users.add_to(self._routes)
+        self._add_completions()
 
     async def respond(self, request: ReceivedRequest) -> Response:
         """Return Mistral's response to a request."""
         if not self._knows(request.headers.get("authorization")):
             return unauthorized()
-        problem = _problem(request)
-        if problem is not None:
-            return problem
-        return await self._route(request) or not_found(request.path)
+        found = self._routes.find(request)
+        if found is None or not found.route.reads_form:
+            return self._serve(request, found, None)
+        async with form_of(request) as form:
+            return self._serve(request, found, form)
+
+    def download(self, request: ReceivedRequest) -> Response | None:
+        """Return what a signed URL leads to, for which no key is needed; None if it is none."""
+        found = self._signed.find(request)
+        return None if found is None else found.call(request, None)
 
     def say(self, request: ReceivedRequest, turn: mistral_chat.Turn) -> Response:
         """Return the response to a text request, with words a test has chosen."""
         if request.path.startswith(CONVERSATIONS):
-            return self.conversations.respond(request, turn) or not_found(request.path)
+            return self.conversations.say(request, turn) or not_found(request.path)
+        if request.path == mistral_responses.PATH:
+            return mistral_responses.respond(request, turn)
         return mistral_chat.respond(request, turn)
+
+    def _send(self, request: ReceivedRequest) -> Response:
+        """Serve a request that a batch job holds; what is a form elsewhere is JSON there."""
+        return self._serve(request, self._routes.find(request), request.fields)
+
+    def _serve(
+        self, request: ReceivedRequest, found: Found | None, form: Mapping[str, Any] | None
+    ) -> Response:
+        if found is None:
+            return not_imitated(request)
+        problem = _problem(request, found.route.required)
+        if problem is not None:
+            return problem
+        return found.call(request, form) or not_found(request.path)
+
+    def _add_completions(self) -> None:
+        """Serve what keeps nothing."""
+        routes = self._routes
+        for path, required in REQUIRED.items():
+            routes.add(f"POST {path}", mistral_chat.respond, required=required)
+        for path, judge in JUDGES.items():
+            routes.add(f"POST {path}", judge, required=("model", "input"))
+        routes.add("POST /v1/embeddings", mistral_media.embeddings, required=("model", "input"))
+        routes.add("POST /v1/ocr", self._ocr, required=("model", "document"))
 
     def _knows(self, authorization: str | None) -> bool:
         if authorization is None:
             return False
-        keys = {self.state.mistral_api_key, *self.state.stored_keys.values()}
-        return self.state.takes_any_key or authorization.removeprefix("Bearer ") in keys
-
-    async def _route(self, request: ReceivedRequest) -> Response | None:
-        path = request.path
-        if path.startswith(CONVERSATIONS):
-            return self.conversations.respond(request)
-        if path.startswith("/v1/files"):
-            return await self._files(request)
-        if request.method == "GET" and path.startswith("/v1/models"):
-            return mistral_media.models(request)
-        return await self._post(request) if request.method == "POST" else None
-
-    async def _post(self, request: ReceivedRequest) -> Response | None:
-        if request.path == "/v1/audio/transcriptions":
-            async with form_of(request) as form:
-                return _transcription(form)
-        if request.path == "/v1/ocr":
-            return self._ocr(request)
-        handler = HANDLERS.get(request.path)
-        return None if handler is None else handler(request)
+        keys = {self._state.mistral_api_key, *self._state.stored_keys.values()}
+        return self._state.takes_any_key or authorization.removeprefix("Bearer ") in keys
 
     def _ocr(self, request: ReceivedRequest) -> Response | None:
         file_id = as_dict(request.fields.get("document")).get("file_id")
@@ -109,54 +159,10 @@ class Mistral:
         name = self.files.name(str(file_id))
         return None if name is None else mistral_media.ocr(request, name)
 
-    async def _files(self, request: ReceivedRequest) -> Response | None:
-        if request.path.rstrip("/") != "/v1/files":
-            return self.files.one(request, self.state.origin)
-        if request.method == "GET":
-            return self.files.all()
-        async with form_of(request) as form:
-            stored = await self.files.upload(form)
-        return stored or invalid("missing", ["body", "file"], "Field required")
 
-
-def unauthorized() -> Response:
-    """Refuse a key as Mistral does."""
-    return json_response({"detail": "Unauthorized"}, 401)
-
-
-def not_found(path: str) -> Response:
-    """Say that there is nothing here, as Mistral does."""
-    return json_response({"detail": f"Not Found: {path}"}, 404)
-
-
-def too_many() -> Response:
-    """Refuse for the rate, as Mistral does."""
-    return json_response(
-        {
-            "object": "error",
-            "message": "Rate limit exceeded",
-            "type": "rate_limited",
-            "param": None,
-            "code": "1300",
-        },
-        429,
-    )
-
-
-def invalid(kind: str, where: list[str | int], message: str) -> Response:
-    """Refuse a body as Mistral does: a list of what is wrong where."""
-    return json_response({"detail": [{"type": kind, "loc": where, "msg": message}]}, 422)
-
-
-def _transcription(form: FormData) -> Response:
-    if not form.get("model"):
-        return invalid("missing", ["body", "model"], "Field required")
-    return mistral_media.transcription(form)
-
-
-def _problem(request: ReceivedRequest) -> Response | None:
-    required = REQUIRED.get(request.path)
-    if required is None or request.method != "POST":
+def _problem(request: ReceivedRequest, required: tuple[str, ...]) -> Response | None:
+    """Return the 422 for a body without a field, or with what would take minutes to serve."""
+    if not required:
         return None
     try:
         fields = as_dict(request.json())
@@ -164,7 +170,7 @@ def _problem(request: ReceivedRequest) -> Response | None:
         return invalid("json_invalid", ["body", 0], "JSON decode error")
     for name in required:
         if fields.get(name) in (None, "", []):
-            return invalid("missing", ["body", name], "Field required")
+            return missing(name)
     too_much = _too_much(request.path, fields)
     if too_much is not None or request.path != "/v1/chat/completions":
         return too_much

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from mistral_cf_adapter.testing.limits import MAX_CHOICES, MAX_ECHO
+from mistral_cf_adapter.testing.mistral_store import CREATED
 from mistral_cf_adapter.testing.mistral_text import (
     as_count,
     as_dict,
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
     from mistral_cf_adapter.testing.records import ReceivedRequest
 
-CREATED = 1_760_000_000
 PATHS = frozenset({"/v1/chat/completions", "/v1/agents/completions", "/v1/fim/completions"})
 DEFAULT_MODEL = "mistral-small-latest"
 MAX_MODEL = 256
@@ -52,7 +52,7 @@ class Turn:
 def respond(request: ReceivedRequest, turn: Turn | None = None) -> Response:
     """Return the response to a completion request, with a scripted turn or the default one."""
     fields = request.fields
-    turn = default_turn(request) if turn is None else turn
+    turn = _default_turn(request) if turn is None else turn
     if fields.get("stream") is True:
         return stream_response(_stream(request, turn))
     identity = _identity(request, "chat.completion")
@@ -63,16 +63,20 @@ def respond(request: ReceivedRequest, turn: Turn | None = None) -> Response:
     )
 
 
-def default_turn(request: ReceivedRequest) -> Turn:
-    """Decide what to say: a tool call, JSON, code or a sentence."""
+def _default_turn(request: ReceivedRequest) -> Turn:
     fields = request.fields
     if request.path.endswith("/fim/completions"):
         return text_turn("    return result\n", fields)
+    return turn_for(fields, request.body)
+
+
+def turn_for(fields: Mapping[str, Any], seed: bytes) -> Turn:
+    """Decide what to say to messages: a tool call, JSON or a sentence."""
     messages = as_list(fields.get("messages"))
     last = as_dict(messages[-1]) if messages else {}
     tool = None if last.get("role") == "tool" else _wanted_tool(fields)
     if tool is not None:
-        call = _tool_call(tool, request.body)
+        call = _tool_call(tool, seed)
         return Turn(None, (), (call,), "tool_calls")
     if last.get("role") == "tool":
         return text_turn(f"Here is what I found: {_echo(last)}", fields)
@@ -109,24 +113,30 @@ def _prompt(fields: Mapping[str, Any]) -> str:
 
 def _wanted_tool(fields: Mapping[str, Any]) -> dict[str, Any] | None:
     functions = [as_dict(as_dict(tool).get("function")) for tool in as_list(fields.get("tools"))]
-    functions = [function for function in functions if function.get("name")]
+    functions = [each for each in functions if isinstance(each.get("name"), str) and each["name"]]
     choice = fields.get("tool_choice")
     if not functions or choice == "none":
         return None
     named = as_dict(as_dict(choice).get("function")).get("name")
     if named is not None:
         return next((item for item in functions if item["name"] == named), None)
-    if choice in {"any", "required"}:
+    if isinstance(choice, str) and choice in {"any", "required"}:
         return functions[0]
     prompt = _prompt(fields)
     return next((item for item in functions if item["name"] in prompt), None)
 
 
-def _tool_call(function: Mapping[str, Any], body: bytes) -> dict[str, Any]:
+def calls_of(turn: Turn) -> list[dict[str, Any]]:
+    """Return the calls of functions in a turn, also those of a scripted one."""
+    calls = turn.tool_calls or turn.message_fields.get("tool_calls") or ()
+    return [as_dict(call) for call in calls]
+
+
+def _tool_call(function: Mapping[str, Any], seed: bytes) -> dict[str, Any]:
     arguments = json.dumps(sample(function.get("parameters", {})) or {})
     return {
         # Mistral's own ids of tool calls have nine characters, and it insists on that.
-        "id": stable_id("", body)[:9],
+        "id": stable_id("", seed)[:9],
         "type": "function",
         "function": {"name": function["name"], "arguments": arguments},
         "index": 0,

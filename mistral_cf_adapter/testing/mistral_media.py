@@ -1,13 +1,11 @@
-"""Embeddings, models, OCR, moderation, classification and transcription."""
+"""Embeddings, OCR, moderation and classification."""
 
 from __future__ import annotations
 
 import hashlib
 import math
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote
 
-from mistral_cf_adapter.testing.mistral_chat import CREATED
 from mistral_cf_adapter.testing.mistral_text import (
     as_count,
     as_dict,
@@ -18,30 +16,14 @@ from mistral_cf_adapter.testing.mistral_text import (
 )
 from mistral_cf_adapter.testing.responses import (
     Response,
-    event,
     json_response,
-    stream_response,
     utf8,
-    words,
 )
 
 if TYPE_CHECKING:
-    from starlette.datastructures import FormData
-
     from mistral_cf_adapter.testing.records import ReceivedRequest
 
 DIMENSION = 16
-MODELS = (
-    "mistral-small-latest",
-    "mistral-medium-latest",
-    "mistral-large-latest",
-    "ministral-8b-latest",
-    "codestral-latest",
-    "mistral-embed",
-    "mistral-ocr-latest",
-    "mistral-moderation-latest",
-    "voxtral-mini-latest",
-)
 CATEGORIES = (
     "sexual",
     "hate_and_discrimination",
@@ -74,14 +56,6 @@ def embeddings(request: ReceivedRequest) -> Response:
             "usage": usage(" ".join(texts), ""),
         }
     )
-
-
-def models(request: ReceivedRequest) -> Response | None:
-    """List the models or show one, or None if there is none of that name."""
-    name = unquote(request.raw_path.removeprefix("/v1/models").strip("/"))
-    if not name:
-        return json_response({"object": "list", "data": [_model_card(name) for name in MODELS]})
-    return json_response(_model_card(name)) if name in MODELS else None
 
 
 def ocr(request: ReceivedRequest, file_name: str | None = None) -> Response:
@@ -121,28 +95,6 @@ def classification(request: ReceivedRequest) -> Response:
     return json_response(_results(request, "clas-", [scores for _ in _inputs(request)]))
 
 
-def transcription(form: FormData) -> Response:
-    """Hear the same words in every recording."""
-    upload = form.get("file")
-    name = getattr(upload, "filename", None) or form.get("file_url") or form.get("file_id")
-    text = f"This is what I heard in {name}."
-    whole = {
-        "model": str(form.get("model")),
-        "text": text,
-        "language": "en",
-        "segments": [{"type": "transcription_segment", "text": text, "start": 0.0, "end": 1.0}],
-        "usage": {**usage("", text), "prompt_audio_seconds": 1},
-    }
-    if str(form.get("stream")).lower() != "true":
-        return json_response(whole)
-    deltas = [
-        event({"type": "transcription.text.delta", "text": piece}, "transcription.text.delta")
-        for piece in words(text)
-    ]
-    done = event({**whole, "type": "transcription.done"}, "transcription.done")
-    return stream_response([*deltas, done])
-
-
 def _vector(text: str, size: int) -> list[float]:
     raw = hashlib.shake_256(utf8(text)).digest(size * 2)
     values = [
@@ -150,29 +102,6 @@ def _vector(text: str, size: int) -> list[float]:
     ]
     length = math.sqrt(sum(value * value for value in values)) or 1.0
     return [round(value / length, 6) for value in values]
-
-
-def _model_card(name: str) -> dict[str, Any]:
-    chats = name.endswith("-latest") and name.startswith(("mistral-", "ministral", "codestral"))
-    return {
-        "id": name,
-        "object": "model",
-        "created": CREATED,
-        "owned_by": "mistralai",
-        "type": "base",
-        "name": name,
-        "description": "A local stand-in",
-        "max_context_length": 131072,
-        "aliases": [],
-        "capabilities": {
-            "completion_chat": chats,
-            "completion_fim": name.startswith("codestral"),
-            "function_calling": chats,
-            "fine_tuning": False,
-            "vision": False,
-            "classification": False,
-        },
-    }
 
 
 def _inputs(request: ReceivedRequest) -> list[str]:

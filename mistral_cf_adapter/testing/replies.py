@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, cast
 
 from mistral_cf_adapter.testing.keywords import check_names
 from mistral_cf_adapter.testing.matching import Arrival, Condition, check_function
-from mistral_cf_adapter.testing.mistral import invalid, is_text_path, too_many, unauthorized
+from mistral_cf_adapter.testing.mistral import is_text_path
 from mistral_cf_adapter.testing.mistral_chat import Turn
+from mistral_cf_adapter.testing.mistral_errors import invalid, too_many, unauthorized
 from mistral_cf_adapter.testing.own_code import call_own
 from mistral_cf_adapter.testing.responses import (
     GATEWAY_ERRORS,

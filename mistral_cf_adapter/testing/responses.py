@@ -14,6 +14,10 @@ Body = bytes | tuple[bytes, ...] | AsyncGenerator[bytes, None]
 """A whole body, a stream whose pieces are known, or one still to come."""
 
 
+class StreamBroken(Exception):  # noqa: N818  # the caller sees a broken connection
+    """The body of a response ends before its end, and so does its connection."""
+
+
 @dataclass(frozen=True, slots=True)
 class Response:
     """An HTTP response on its way to the caller."""

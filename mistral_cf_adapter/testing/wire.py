@@ -9,6 +9,8 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from mistral_cf_adapter.testing.responses import StreamBroken
+
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping
     from typing import Any, TypeAlias
@@ -34,6 +36,12 @@ class Wire:
             await self._piece(body, more=False)
             return
         await self._start(response)
+        try:
+            await self._stream(body)
+        except StreamBroken:
+            await self.hang_up()
+
+    async def _stream(self, body: Body) -> None:
         async with aclosing(_pieces(body)) as pieces:
             async for piece in pieces:
                 if self.transport.is_closing():

@@ -199,7 +199,7 @@ def test_nothing_is_left_behind():
         places = [(cls, vars(cls)) for cls in _sdk.configuration_classes()]
         names = ("client", "async_client", "get_server_details")
         values = [(cls, name, held.get(name)) for cls, held in places for name in names]
-        sender = _http_client._BaseGatewayClient._sender
+        sender = _http_client._BaseGatewayClient._get_sender
         return [*values, _attach._url_for_unrouted, sender]
 
     before = found()
