@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import certifi
 import pytest
 import trustme
-from call_modes import MODES, Mode
+from call_modes import MODES, STREAMS, Mode
 from http_records import KEY, TOKEN, RecordingServer
 
-from mistral_cf_adapter import GatewaySettings, _sdk, make_client
+from mistral_cf_adapter import GatewaySettings, _flow, _sdk, make_client
 from mistral_cf_adapter.testing import LocalGateway
 
 if TYPE_CHECKING:
@@ -184,6 +184,14 @@ def elsewhere(other_server):
 
 
 @pytest.fixture
+def mistral(elsewhere, monkeypatch):
+    """A server in the place of api.mistral.ai, and no memory of an outage."""
+    monkeypatch.setattr(_flow, "MISTRAL_URL", elsewhere.origin)
+    monkeypatch.setattr(_flow, "_open_until", {})
+    return elsewhere
+
+
+@pytest.fixture
 def make_settings(gateway):
     """Build settings for the recording gateway; keywords add to them or replace them."""
 
@@ -254,4 +262,10 @@ def mode(request) -> Mode:
 @pytest.fixture(params=MODES[:2], ids=lambda mode: mode.name)
 def plain_mode(request) -> Mode:
     """Like `mode`, for what has no stream."""
+    return request.param
+
+
+@pytest.fixture(params=STREAMS, ids=lambda mode: mode.name)
+def stream_mode(request) -> Mode:
+    """Like `mode`, for what is a stream."""
     return request.param

@@ -6,19 +6,19 @@ import asyncio
 import contextlib
 import itertools
 import sys
-from importlib import import_module
 
 import httpx
 import httpx2
 import pytest
 from call_modes import ASYNC, SYNC
 from http_records import CHAT, KEY, PREFIX, TEXT, TOKEN, Reply, completion, stream
+from retry_configs import retries
 
 from mistral_cf_adapter import GatewayError, capture, gateway_options, make_client
 from mistral_cf_adapter._errors import GatewayRedirectError
 from mistral_cf_adapter._flow import build_redirect_request
 from mistral_cf_adapter._routing import get_route
-from mistral_cf_adapter._sdk import ROOT, SDKError
+from mistral_cf_adapter._sdk import SDKError
 from mistral_cf_adapter._sdk import httpx as sdk_httpx
 
 UNREADABLE = sys.modules[SDKError.__module__.rpartition(".")[0]].ResponseValidationError
@@ -266,10 +266,9 @@ REFUSALS = (GatewayRedirectError, sdk_httpx.TransportError, sdk_httpx.InvalidURL
 @pytest.mark.parametrize(
     "location",
     [
-        "https://",
-        "ftp://x/",
-        "http://[::1",
-        "mailto:x@example.com",
+        *("https://", "http://", "ftp://x/", "http://[::1", "mailto:x@example.com"),
+        *("http://127.0.0.1:99999999/", "http://127.0.0.1:many/", "http://a b.invalid/"),
+        *("http://\xe9\xff.invalid/", "http://user:word@unknown.invalid/"),
     ],
 )
 def test_a_redirect_to_nowhere_is_an_error_without_the_token(gateway, client, mode, location):
@@ -355,20 +354,14 @@ def test_a_redirected_call_is_captured_once_with_the_last_answer(gateway, elsewh
 
 
 def test_a_retry_after_a_redirect_starts_at_the_gateway_again(gateway, elsewhere, client):
-    retry = _retries()
     for _ in range(2):
         gateway.replies.append(Reply.redirect(f"{elsewhere.origin}{CHAT}"))
     elsewhere.replies.append(Reply(503, {"message": "busy"}))
-    assert SYNC.chat(client, retries=retry) == TEXT
+    assert SYNC.chat(client, retries=retries()) == TEXT
     assert [request.header("cf-aig-authorization") for request in gateway.requests] == (
         [f"Bearer {TOKEN}"] * 2
     )
     assert [secrets(request) for request in elsewhere.requests] == [[], []]
-
-
-def _retries():
-    utils = import_module(f"{ROOT}.utils")
-    return utils.RetryConfig("backoff", utils.BackoffStrategy(1, 2, 1, 60_000), False)
 
 
 def test_concurrent_redirects_do_not_mix(gateway, elsewhere, client):

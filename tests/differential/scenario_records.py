@@ -12,6 +12,7 @@ import socket
 import stat
 import sys
 import threading
+import traceback
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +46,24 @@ def describe_error(error: BaseException) -> Record:
     with contextlib.suppress(Exception):
         record["request"] = f"{error.request.method} {error.request.url}"
     return record
+
+
+def shows(error: BaseException | None, *secrets: str) -> list[str]:
+    """Return the secrets that an error shows, or a variable of the adapter's frames in it."""
+    texts: list[str] = []
+    seen: list[BaseException] = []
+    links = [error]
+    while links:
+        link = links.pop()
+        if link is None or link in seen:
+            continue
+        seen.append(link)
+        links += [link.__cause__, link.__context__]
+        texts += [str(link), repr(link), *getattr(link, "__notes__", ())]
+        for frame in traceback.TracebackException.from_exception(link, capture_locals=True).stack:
+            if "/mistral_cf_adapter/" in frame.filename:
+                texts.append(str(frame.locals))
+    return [secret for secret in secrets if any(secret in text for text in texts)]
 
 
 def _name_or_none(error: BaseException | None) -> str | None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable
 
+PREFIX = "/v1/acc/gw"
 GONE = 20.0
 """Seconds after which a client that should have gone away counts as one that leaks."""
 
@@ -190,6 +191,11 @@ class FaultServer:
     @property
     def origin(self) -> str:
         return f"http{'s' if self._tls else ''}://127.0.0.1:{self.address[1]}"
+
+    @property
+    def base_url(self) -> str:
+        """What `GatewaySettings(base_url=...)` takes."""
+        return self.origin + PREFIX
 
     @property
     def connections(self) -> int:
