@@ -12,7 +12,6 @@ import re
 import ssl
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from importlib import import_module
 
 import httpx
 import httpx2
@@ -20,6 +19,7 @@ import pytest
 import trustme
 from call_modes import ASYNC, ASYNC_STREAM, STREAM, SYNC
 from http_records import CHAT, KEY, PREFIX, TEXT, TOKEN, RecordingServer, Reply
+from retry_configs import retries
 
 from mistral_cf_adapter import (
     GatewayConfigError,
@@ -29,7 +29,7 @@ from mistral_cf_adapter import (
     gateway_options,
     make_client,
 )
-from mistral_cf_adapter._sdk import ROOT, Mistral, version
+from mistral_cf_adapter._sdk import Mistral, version
 from mistral_cf_adapter._sdk import httpx as sdk_httpx
 
 MAJOR = int(version().partition(".")[0])
@@ -206,11 +206,6 @@ def test_operations_with_a_key_of_their_own_send_that_one_alone(
 
 
 # ---------------------------------------------------------------- other keywords
-
-
-def retries(elapsed=60_000):
-    utils = import_module(f"{ROOT}.utils")
-    return utils.RetryConfig("backoff", utils.BackoffStrategy(1, 2, 1, elapsed), True)
 
 
 def test_the_timeout_is_kept(gateway, settings, mode):

@@ -88,15 +88,11 @@ def test_a_loop_that_is_only_closed_is_let_go_by_the_next(client):
     assert _pool._process_pools.shutdown_generators == {}
 
 
-def test_what_lets_a_caller_in_at_the_gateways_host_stays_there(
-    make_settings, elsewhere, monkeypatch
-):
-    monkeypatch.setattr(_flow, "MISTRAL_URL", elsewhere.origin)
-    monkeypatch.setattr(_flow, "_open_until", {})
+def test_what_lets_a_caller_in_at_the_gateways_host_stays_there(make_settings, mistral):
     settings = make_settings(fallback="direct", base_url="http://127.0.0.1:9/v1/a/g")
     access = {"CF-Access-Client-Secret": "access", "Cookie": "CF_Authorization=x", "x-mine": "1"}
     SYNC.chat(make_client(settings), http_headers=access)
-    arrived = {name.lower() for name, _ in elsewhere.last.headers}
+    arrived = {name.lower() for name, _ in mistral.last.headers}
     assert not {"cf-access-client-secret", "cookie"} & arrived
     assert "x-mine" in arrived
 
@@ -155,14 +151,12 @@ def test_a_stored_key_is_not_overruled_by_the_http_clients_own(gateway, make_set
 
 @pytest.mark.parametrize("direct", [False, True])
 def test_half_a_character_passes_compat_as_it_passes_elsewhere(
-    gateway, make_settings, elsewhere, monkeypatch, direct
+    gateway, make_settings, mistral, direct
 ):
-    monkeypatch.setattr(_flow, "MISTRAL_URL", elsewhere.origin)
-    monkeypatch.setattr(_flow, "_open_until", {})
     there = {"base_url": "http://127.0.0.1:9/v1/a/g", "fallback": "direct"} if direct else {}
     with gateway_options(endpoint="compat"):
         SYNC.chat(make_client(make_settings(**there)), "half a \ud83d")
-    arrived = (elsewhere if direct else gateway).last
+    arrived = (mistral if direct else gateway).last
     assert arrived.json["messages"][0]["content"] == "half a \ud83d"
 
 
