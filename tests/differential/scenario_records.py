@@ -48,22 +48,30 @@ def describe_error(error: BaseException) -> Record:
     return record
 
 
-def shows(error: BaseException | None, *secrets: str) -> list[str]:
+def shows(error: BaseException, *secrets: str) -> list[str]:
     """Return the secrets that an error shows, or a variable of the adapter's frames in it."""
-    texts: list[str] = []
+    things: list[object] = []
     seen: list[BaseException] = []
-    links = [error]
+    links: list[BaseException | None] = [error]
     while links:
         link = links.pop()
-        if link is None or link in seen:
+        if link is None or any(link is other for other in seen):
             continue
         seen.append(link)
         links += [link.__cause__, link.__context__]
-        texts += [str(link), repr(link), *getattr(link, "__notes__", ())]
-        for frame in traceback.TracebackException.from_exception(link, capture_locals=True).stack:
-            if "/mistral_cf_adapter/" in frame.filename:
-                texts.append(str(frame.locals))
-    return [secret for secret in secrets if any(secret in text for text in texts)]
+        things += [link, *getattr(link, "__notes__", ())]
+        for frame, _ in traceback.walk_tb(link.__traceback__):
+            if "/mistral_cf_adapter/" in frame.f_code.co_filename:
+                things += frame.f_locals.values()
+    shown = "\n".join(map(_shown, things))
+    return [secret for secret in secrets if secret in shown]
+
+
+def _shown(value: object) -> str:
+    try:
+        return f"{value} {value!r}"
+    except Exception:  # an error of the SDK's that is half-built has no text
+        return ""
 
 
 def _name_or_none(error: BaseException | None) -> str | None:
