@@ -247,3 +247,21 @@ def record_shown_requests(client):
 
     configuration.client.send = watch
     return shown
+
+
+class Keeping:
+    """A hook of the SDK's that keeps the responses of calls."""
+
+    def __init__(self, client: Any) -> None:
+        self.responses: list[Any] = []
+        hooks = client.sdk_configuration.__dict__["_hooks"]
+        hooks.register_after_success_hook(self)
+        hooks.register_after_error_hook(self)
+
+    def after_success(self, _context: Any, response: Any) -> Any:
+        self.responses.append(response)
+        return response
+
+    def after_error(self, _context: Any, response: Any, error: Any) -> Any:
+        self.responses.append(response)
+        return response, error
