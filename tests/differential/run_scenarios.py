@@ -267,7 +267,7 @@ class Runner:
                 server.settle()
             record[f"requests to {name}"] = [describe_request(each) for each in server.requests]
             record[f"connections to {name}"] = server.connections
-        strangers = self.servers["other"].requests + self.servers["proxy"].requests
+        strangers = self.servers["other"].requests
         record["the token went elsewhere"] = any(TOKEN in request for request in strangers)
         return record
 
