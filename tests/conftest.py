@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import gc
 import os
+from importlib import import_module
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import certifi
 import pytest
 import trustme
 from call_modes import MODES, STREAMS, Mode
+from fault_server import PREFIX, refusing
 from http_records import KEY, TOKEN, RecordingServer
 
 from mistral_cf_adapter import GatewaySettings, _flow, _sdk, make_client
@@ -80,7 +83,6 @@ ONCE_A_MAJOR = {
     "test_pool.py",
     "test_proxies.py",
     "test_proxy_variables.py",
-    "test_redirect_areas.py",
     "test_redirects.py",
     "test_secrets_in_frames.py",
     "test_secrets_in_walks.py",
@@ -189,6 +191,29 @@ def mistral(elsewhere, monkeypatch):
     monkeypatch.setattr(_flow, "MISTRAL_URL", elsewhere.origin)
     monkeypatch.setattr(_flow, "_open_until", {})
     return elsewhere
+
+
+@pytest.fixture
+def nobody():
+    """The base URL of a gateway that is not there."""
+    with refusing() as origin:
+        yield origin + PREFIX
+
+
+@pytest.fixture
+def slept(monkeypatch):
+    """The waits of the SDK in seconds, none of which takes any time; tries take none either."""
+    waits = []
+    retries = import_module(f"{_sdk.ROOT}.utils.retries")
+
+    async def sleep_async(seconds):
+        waits.append(seconds)
+
+    clock = SimpleNamespace(time=lambda: sum(waits), sleep=waits.append)
+    monkeypatch.setattr(retries, "time", clock)
+    monkeypatch.setattr(retries, "asyncio", SimpleNamespace(sleep=sleep_async))
+    monkeypatch.setattr(retries, "random", SimpleNamespace(uniform=lambda low, high: 0.0))
+    return waits
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import io
 from importlib import import_module
-from types import SimpleNamespace
 from typing import IO
 from weakref import ref
 
@@ -26,7 +25,7 @@ from mistral_cf_adapter import (
 from mistral_cf_adapter._sdk import ROOT, Mistral, SDKError, httpx
 
 UTILS = import_module(f"{ROOT}.utils")
-RETRIES = import_module(f"{ROOT}.utils.retries")
+pytestmark = pytest.mark.usefixtures("slept")
 FAILURE = "as in a bad hour"
 CONTENT = b"one line\n" * 20_000
 BUSY = Reply(503, {"message": "busy"}, {"cf-aig-log-id": "log-1"})
@@ -107,20 +106,6 @@ REWINDABLE = {
     "in memory": _in_memory,
     "simple": lambda: Simple(CONTENT),
 }
-
-
-@pytest.fixture(autouse=True)
-def _no_waiting(monkeypatch):
-    """The waits of the SDK take no time, and end after some."""
-    waits = []
-
-    async def sleep_async(seconds):
-        waits.append(seconds)
-
-    monkeypatch.setattr(
-        RETRIES, "time", SimpleNamespace(time=lambda: sum(waits), sleep=waits.append)
-    )
-    monkeypatch.setattr(RETRIES, "asyncio", SimpleNamespace(sleep=sleep_async))
 
 
 def retries():

@@ -44,12 +44,6 @@ def raising(make_settings, error):
     return make_client(make_settings(), client=sdk_httpx.Client(transport=transport))
 
 
-@pytest.fixture
-def nobody():
-    with refusing() as origin:
-        yield f"{origin}{PREFIX}"
-
-
 @contextmanager
 def untrusted():
     """A server whose certificate nobody trusts."""

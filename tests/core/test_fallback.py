@@ -6,7 +6,6 @@ import io
 
 import pytest
 from call_modes import STREAM, SYNC
-from fault_server import refusing
 from http_records import CHAT, KEY, TEXT, TOKEN, Reply, completion
 from retry_configs import retries
 
@@ -32,13 +31,6 @@ BLOCKED = {"success": False, "errors": [{"code": 2016, "message": "Prompt blocke
 
 
 pytestmark = pytest.mark.usefixtures("mistral")
-
-
-@pytest.fixture
-def nobody():
-    """The address of a server that is gone."""
-    with refusing() as origin:
-        yield f"{origin}/v1/acc/gw"
 
 
 @pytest.fixture

@@ -8,15 +8,12 @@ import pytest
 from http_records import Reply, completion, stream
 from opentelemetry.sdk.trace import TracerProvider
 from pydantic import SecretStr
-from secret_searches import shown_in
+from secret_searches import KEY, OTHER, TOKEN, shown_in
 
 from mistral_cf_adapter import GatewayError, GatewaySettings, capture, make_client, patch
 from mistral_cf_adapter._sdk import Mistral
 from mistral_cf_adapter._secrets import abbreviate, mask
 
-TOKEN = "cfut_9f86d081884c7d659a2feaa0c55ad015a3bf4f1b"
-KEY = "Zq7xWm3kVb9TnR2yLc5hJd8gFs1pQe6u"
-OTHER = "Hy4bNt8vKx2mPw6cRz9sLd3fGj7qAe5o"
 SAID = f"bad token {TOKEN}: key Bearer {KEY}%20{OTHER}"
 
 
