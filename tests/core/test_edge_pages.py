@@ -21,7 +21,6 @@ from mistral_cf_adapter import (
 from mistral_cf_adapter._errors import find_sender
 from mistral_cf_adapter._sdk import SDKError
 from mistral_cf_adapter._sdk import httpx as sdk_httpx
-from mistral_cf_adapter.testing import LocalGateway
 from mistral_cf_adapter.testing.edge_pages import ACCESS_FORMS, EDGE_FORMS, LOGIN, PAGES
 
 PASSES = "passes by itself"
@@ -58,16 +57,9 @@ ROWS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def local():
-    with LocalGateway() as gateway:
-        yield gateway
-
-
 @pytest.fixture
-def page_client(local):
-    local.reset()
-    return make_client(local.settings())
+def page_client(local_gateway):
+    return make_client(local_gateway.settings())
 
 
 # ---------------------------------------------------------------- the table
@@ -84,9 +76,9 @@ def test_every_page_of_the_table_is_tried():
     ("page", "kind", "retryable", "what", "advice"), ROWS, ids=[str(row[0]) for row in ROWS]
 )
 def test_each_page_has_its_class_and_its_advice(
-    local, page_client, page, kind, retryable, what, advice, form
+    local_gateway, page_client, page, kind, retryable, what, advice, form
 ):
-    with local.fault("edge", page=page, form=form):
+    with local_gateway.fault("edge", page=page, form=form):
         error = SYNC.error(page_client)
     assert type(error) is kind
     number = page if isinstance(page, int) and page >= 520 else None
@@ -99,8 +91,8 @@ def test_each_page_has_its_class_and_its_advice(
 
 
 @pytest.mark.parametrize("page", [1010, 1015, 522, "challenge"])
-def test_a_page_is_known_in_every_mode(local, page_client, mode, page):
-    with local.fault("edge", page=page):
+def test_a_page_is_known_in_every_mode(local_gateway, page_client, mode, page):
+    with local_gateway.fault("edge", page=page):
         error = mode.error(page_client)
     assert type(error) is next(row[1] for row in ROWS if row[0] == page)
     assert isinstance(error, SDKError)
@@ -227,10 +219,9 @@ NO_OUTAGES = [1006, 1009, 1010, 1015, 1020, 1101, 413, "challenge", "firewall"]
 
 @pytest.mark.parametrize("form", EDGE_FORMS)
 @pytest.mark.parametrize("page", [*OUTAGES, *NO_OUTAGES])
-def test_the_fallback_asks_the_same(local, mistral, page, form):
-    client = make_client(local.settings(fallback="direct"))
-    local.reset()
-    with local.fault("edge", page=page, form=form):
+def test_the_fallback_asks_the_same(local_gateway, mistral, page, form):
+    client = make_client(local_gateway.settings(fallback="direct"))
+    with local_gateway.fault("edge", page=page, form=form):
         if page in OUTAGES:
             assert SYNC.chat(client) == TEXT
         else:
@@ -242,8 +233,8 @@ def test_the_fallback_asks_the_same(local, mistral, page, form):
 
 
 @pytest.mark.parametrize("form", ACCESS_FORMS)
-def test_access_says_what_lets_a_program_in(local, page_client, mode, form):
-    with local.fault("access", form=form), capture() as calls:
+def test_access_says_what_lets_a_program_in(local_gateway, page_client, mode, form):
+    with local_gateway.fault("access", form=form), capture() as calls:
         error = mode.error(page_client)
     assert type(error) is GatewayAccessError
     assert error.retryable is False

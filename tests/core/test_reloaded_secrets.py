@@ -16,7 +16,7 @@ from http_records import TEXT, Reply
 from object_walks import serialized, texts_in
 from pydantic_settings import SettingsConfigDict
 from retry_configs import retries
-from secret_searches import shown_in
+from secret_searches import KEY, OTHER, shown_in
 from test_callable_credentials import REFUSALS, refusal, sent
 
 from mistral_cf_adapter import (
@@ -595,7 +595,7 @@ def test_one_that_cannot_be_read_leaves_the_other(gateway, place, caplog):
 
 def test_no_secret_is_shown(gateway, place, mode, caplog):
     caplog.set_level(logging.DEBUG)
-    one, other = "Zq7xWm3kVb9TnR2yLc5hJd8gFs1pQe6u", "Hy4bNt8vKx2mPw6cRz9sLd3fGj7qAe5o"
+    one, other = KEY, OTHER
     place.write(token=one, mistral_api_key=one)
     settings = place.settings()
     client = make_client(settings)
@@ -611,7 +611,7 @@ def test_no_secret_is_shown(gateway, place, mode, caplog):
 
 
 def test_what_a_server_quotes_is_masked(gateway, main_place, mode):
-    one, other = "Zq7xWm3kVb9TnR2yLc5hJd8gFs1pQe6u", "Hy4bNt8vKx2mPw6cRz9sLd3fGj7qAe5o"
+    one, other = KEY, OTHER
     main_place.write(token=one, mistral_api_key=one)
     client = make_client(main_place.settings())
 

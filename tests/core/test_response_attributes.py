@@ -63,13 +63,11 @@ def test_a_download_tells_how_long_it_took(way, gateway, make_settings, plain_mo
     assert response.history == []
 
 
-def test_a_stream_made_of_one_piece_tells_as_much(gateway, make_settings, mode):
-    if not mode.is_stream:
-        pytest.skip("a whole response stays one")
+def test_a_stream_made_of_one_piece_tells_as_much(gateway, make_settings, stream_mode):
     gateway.responder = lambda request: completion()
     with built(SHARED, gateway, make_settings) as client:
         hook = Keeping(client)
-        assert mode.chat(client) == "Bonjour"
+        assert stream_mode.chat(client) == "Bonjour"
     assert hook.responses[-1].elapsed > timedelta(0)
     assert hook.responses[-1].history == []
 
