@@ -117,6 +117,9 @@ class Wire:
             if not self._more(self._buffer):
                 return None
             self.busy = True
+            if not self._buffer[:1].isalpha():  # as of a client that speaks TLS
+                self.send(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+                return None
         head, _, self._buffer = self._buffer.partition(b"\r\n\r\n")
         try:
             body = b"" if deaf else self._body(head)
