@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import gc
 import os
+from importlib import import_module
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import certifi
 import pytest
 import trustme
-from call_modes import MODES, Mode
+from call_modes import MODES, STREAMS, Mode
+from fault_server import PREFIX, refusing
 from http_records import KEY, TOKEN, RecordingServer
 
-from mistral_cf_adapter import GatewaySettings, _sdk, make_client
+from mistral_cf_adapter import GatewaySettings, _flow, _sdk, make_client
 from mistral_cf_adapter.testing import LocalGateway
 
 if TYPE_CHECKING:
@@ -93,7 +96,6 @@ ONCE_A_MAJOR = {
     "test_proxies.py",
     "test_proxy_variables.py",
     "test_record_replay.py",
-    "test_redirect_areas.py",
     "test_redirects.py",
     "test_script_by_content.py",
     "test_secrets_in_frames.py",
@@ -198,6 +200,37 @@ def elsewhere(other_server):
 
 
 @pytest.fixture
+def mistral(elsewhere, monkeypatch):
+    """A server in the place of api.mistral.ai, and no memory of an outage."""
+    monkeypatch.setattr(_flow, "MISTRAL_URL", elsewhere.origin)
+    monkeypatch.setattr(_flow, "_open_until", {})
+    return elsewhere
+
+
+@pytest.fixture
+def nobody():
+    """The base URL of a gateway that is not there."""
+    with refusing() as origin:
+        yield origin + PREFIX
+
+
+@pytest.fixture
+def slept(monkeypatch):
+    """The waits of the SDK in seconds, none of which takes any time; tries take none either."""
+    waits = []
+    retries = import_module(f"{_sdk.ROOT}.utils.retries")
+
+    async def sleep_async(seconds):
+        waits.append(seconds)
+
+    clock = SimpleNamespace(time=lambda: sum(waits), sleep=waits.append)
+    monkeypatch.setattr(retries, "time", clock)
+    monkeypatch.setattr(retries, "asyncio", SimpleNamespace(sleep=sleep_async))
+    monkeypatch.setattr(retries, "random", SimpleNamespace(uniform=lambda low, high: 0.0))
+    return waits
+
+
+@pytest.fixture
 def make_settings(gateway):
     """Build settings for the recording gateway; keywords add to them or replace them."""
 
@@ -268,4 +301,10 @@ def mode(request) -> Mode:
 @pytest.fixture(params=MODES[:2], ids=lambda mode: mode.name)
 def plain_mode(request) -> Mode:
     """Like `mode`, for what has no stream."""
+    return request.param
+
+
+@pytest.fixture(params=STREAMS, ids=lambda mode: mode.name)
+def stream_mode(request) -> Mode:
+    """Like `mode`, for what is a stream."""
     return request.param

@@ -18,7 +18,6 @@ from mistral_cf_adapter import (
     GatewayConfigError,
     GatewaySettings,
     GatewayUnauthorizedError,
-    _flow,
     _sdk,
     gateway_options,
     make_client,
@@ -168,26 +167,22 @@ def test_the_response_of_a_redirect_does_not_show_them(gateway, make_settings, c
     assert not shown_in(str([request.headers.raw for request in seen]), SECRET, JWT)
 
 
-def test_the_fallback_gets_none(elsewhere, make_settings, monkeypatch, credentials, mode):
-    monkeypatch.setattr(_flow, "MISTRAL_URL", elsewhere.origin)
-    monkeypatch.setattr(_flow, "_open_until", {})
+def test_the_fallback_gets_none(mistral, make_settings, credentials, mode):
     settings = make_settings(
         fallback="direct", base_url="http://127.0.0.1:9/v1/a/g", token=None, **credentials
     )
     with pytest.warns(UserWarning, match="is down"):
         mode.chat(make_client(settings))
-    assert sent(elsewhere.last) == {"authorization": f"Bearer {KEY}"}
+    assert sent(mistral.last) == {"authorization": f"Bearer {KEY}"}
 
 
-def test_a_jwt_is_never_mistrals_key(elsewhere, make_settings, monkeypatch, mode):
-    monkeypatch.setattr(_flow, "MISTRAL_URL", elsewhere.origin)
-    monkeypatch.setattr(_flow, "_open_until", {})
+def test_a_jwt_is_never_mistrals_key(mistral, make_settings, mode):
     settings = make_settings(
         fallback="direct", base_url="http://127.0.0.1:9/v1/a/g", access_token=JWT
     )
     with gateway_options(byok_alias="production"), pytest.raises(_sdk.httpx.ConnectError):
         mode.chat(make_client(settings))
-    assert elsewhere.requests == []
+    assert mistral.requests == []
 
 
 def test_a_server_of_the_call_gets_none(elsewhere, make_settings, credentials, mode):

@@ -8,16 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
-import socket
 import ssl
-import threading
-from contextlib import suppress
 from pathlib import Path
-from socketserver import StreamRequestHandler, ThreadingTCPServer
 
 import pytest
 import trustme
 from http_records import CHAT, KEY, PREFIX, TEXT, TOKEN, RecordingServer
+from proxies import TunnelProxy
 
 from mistral_cf_adapter import patch
 
@@ -34,44 +31,6 @@ USES = {
     "async": lambda program, run: run(program.answer_async("Hello")),
     "async-stream": lambda program, run: run(_joined(program.answer_in_pieces_async("Hello"))),
 }
-
-
-class _Proxy(ThreadingTCPServer):
-    """Takes every tunnel to one port of this machine, and remembers what it was asked for."""
-
-    daemon_threads = False
-
-    def __init__(self, port):
-        super().__init__(("127.0.0.1", 0), _Tunnel)
-        self.port = port
-        self.asked = []
-        self.tunnels = []
-
-
-class _Tunnel(StreamRequestHandler):
-    rbufsize = 0
-
-    def handle(self):
-        asked = self.rfile.readline().split()[1].decode()
-        while self.rfile.readline().strip():
-            pass
-        self.server.asked.append(asked)
-        self.server.tunnels.append(self.connection)
-        with socket.create_connection(("127.0.0.1", self.server.port)) as there:
-            self.wfile.write(b"HTTP/1.1 200 OK\r\n\r\n")
-            back = threading.Thread(target=_pour, args=(there, self.connection))
-            back.start()
-            _pour(self.connection, there)
-            back.join()
-
-
-def _pour(source, target):
-    with suppress(OSError):
-        while piece := source.recv(65536):
-            target.sendall(piece)
-    for end in (source, target):
-        with suppress(OSError):
-            end.shutdown(socket.SHUT_RDWR)
 
 
 @pytest.fixture(scope="module")
@@ -92,18 +51,11 @@ def proxy(mistral, authority, monkeypatch, tmp_path):
     mistral.reset()
     certificates = tmp_path / "ca.pem"
     authority.cert_pem.write_to_path(certificates)
-    with _Proxy(mistral.port) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{server.server_address[1]}")
+    with TunnelProxy(("127.0.0.1", mistral.port)) as server:
+        monkeypatch.setenv("HTTPS_PROXY", server.origin)
         monkeypatch.setenv("NO_PROXY", "127.0.0.1")
         monkeypatch.setenv("SSL_CERT_FILE", str(certificates))
         yield server
-        server.shutdown()
-        thread.join()
-        for tunnel in server.tunnels:
-            with suppress(OSError):
-                tunnel.shutdown(socket.SHUT_RDWR)
 
 
 @pytest.fixture
@@ -149,7 +101,7 @@ def test_a_program_is_redirected_without_an_edit_and_then_as_it_was(
         assert direct.path == CHAT
         assert direct.header("host") == HOST
         assert direct.gateway == {}
-    assert {*proxy.asked} == {f"{HOST}:443"}
+    assert {request.path for request in proxy.requests} == {f"{HOST}:443"}
     assert after.json == before.json == through.json
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import io
 from importlib import import_module
-from types import SimpleNamespace
 from typing import IO
 from weakref import ref
 
@@ -17,7 +16,6 @@ from mistral_cf_adapter import (
     GatewayError,
     GatewayProviderError,
     GatewayRedirectError,
-    _flow,
     _replays,
     _sdk,
     capture,
@@ -27,7 +25,7 @@ from mistral_cf_adapter import (
 from mistral_cf_adapter._sdk import ROOT, Mistral, SDKError, httpx
 
 UTILS = import_module(f"{ROOT}.utils")
-RETRIES = import_module(f"{ROOT}.utils.retries")
+pytestmark = pytest.mark.usefixtures("slept")
 FAILURE = "as in a bad hour"
 CONTENT = b"one line\n" * 20_000
 BUSY = Reply(503, {"message": "busy"}, {"cf-aig-log-id": "log-1"})
@@ -108,20 +106,6 @@ REWINDABLE = {
     "in memory": _in_memory,
     "simple": lambda: Simple(CONTENT),
 }
-
-
-@pytest.fixture(autouse=True)
-def _no_waiting(monkeypatch):
-    """The waits of the SDK take no time, and end after some."""
-    waits = []
-
-    async def sleep_async(seconds):
-        waits.append(seconds)
-
-    monkeypatch.setattr(
-        RETRIES, "time", SimpleNamespace(time=lambda: sum(waits), sleep=waits.append)
-    )
-    monkeypatch.setattr(RETRIES, "asyncio", SimpleNamespace(sleep=sleep_async))
 
 
 def retries():
@@ -284,17 +268,15 @@ def test_a_redirect_of_what_is_sent_is_an_error(gateway, elsewhere, client, plai
 
 
 def test_what_mistral_answers_directly_is_not_taken_for_the_gateways(
-    elsewhere, make_settings, plain_mode, monkeypatch
+    mistral, make_settings, plain_mode
 ):
-    monkeypatch.setattr(_flow, "MISTRAL_URL", elsewhere.origin)
-    monkeypatch.setattr(_flow, "_open_until", {})
-    elsewhere.replies.append(Reply(503, b"<html>busy</html>", {"content-type": "text/html"}))
+    mistral.replies.append(Reply(503, b"<html>busy</html>", {"content-type": "text/html"}))
     with refusing() as nobody:
         client = make_client(make_settings(fallback="direct", base_url=f"{nobody}/v1/acc/gw"))
         with pytest.raises(SDKError) as caught:
             plain_mode.upload(client, ONCE["pipe"](), retries=retries())
     assert not isinstance(caught.value, GatewayError)
-    (sent,) = elsewhere.requests
+    (sent,) = mistral.requests
     assert CONTENT in sent.body
 
 
@@ -307,17 +289,15 @@ def test_a_redirect_that_drops_the_body_is_followed(gateway, elsewhere, settings
 
 
 def test_what_was_sent_to_a_gateway_that_is_down_goes_nowhere_else(
-    gateway, elsewhere, make_settings, plain_mode, monkeypatch
+    gateway, mistral, make_settings, plain_mode
 ):
-    monkeypatch.setattr(_flow, "MISTRAL_URL", elsewhere.origin)
-    monkeypatch.setattr(_flow, "_open_until", {})
     page = Reply(502, b"<html>cloudflare</html>", {"content-type": "text/html"})
     gateway.replies.append(page)
     client = make_client(make_settings(fallback="direct"))
     with pytest.raises(_sdk.SDKError) as caught:
         plain_mode.upload(client, ONCE["pipe"](), retries=retries())
     assert caught.value.status_code == 502
-    assert (len(gateway.requests), elsewhere.requests) == (1, [])
+    assert (len(gateway.requests), mistral.requests) == (1, [])
 
 
 # ---------------------------------------------------------------- other bodies

@@ -9,7 +9,7 @@ import pytest
 from call_modes import SYNC
 from http_records import CHAT, KEY, TEXT
 
-from mistral_cf_adapter import _flow, _sdk, capture, make_client, patch
+from mistral_cf_adapter import _sdk, capture, make_client, patch
 
 
 @pytest.fixture(params=["make_client", "patch", "server_url set afterwards"])
@@ -62,9 +62,7 @@ def test_a_call_through_the_gateway_says_so_and_warns_of_nothing(client, mode):
     assert not told
 
 
-def test_a_direct_fallback_says_so(elsewhere, make_settings, monkeypatch):
-    monkeypatch.setattr(_flow, "MISTRAL_URL", elsewhere.origin)
-    monkeypatch.setattr(_flow, "_open_until", {})
+def test_a_direct_fallback_says_so(mistral, make_settings):
     client = make_client(make_settings(base_url="http://127.0.0.1:9/v1/a/g", fallback="direct"))
     with warnings.catch_warnings(record=True) as told, capture() as calls:
         warnings.simplefilter("always")

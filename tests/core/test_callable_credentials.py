@@ -12,7 +12,6 @@ import logging
 import pickle
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from importlib import import_module
 from types import FunctionType
 
 import pytest
@@ -20,25 +19,23 @@ from call_modes import ASYNC, SYNC
 from client_ways import WAYS, with_make_client, with_patch
 from http_records import KEY, PREFIX, TEXT, TOKEN, Reply
 from object_walks import locals_of, serialized, texts_in
+from retry_configs import retries
 from secret_searches import shown_in
 
 from mistral_cf_adapter import (
     GatewayConfigError,
     GatewayUnauthorizedError,
-    _flow,
     capture,
     diagnose,
     gateway_options,
     make_client,
     patch,
 )
-from mistral_cf_adapter._sdk import ROOT, Mistral, SDKError, httpx
+from mistral_cf_adapter._sdk import Mistral, SDKError, httpx
 from mistral_cf_adapter._variables import SECRETS
 from mistral_cf_adapter.cli.environment import print_environment
 
 HEADERS = {"token": "cf-aig-authorization", "mistral_api_key": "authorization"}
-UTILS = import_module(f"{ROOT}.utils")
-AT_ONCE = UTILS.RetryConfig("backoff", UTILS.BackoffStrategy(1, 1, 1, 60_000), True)
 CODES = [2009, 10000, 10001, 9109]
 
 
@@ -192,7 +189,7 @@ def test_every_operation_asks(gateway, make_settings, plain_mode, name):
 @setting
 def test_a_retry_of_the_sdk_asks_anew(gateway, make_settings, mode, name):
     gateway.replies += [Reply(503), Reply(503)]
-    client = make_client(make_settings(**{name: (function := Counter())}), retry_config=AT_ONCE)
+    client = make_client(make_settings(**{name: (function := Counter())}), retry_config=retries())
     assert mode.chat(client) == TEXT
     assert sent(gateway, name) == bearer(function, 3)
 
@@ -312,9 +309,7 @@ def test_a_call_elsewhere_gets_the_key_and_no_token(gateway, elsewhere, make_set
     assert (token.count, key.count, gateway.requests) == (0, 1, [])
 
 
-def test_the_fallback_takes_the_key(elsewhere, make_settings, monkeypatch, mode):
-    monkeypatch.setattr(_flow, "MISTRAL_URL", elsewhere.origin)
-    monkeypatch.setattr(_flow, "_open_until", {})
+def test_the_fallback_takes_the_key(mistral, make_settings, mode):
     settings = make_settings(
         base_url="http://127.0.0.1:9/v1/acc/gw",
         fallback="direct",
@@ -323,20 +318,18 @@ def test_the_fallback_takes_the_key(elsewhere, make_settings, monkeypatch, mode)
     )
     with pytest.warns(UserWarning, match="AI Gateway is down"):
         mode.chat(make_client(settings))
-    assert elsewhere.last.header("authorization") == "Bearer key-0001"
-    assert elsewhere.last.gateway == {}
+    assert mistral.last.header("authorization") == "Bearer key-0001"
+    assert mistral.last.gateway == {}
     assert key.count == 1
 
 
-def test_a_refusal_of_the_fallback_asks_for_nothing(elsewhere, make_settings, monkeypatch, mode):
-    monkeypatch.setattr(_flow, "MISTRAL_URL", elsewhere.origin)
-    monkeypatch.setattr(_flow, "_open_until", {})
-    elsewhere.replies.append(mistrals_refusal())
+def test_a_refusal_of_the_fallback_asks_for_nothing(mistral, make_settings, mode):
+    mistral.replies.append(mistrals_refusal())
     base_url, key = "http://127.0.0.1:9/v1/acc/gw", Counter("key")
     settings = make_settings(base_url=base_url, fallback="direct", mistral_api_key=key)
     with pytest.warns(UserWarning, match="AI Gateway is down"), pytest.raises(SDKError):
         mode.chat(make_client(settings))
-    assert (len(elsewhere.requests), key.count) == (1, 1)
+    assert (len(mistral.requests), key.count) == (1, 1)
 
 
 # ---------------------------------------------------------------- what cannot work
@@ -559,7 +552,7 @@ def test_a_gateway_that_is_gone_by_then_is_the_error(gateway, make_settings, mod
 
 def test_a_retry_after_a_refusal_asks_anew(gateway, make_settings, mode):
     gateway.replies += [refusal(), Reply(503), refusal()]
-    client = make_client(make_settings(token=(function := Counter())), retry_config=AT_ONCE)
+    client = make_client(make_settings(token=(function := Counter())), retry_config=retries())
     assert mode.chat(client) == TEXT
     assert sent(gateway, "token") == bearer(function, 4)
 

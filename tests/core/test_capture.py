@@ -9,16 +9,15 @@ import json
 import logging
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from importlib import import_module
 
 import pytest
 from call_modes import ASYNC, SYNC
 from http_records import CHAT, KEY, TOKEN, Reply, completion, stream
 from opentelemetry import trace
+from retry_configs import retries
 from span_records import current_span, events
 
 from mistral_cf_adapter import GatewayCall, GatewayError, capture, make_client
-from mistral_cf_adapter._sdk import ROOT
 
 DLP = {"findings": [{"profile": {"profile_id": "p"}, "check": "REQUEST"}], "action": "FLAG"}
 HEADERS = {
@@ -113,11 +112,6 @@ def test_a_call_does_not_change():
 
 
 # ---------------------------------------------------------------- which calls
-
-
-def retries(elapsed=60_000):
-    utils = import_module(f"{ROOT}.utils")
-    return utils.RetryConfig("backoff", utils.BackoffStrategy(1, 2, 1, elapsed), True)
 
 
 def test_each_retry_is_a_call_that_counts_up(gateway, client, mode):

@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
-from contextlib import contextmanager
 
 import pytest
 import trustme
 from call_modes import ASYNC, ASYNC_STREAM, SYNC
+from client_ways import settings_for, with_make_client, with_patch
 from http_records import KEY, TEXT, TOKEN, RecordingServer
 
-from mistral_cf_adapter import GatewaySettings, _pool, make_client, patch
+from mistral_cf_adapter import GatewaySettings, _pool, make_client
 from mistral_cf_adapter._certificates import read_certificate_state
-from mistral_cf_adapter._sdk import Mistral, httpx
+from mistral_cf_adapter._sdk import httpx
 
 
 @pytest.fixture(autouse=True)
@@ -47,19 +47,12 @@ def bundle(tmp_path, monkeypatch):
     return path
 
 
-def settings_for(server):
-    return GatewaySettings(base_url=server.base_url, token=TOKEN, mistral_api_key=KEY)
-
-
-@contextmanager
 def made(server):
-    yield make_client(settings_for(server))
+    return with_make_client(settings_for(server))
 
 
-@contextmanager
 def patched(server):
-    with patch(settings=settings_for(server)):
-        yield Mistral(api_key=KEY)
+    return with_patch(settings_for(server))
 
 
 @pytest.mark.parametrize("client_for", [made, patched])
@@ -167,15 +160,9 @@ def test_a_client_goes_on_with_the_certificates_of_its_first_call(bundle, mode):
     with RecordingServer(old.context) as server, made(server) as client:
         old.install()
         with asyncio.Runner() as runner:
-            assert runner.run(call(mode, client)) == TEXT
+            assert runner.run(mode.chat_in_loop(client)) == TEXT
             new.install()
-            assert runner.run(call(mode, client)) == TEXT
-
-
-async def call(mode, client):
-    if mode.is_async:
-        return await mode.achat(client)
-    return mode.chat(client)
+            assert runner.run(mode.chat_in_loop(client)) == TEXT
 
 
 def test_a_client_after_truststore_took_the_place_of_contexts_has_one_of_its(bundle, mode):

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-from importlib import import_module
 
 import pydantic
 import pytest
 from call_modes import SYNC
 from http_records import KEY, PREFIX, TEXT, Reply
+from retry_configs import retries
 
 from mistral_cf_adapter import gateway_options, make_client
-from mistral_cf_adapter._sdk import ROOT
 
 COMPAT = f"{PREFIX}/compat/chat/completions"
 
@@ -128,10 +127,8 @@ def test_stored_keys_work_on_the_compat_endpoint(gateway, make_settings, mode):
 
 
 def test_a_retry_on_the_compat_endpoint_sends_the_same_again(gateway, compat, mode):
-    utils = import_module(f"{ROOT}.utils")
     gateway.replies.append(Reply(503, {}))
-    retry = utils.RetryConfig("backoff", utils.BackoffStrategy(1, 2, 1, 60_000), False)
-    assert mode.chat(compat, retries=retry) == TEXT
+    assert mode.chat(compat, retries=retries()) == TEXT
     assert gateway.requests[0].body == gateway.requests[1].body
     assert gateway.requests[0].path == gateway.requests[1].path == COMPAT
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import itertools
 import os
@@ -12,15 +13,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from call_modes import MODES, SYNC
-from fault_matrix import KEY, TOKEN
-from fault_matrix import _held as held
+from call_modes import ASYNC, MODES, SYNC
+from client_ways import client_for
+from fault_runs import held, pool_of
 from fault_scripts import (
     CHUNKED,
     EVENTS,
     FAULTS,
     JSON,
-    PATH,
     SSE,
     chunked,
     completion,
@@ -31,7 +31,7 @@ from fault_scripts import (
 )
 from fault_server import FaultServer, Wire
 
-from mistral_cf_adapter import GatewaySettings, _pool, make_client
+from mistral_cf_adapter import _pool
 from mistral_cf_adapter._sdk import httpx
 
 DESCRIPTORS = Path("/proc/self/fd")
@@ -43,60 +43,23 @@ CALLS = int(os.environ.get("CONNECTION_CALLS", "200"))
 ASK = {"model": "m", "messages": [{"role": "user", "content": "x"}]}
 
 
-def client_for(server, **values):
-    settings = GatewaySettings(
-        base_url=server.origin + PATH, token=TOKEN, mistral_api_key=KEY, **values
-    )
-    return make_client(settings, timeout_ms=10_000)
-
-
-def pool_of(client, *, asynchronous):
-    configuration = client.sdk_configuration
-    if asynchronous:
-        return _pool.async_pool(configuration.async_client.inner.config)
-    return _pool.sync_pool(configuration.client.inner.config)
-
-
 def descriptors():
     gc.collect()
     return len(os.listdir(DESCRIPTORS))  # noqa: PTH208 - iterdir() would be one more
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_pool_of_one_connection_serves_the_next_call_after_any_fault(fault, mode):
+async def test_a_pool_of_one_connection_serves_the_next_call_after_any_fault(fault, mode):
     def play(wire, request):
         (FAULTS[fault] if len(server.requests) % 2 else good)(wire, request)
 
-    async def calls(client):
-        for _ in range(2):
-            assert await attempt_async(mode, client) is not None
-            assert await mode.achat(client)
-        return held(pool_of(client, asynchronous=True))
-
     with FaultServer(play) as server:
         client = client_for(server, max_connections=1)
-        if mode.is_async:
-            assert asyncio.run(calls(client)) == 0
-            return
         for _ in range(2):
-            assert attempt(mode, client) is not None
-            assert mode.chat(client)
-        assert held(pool_of(client, asynchronous=False)) == 0
-
-
-def attempt(mode, client):
-    """Make a call that may fail; return its answer or its error."""
-    try:
-        return mode.chat(client)
-    except Exception as error:
-        return error
-
-
-async def attempt_async(mode, client):
-    try:
-        return await mode.achat(client)
-    except Exception as error:
-        return error
+            with contextlib.suppress(Exception):
+                await mode.chat_in_loop(client)
+            assert await mode.chat_in_loop(client)
+        assert held(pool_of(client, mode)) == 0
 
 
 @needs_descriptors
@@ -110,12 +73,14 @@ def test_descriptors_stay_level_over_many_calls_with_faults_mixed_in():
     with FaultServer(play) as server:
         client = client_for(server)
         for mode in MODES * 3:
-            attempt(mode, client)
+            with contextlib.suppress(Exception):
+                mode.chat(client)
         assert server.stuck() == 0
         before = descriptors()
         for mode in itertools.islice(itertools.cycle(MODES), CALLS):
-            attempt(mode, client)
-        assert held(pool_of(client, asynchronous=False)) == 0
+            with contextlib.suppress(Exception):
+                mode.chat(client)
+        assert held(pool_of(client, SYNC)) == 0
         assert server.stuck() == 0
         server.hang_up()
         _pool.close()
@@ -147,7 +112,7 @@ async def test_descriptors_stay_level_over_many_tasks_that_are_cancelled():
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
             assert await asyncio.to_thread(server.stuck) == 0
-            assert held(pool_of(client, asynchronous=True)) == 0
+            assert held(pool_of(client, ASYNC)) == 0
             levels.append(descriptors())
         assert levels[1] <= levels[0]
 
@@ -155,22 +120,13 @@ async def test_descriptors_stay_level_over_many_tasks_that_are_cancelled():
 # ---------------------------------------------------------------- connections that are kept
 
 
-def test_a_connection_that_the_server_closed_while_it_was_idle_is_not_used(mode):
+async def test_a_connection_that_the_server_closed_while_it_was_idle_is_not_used(mode):
     """Not even tried: a request on it would be lost, and may not be sent twice."""
-
-    async def calls(client):
-        assert await mode.achat(client)
-        await asyncio.to_thread(server.hang_up)
-        return await mode.achat(client)
-
     with FaultServer(good) as server:
         client = client_for(server)
-        if mode.is_async:
-            assert asyncio.run(calls(client))
-        else:
-            assert mode.chat(client)
-            server.hang_up()
-            assert mode.chat(client)
+        assert await mode.chat_in_loop(client)
+        await asyncio.to_thread(server.hang_up)
+        assert await mode.chat_in_loop(client)
         assert (len(server.requests), server.connections) == (2, 2)
 
 
@@ -180,7 +136,7 @@ def test_a_connection_that_the_server_closes_after_each_answer_is_not_kept():
         for _ in range(3):
             assert SYNC.chat(client)
         assert (len(server.requests), server.connections) == (3, 3)
-        assert held(pool_of(client, asynchronous=False)) == 0
+        assert held(pool_of(client, SYNC)) == 0
 
 
 def test_a_connection_older_than_its_expiry_is_not_used(monkeypatch):
@@ -197,14 +153,6 @@ def core_clock():
     """Return the clock that the HTTP library's connections look at."""
     core = httpx._transports.default.__name__.partition(".")[0].replace("httpx", "httpcore")
     return sys.modules[f"{core}._sync.http11"].time
-
-
-def test_a_whole_answer_leaves_its_connection_for_the_next_call():
-    with FaultServer(good) as server:
-        client = client_for(server)
-        for _ in range(5):
-            assert SYNC.chat(client)
-        assert (len(server.requests), server.connections) == (5, 1)
 
 
 @needs_descriptors

@@ -15,14 +15,12 @@ from mistral_cf_adapter import (
     GatewayRateLimitedError,
     GatewayUnavailableError,
     _edge,
-    _flow,
     capture,
     make_client,
 )
 from mistral_cf_adapter._errors import find_sender
 from mistral_cf_adapter._sdk import SDKError
 from mistral_cf_adapter._sdk import httpx as sdk_httpx
-from mistral_cf_adapter.testing import LocalGateway
 from mistral_cf_adapter.testing.edge_pages import ACCESS_FORMS, EDGE_FORMS, LOGIN, PAGES
 
 PASSES = "passes by itself"
@@ -59,22 +57,9 @@ ROWS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def local():
-    with LocalGateway() as gateway:
-        yield gateway
-
-
 @pytest.fixture
-def page_client(local):
-    local.reset()
-    return make_client(local.settings())
-
-
-def caught_from(mode, client, **options):
-    with pytest.raises(Exception) as caught:
-        mode.chat(client, **options)
-    return caught.value
+def page_client(local_gateway):
+    return make_client(local_gateway.settings())
 
 
 # ---------------------------------------------------------------- the table
@@ -91,10 +76,10 @@ def test_every_page_of_the_table_is_tried():
     ("page", "kind", "retryable", "what", "advice"), ROWS, ids=[str(row[0]) for row in ROWS]
 )
 def test_each_page_has_its_class_and_its_advice(
-    local, page_client, page, kind, retryable, what, advice, form
+    local_gateway, page_client, page, kind, retryable, what, advice, form
 ):
-    with local.fault("edge", page=page, form=form):
-        error = caught_from(SYNC, page_client)
+    with local_gateway.fault("edge", page=page, form=form):
+        error = SYNC.error(page_client)
     assert type(error) is kind
     number = page if isinstance(page, int) and page >= 520 else None
     assert (error.code, error.retryable) == (number, retryable)
@@ -106,9 +91,9 @@ def test_each_page_has_its_class_and_its_advice(
 
 
 @pytest.mark.parametrize("page", [1010, 1015, 522, "challenge"])
-def test_a_page_is_known_in_every_mode(local, page_client, mode, page):
-    with local.fault("edge", page=page):
-        error = caught_from(mode, page_client)
+def test_a_page_is_known_in_every_mode(local_gateway, page_client, mode, page):
+    with local_gateway.fault("edge", page=page):
+        error = mode.error(page_client)
     assert type(error) is next(row[1] for row in ROWS if row[0] == page)
     assert isinstance(error, SDKError)
     assert "cf-aig-authorization" not in error.raw_response.request.headers
@@ -131,14 +116,14 @@ OTHER_PAGES = [
 @pytest.mark.parametrize(("status", "body", "kind", "code"), OTHER_PAGES)
 def test_a_page_without_its_usual_marks_is_known_too(gateway, client, status, body, kind, code):
     gateway.replies.append(Reply(status, body, HTML))
-    error = caught_from(SYNC, client)
+    error = SYNC.error(client)
     assert (type(error), error.code) == (kind, code)
 
 
 @pytest.mark.parametrize("status", [403, 413])
 def test_a_page_that_cloudflare_delivered_is_the_edges_by_its_place(gateway, client, status):
     gateway.replies.append(Reply(status, b"<html>No</html>", {**HTML, **CLOUDFLARE}))
-    assert type(caught_from(SYNC, client)) is GatewayBlockedError
+    assert type(SYNC.error(client)) is GatewayBlockedError
 
 
 @pytest.mark.parametrize(("status", "code"), [(403, 1010), (429, 1015), (522, 522), (500, 1101)])
@@ -152,7 +137,7 @@ def test_on_cloudflares_own_host_there_is_nobody_behind_it(status, code):
 
 def test_a_secret_in_the_ray_id_is_masked(gateway, client):
     gateway.replies.append(Reply(403, b"error code: 1010", {"cf-ray": TOKEN}))
-    assert TOKEN not in str(caught_from(SYNC, client))
+    assert TOKEN not in str(SYNC.error(client))
 
 
 # ---------------------------------------------------------------- the provider's own
@@ -175,11 +160,11 @@ def test_with_a_header_of_the_gateways_it_is_the_providers(
     gateway, client, bare, mode, status, body, headers
 ):
     gateway.responder = lambda _: Reply(status, body, {**headers, **LOG_ID})
-    error = caught_from(mode, client)
+    error = mode.error(client)
     assert not isinstance(error, GatewayError)
     if body:
         assert type(error) is SDKError
-        assert str(error) == str(caught_from(mode, bare))
+        assert str(error) == str(mode.error(bare))
         assert body.decode() in str(error)
 
 
@@ -187,7 +172,7 @@ def test_with_a_header_of_the_gateways_it_is_the_providers(
 def test_mistrals_json_with_a_status_of_the_edges_is_mistrals(gateway, client, status):
     body = {"object": "error", "message": "Service unavailable.", "code": status}
     gateway.replies.append(Reply(status, body, LOG_ID))
-    error = caught_from(SYNC, client)
+    error = SYNC.error(client)
     assert not isinstance(error, GatewayError)
     assert "Service unavailable." in str(error)
 
@@ -203,22 +188,18 @@ MISTRALS_WITHOUT_LOGS = [
 
 
 @pytest.mark.parametrize("reply", MISTRALS_WITHOUT_LOGS)
-def test_what_is_known_to_be_mistrals_is_not_bypassed(
-    gateway, make_settings, elsewhere, monkeypatch, reply
-):
-    monkeypatch.setattr(_flow, "MISTRAL_URL", elsewhere.origin)
-    monkeypatch.setattr(_flow, "_open_until", {})
+def test_what_is_known_to_be_mistrals_is_not_bypassed(gateway, make_settings, mistral, reply):
     gateway.replies.append(reply)
-    error = caught_from(SYNC, make_client(make_settings(fallback="direct")))
+    error = SYNC.error(make_client(make_settings(fallback="direct")))
     assert type(error) is SDKError
-    assert elsewhere.requests == []
+    assert mistral.requests == []
 
 
 @pytest.mark.parametrize("status", [502, 503, 504])
 @pytest.mark.parametrize("body", [b"", b"<html>Bad gateway</html>"], ids=["empty", "page"])
 def test_a_sender_that_is_unknown_is_said_to_be_so(gateway, client, mode, status, body):
     gateway.responder = lambda _: Reply(status, body, HTML)
-    error = caught_from(mode, client)
+    error = mode.error(client)
     assert type(error) is GatewayUnavailableError
     assert (error.code, error.retryable) == (None, True)
     assert "something in front of the gateway, or Mistral" in error.message
@@ -226,7 +207,7 @@ def test_a_sender_that_is_unknown_is_said_to_be_so(gateway, client, mode, status
 
 def test_a_page_of_a_firewall_is_not_called_an_outage(gateway, client):
     gateway.replies.append(Reply(403, b"<html>Category: generative AI</html>", HTML))
-    error = caught_from(SYNC, client)
+    error = SYNC.error(client)
     assert type(error) is GatewayBlockedError
     assert not error.retryable
     assert "its sender is unknown" in error.message
@@ -238,26 +219,23 @@ NO_OUTAGES = [1006, 1009, 1010, 1015, 1020, 1101, 413, "challenge", "firewall"]
 
 @pytest.mark.parametrize("form", EDGE_FORMS)
 @pytest.mark.parametrize("page", [*OUTAGES, *NO_OUTAGES])
-def test_the_fallback_asks_the_same(local, elsewhere, monkeypatch, page, form):
-    monkeypatch.setattr(_flow, "MISTRAL_URL", elsewhere.origin)
-    monkeypatch.setattr(_flow, "_open_until", {})
-    client = make_client(local.settings(fallback="direct"))
-    local.reset()
-    with local.fault("edge", page=page, form=form):
+def test_the_fallback_asks_the_same(local_gateway, mistral, page, form):
+    client = make_client(local_gateway.settings(fallback="direct"))
+    with local_gateway.fault("edge", page=page, form=form):
         if page in OUTAGES:
             assert SYNC.chat(client) == TEXT
         else:
-            caught_from(SYNC, client)
-    assert len(elsewhere.requests) == (1 if page in OUTAGES else 0)
+            SYNC.error(client)
+    assert len(mistral.requests) == (1 if page in OUTAGES else 0)
 
 
 # ---------------------------------------------------------------- Cloudflare Access
 
 
 @pytest.mark.parametrize("form", ACCESS_FORMS)
-def test_access_says_what_lets_a_program_in(local, page_client, mode, form):
-    with local.fault("access", form=form), capture() as calls:
-        error = caught_from(mode, page_client)
+def test_access_says_what_lets_a_program_in(local_gateway, page_client, mode, form):
+    with local_gateway.fault("access", form=form), capture() as calls:
+        error = mode.error(page_client)
     assert type(error) is GatewayAccessError
     assert error.retryable is False
     assert "Cloudflare Access refused the request to 127.0.0.1" in error.message
@@ -284,7 +262,7 @@ ACCESS_REFUSALS = [
 @pytest.mark.parametrize(("status", "body", "headers"), ACCESS_REFUSALS)
 def test_access_is_known_by_any_of_its_marks(gateway, client, status, body, headers):
     gateway.replies.append(Reply(status, body, headers))
-    assert type(caught_from(SYNC, client)) is GatewayAccessError
+    assert type(SYNC.error(client)) is GatewayAccessError
 
 
 @pytest.mark.parametrize("own_client", [False, True], ids=["pool", "own"])
@@ -297,11 +275,11 @@ def test_the_login_page_of_access_is_not_asked_for(
     gateway.replies.append(Reply(302, b"", challenge))
     with sdk_httpx.Client(follow_redirects=follow) as http:
         client = make_client(make_settings(), client=http if own_client else None)
-        error = caught_from(SYNC, client)
+        error = SYNC.error(client)
     assert type(error) is GatewayAccessError
     assert elsewhere.requests == []
     gateway.replies.append(Reply.redirect(LOGIN, 302))
-    assert type(caught_from(ASYNC, make_client(make_settings()))) is GatewayAccessError
+    assert type(ASYNC.error(make_client(make_settings()))) is GatewayAccessError
 
 
 def test_a_redirect_with_a_header_of_the_gateways_is_followed(gateway, client, elsewhere):
@@ -362,7 +340,7 @@ def test_a_gateway_that_is_not_there_names_the_settings_that_were_used(
         return sdk_httpx.Response(400, json=body)
 
     with sdk_httpx.Client(transport=sdk_httpx.MockTransport(answer)) as http:
-        error = caught_from(SYNC, make_client(make_settings(**settings), client=http))
+        error = SYNC.error(make_client(make_settings(**settings), client=http))
     assert error.code == 2001
     assert named in error.message
     assert named in error.advice

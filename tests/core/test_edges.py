@@ -67,11 +67,10 @@ def test_a_shell_of_a_moment_ago_is_not_used_again(make_settings, gateway):
     assert gateway.last.gateway["cf-aig-authorization"] == "Bearer other"
 
 
-def test_no_event_loop_is_kept_once_it_has_ended(client, mode):
-    if not mode.is_async:
-        pytest.skip("a loop is for async calls")
+@pytest.mark.parametrize("way", [ASYNC, ASYNC_STREAM], ids=lambda way: way.name)
+def test_no_event_loop_is_kept_once_it_has_ended(client, way):
     for _ in range(3):
-        mode.chat(client)
+        way.chat(client)
     gc.collect()
     assert _pool._process_pools.shutdown_generators == {}
     assert len(_pool._process_pools.by_loop) == 0
@@ -88,15 +87,11 @@ def test_a_loop_that_is_only_closed_is_let_go_by_the_next(client):
     assert _pool._process_pools.shutdown_generators == {}
 
 
-def test_what_lets_a_caller_in_at_the_gateways_host_stays_there(
-    make_settings, elsewhere, monkeypatch
-):
-    monkeypatch.setattr(_flow, "MISTRAL_URL", elsewhere.origin)
-    monkeypatch.setattr(_flow, "_open_until", {})
+def test_what_lets_a_caller_in_at_the_gateways_host_stays_there(make_settings, mistral):
     settings = make_settings(fallback="direct", base_url="http://127.0.0.1:9/v1/a/g")
     access = {"CF-Access-Client-Secret": "access", "Cookie": "CF_Authorization=x", "x-mine": "1"}
     SYNC.chat(make_client(settings), http_headers=access)
-    arrived = {name.lower() for name, _ in elsewhere.last.headers}
+    arrived = {name.lower() for name, _ in mistral.last.headers}
     assert not {"cf-access-client-secret", "cookie"} & arrived
     assert "x-mine" in arrived
 
@@ -155,14 +150,12 @@ def test_a_stored_key_is_not_overruled_by_the_http_clients_own(gateway, make_set
 
 @pytest.mark.parametrize("direct", [False, True])
 def test_half_a_character_passes_compat_as_it_passes_elsewhere(
-    gateway, make_settings, elsewhere, monkeypatch, direct
+    gateway, make_settings, mistral, direct
 ):
-    monkeypatch.setattr(_flow, "MISTRAL_URL", elsewhere.origin)
-    monkeypatch.setattr(_flow, "_open_until", {})
     there = {"base_url": "http://127.0.0.1:9/v1/a/g", "fallback": "direct"} if direct else {}
     with gateway_options(endpoint="compat"):
         SYNC.chat(make_client(make_settings(**there)), "half a \ud83d")
-    arrived = (elsewhere if direct else gateway).last
+    arrived = (mistral if direct else gateway).last
     assert arrived.json["messages"][0]["content"] == "half a \ud83d"
 
 
@@ -182,12 +175,11 @@ def test_a_stream_in_a_coding_of_two_is_left_to_the_http_library(gateway, client
     assert STREAM.chat(client) == TEXT
 
 
-@pytest.mark.parametrize("streaming", [STREAM, ASYNC_STREAM], ids=lambda mode: mode.name)
-def test_a_connection_that_breaks_within_a_stream_tells_the_log_id(gateway, client, streaming):
+def test_a_connection_that_breaks_within_a_stream_tells_the_log_id(gateway, client, stream_mode):
     kind = {"content-type": "text/event-stream", "cf-aig-log-id": "log-1"}
     gateway.replies.append(Reply(200, b": ping\n\n" * 9, kind, cut=True))
     with pytest.raises(_sdk.httpx.RemoteProtocolError) as caught:
-        streaming.chat(client)
+        stream_mode.chat(client)
     assert "cf-aig-log-id: log-1" in caught.value.__notes__
 
 
@@ -211,8 +203,7 @@ async def test_an_answers_body_is_of_one_kind_sync_or_async(gateway, client, rep
     await response.aread()
 
 
-@pytest.mark.parametrize("streaming", [STREAM, ASYNC_STREAM], ids=lambda mode: mode.name)
-def test_a_client_of_another_make_may_answer_with_a_body_of_both_kinds(make_settings, streaming):
+def test_a_client_of_another_make_may_answer_with_a_body_of_both_kinds(make_settings, stream_mode):
     library = _sdk.httpx
 
     class Answers:
@@ -240,7 +231,7 @@ def test_a_client_of_another_make_may_answer_with_a_body_of_both_kinds(make_sett
     client = make_client(
         make_settings(), client=Answers(is_async=False), async_client=Answers(is_async=True)
     )
-    assert streaming.chat(client) == TEXT
+    assert stream_mode.chat(client) == TEXT
 
 
 def test_a_trace_that_a_call_tells_twice_is_none(gateway, client):

@@ -6,11 +6,11 @@ import asyncio
 import inspect
 import json
 import pickle
-from importlib import import_module
 
 import pytest
-from call_modes import ASYNC, ASYNC_STREAM, STREAM, SYNC
-from http_records import KEY, TEXT, TOKEN, Reply, stream
+from call_modes import SYNC
+from http_records import KEY, TEXT, TOKEN, Reply
+from retry_configs import retries
 
 import mistral_cf_adapter
 from mistral_cf_adapter import (
@@ -23,7 +23,7 @@ from mistral_cf_adapter import (
     capture,
     make_client,
 )
-from mistral_cf_adapter._sdk import ROOT, SDKError
+from mistral_cf_adapter._sdk import SDKError
 from mistral_cf_adapter._sdk import httpx as sdk_httpx
 
 LOG_ID = "01890a5d-ac96-774b-bcce-b302099a8057"
@@ -94,6 +94,10 @@ def envelope(status, code, message):
     }
 
 
+def failed(error):
+    return {"success": False, "error": error}
+
+
 SHAPES = [today, older, envelope]
 
 
@@ -101,26 +105,16 @@ def refused(gateway, status, body, headers=None):
     gateway.responder = lambda _: Reply(status, body, {"cf-aig-log-id": LOG_ID, **(headers or {})})
 
 
-def caught_from(mode, client, **options):
-    with pytest.raises(Exception) as caught:
-        mode.chat(client, "my secret prompt", **options)
-    return caught.value
-
-
-def retries(pause=1, elapsed=60_000):
-    utils = import_module(f"{ROOT}.utils")
-    return utils.RetryConfig("backoff", utils.BackoffStrategy(pause, pause, 1, elapsed), False)
-
-
 # ---------------------------------------------------------------- the table
 
 
 @pytest.mark.parametrize(("status", "code", "message", "kind", "retryable", "advice"), ROWS)
-def test_each_code_is_its_own_exception(
+def test_each_code_is_its_own_exception_that_shows_no_secret(
     gateway, client, mode, status, code, message, kind, retryable, advice
 ):
     refused(gateway, status, today(status, code, message))
-    error = caught_from(mode, client)
+    error = mode.error(client, "my secret prompt")
+    assert isinstance(error, SDKError)
     assert type(error) is getattr(mistral_cf_adapter, f"Gateway{kind}Error")
     assert (error.code, error.status_code, error.log_id) == (code, status, LOG_ID)
     assert error.retryable is retryable
@@ -130,6 +124,9 @@ def test_each_code_is_its_own_exception(
     assert json.loads(error.body)["internalCode"] == code
     assert error.headers["cf-aig-log-id"] == LOG_ID
     assert error.raw_response.status_code == status
+    assert "cf-aig-authorization" not in error.raw_response.request.headers
+    shown = f"{error} {error!r} {error.__dict__}"
+    assert not [secret for secret in (TOKEN, KEY, "my secret prompt") if secret in shown]
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.__name__)
@@ -138,7 +135,7 @@ def test_each_code_is_known_in_every_shape_of_body(
     gateway, client, shape, status, code, message, kind, retryable, advice
 ):
     refused(gateway, status, shape(status, code, message))
-    error = caught_from(SYNC, client)
+    error = SYNC.error(client)
     assert type(error).__name__ == f"Gateway{kind}Error"
     assert (error.code, error.retryable) == (code, retryable)
 
@@ -150,79 +147,61 @@ def test_every_code_of_the_facts_has_an_exception(record_property):
     record_property("error codes", f"error codes covered / in the facts: {len(known)}/{len(known)}")
 
 
-@pytest.mark.parametrize("row", CODES, ids=lambda row: f"{row[0]}-{row[1]}")
-def test_every_error_is_an_sdk_error_that_shows_no_secret(gateway, client, mode, row):
-    refused(gateway, row[0], today(*row[:3]))
-    error = caught_from(mode, client)
-    assert isinstance(error, SDKError)
-    shown = f"{error} {error!r} {error.__dict__}"
-    assert TOKEN not in shown
-    assert KEY not in shown
-    assert "my secret prompt" not in shown
-    assert "cf-aig-authorization" not in error.raw_response.request.headers
-
-
 # ---------------------------------------------------------------- bodies out of the row
 
-UNUSUAL = [
-    pytest.param(429, envelope(429, 9999, "New"), GatewayError, 9999, True, id="unknown-429"),
-    pytest.param(500, envelope(500, 9999, "New"), GatewayError, 9999, True, id="unknown-500"),
-    pytest.param(400, envelope(400, 9999, "New"), GatewayError, 9999, False, id="unknown-400"),
-    pytest.param(
+DENIED = "Access denied by policy"
+UNUSUAL = {
+    "unknown 429": (429, envelope(429, 9999, "New"), GatewayError, 9999, True),
+    "unknown 500": (500, envelope(500, 9999, "New"), GatewayError, 9999, True),
+    "unknown 400": (400, envelope(400, 9999, "New"), GatewayError, 9999, False),
+    "policy": (
         403,
-        {"success": False, "error": {"message": "Access denied by policy"}},
+        failed({"message": DENIED}),
         GatewayPolicyError,
         None,
         False,
-        id="policy",
     ),
-    pytest.param(
-        429,
-        {
-            "success": False,
-            "error": {"message": "Spending limit exceeded", "bucket": "b", "spent": 2, "limit": 1},
-        },
-        GatewaySpendLimitError,
-        None,
-        False,
-        id="spend-policy",
-    ),
-    pytest.param(400, {"success": False, "error": "text"}, GatewayError, None, False, id="text"),
-    pytest.param(400, {"success": False, "error": []}, GatewayError, None, False, id="no-entry"),
-    pytest.param(400, {"success": False}, GatewayError, None, False, id="nothing-else"),
-    pytest.param(
+    "nothing else": (400, {"success": False}, GatewayError, None, False),
+    "code as text": (
         401,
         {"name": "AiGatewayError", "internalCode": "2009"},
         _errors.GatewayUnauthorizedError,
         2009,
         False,
-        id="code-as-text",
     ),
-    pytest.param(
-        400,
-        {"success": False, "error": [{"code": None, "message": None}]},
-        GatewayError,
-        None,
-        False,
-        id="nulls",
-    ),
-]
+}
+ODD_CODES = (None, True, [], {}, 1e308, "\u00b2", "9" * 5000)
+ODD_ERRORS = ([], {}, "Bad", None, 7, [None], ["text"], [[{"code": 2005}]])
+for odd in (*([{"code": code, "message": None}] for code in ODD_CODES), *ODD_ERRORS):
+    UNUSUAL[f"{odd!r:.40}"] = (400, failed(odd), GatewayError, None, False)
+for number in (-1, 10**400):
+    UNUSUAL[f"{number!r:.40}"] = (400, failed([{"code": number}]), GatewayError, number, False)
 
 
-@pytest.mark.parametrize(("status", "body", "kind", "code", "retryable"), UNUSUAL)
+@pytest.mark.parametrize(
+    ("status", "body", "kind", "code", "retryable"), UNUSUAL.values(), ids=UNUSUAL
+)
 def test_unusual_bodies_are_understood_too(
     gateway, client, mode, status, body, kind, code, retryable
 ):
     refused(gateway, status, body)
-    error = caught_from(mode, client)
+    error = mode.error(client)
     assert type(error) is kind
     assert (error.code, error.status_code, error.retryable) == (code, status, retryable)
     assert str(error).startswith("AI Gateway: ")
 
 
+@pytest.mark.parametrize("message", ["Failed", "F\u00e9"])
+def test_an_envelope_in_an_unknown_charset_is_understood_too(gateway, client, mode, message):
+    body = json.dumps(older(400, 2005, message), ensure_ascii=False).encode("latin-1")
+    refused(gateway, 400, body, {"content-type": "application/json; charset=no-such"})
+    assert isinstance(mode.error(client), SDKError)
+    assert message != "Failed" or type(mode.error(client)) is _errors.GatewayProviderError
+
+
 def test_a_long_message_is_cut(gateway, client):
     refused(gateway, 400, today(400, 2005, "x" * 100_000))
-    assert len(str(caught_from(SYNC, client))) < 1000
+    assert len(str(SYNC.error(client))) < 1000
 
 
 # ---------------------------------------------------------------- Mistral's own
@@ -252,6 +231,10 @@ MISTRALS = [
     pytest.param(400, {"success": True, "error": "x"}, id="success-true"),
     pytest.param(400, [{"success": False}], id="array"),
     pytest.param(400, b"[" * 2_000, id="hostile-json"),
+    pytest.param(400, b'"Bad"', id="a string"),
+    pytest.param(500, b"null", id="null"),
+    pytest.param(400, b'{"x":"' + b"x" * 2_000_000 + b'"}', id="2 MB"),
+    pytest.param(400, b'{"x":"\xff\xfe"}', id="not UTF-8"),
     pytest.param(200, b"<html>hello</html>", id="200-html"),
     pytest.param(200, {"unexpected": "shape"}, id="200-shape"),
     pytest.param(204, b"", id="204"),
@@ -311,7 +294,7 @@ def test_retries_that_run_out_end_in_the_gateways_exception(gateway, client, mod
     for elapsed in (400, 4000):  # the second where the machine is busy
         gateway.reset()
         refused(gateway, status, today(status, code, "Not now"))
-        error = caught_from(mode, client, retries=retries(pause=40, elapsed=elapsed))
+        error = mode.error(client, retries=retries(pause=40, elapsed=elapsed))
         assert type(error) is _errors.BY_CODE.get(code, GatewayError)
         if len(gateway.requests) > 1:
             return
@@ -323,14 +306,14 @@ def test_retries_that_run_out_end_in_the_gateways_exception(gateway, client, mod
 )
 def test_what_cannot_succeed_is_not_retried(gateway, client, mode, row):
     refused(gateway, row[0], today(*row[:3]))
-    caught_from(mode, client, retries=retries())
+    mode.error(client, retries=retries())
     assert len(gateway.requests) == 1
 
 
 def test_an_error_that_hits_a_retried_call_last_is_the_one_raised(gateway, client, mode):
     gateway.replies.append(Reply(429, today(429, 2003, "Rate limited")))
     gateway.replies.append(Reply(429, today(429, 2045, "Spend limit exceeded")))
-    error = caught_from(mode, client, retries=retries())
+    error = mode.error(client, retries=retries())
     assert type(error) is GatewaySpendLimitError
     assert len(gateway.requests) == 2
 
@@ -381,27 +364,17 @@ def test_an_answer_cut_in_its_middle_is_the_http_librarys_own_error(gateway, cli
     gateway.replies[0].headers["content-type"] = (
         "text/event-stream" if mode.is_stream else "application/json"
     )
-    error = caught_from(mode, client)
+    error = mode.error(client)
     if isinstance(error, sdk_httpx.TransportError):
         assert "cf-aig-authorization" not in error.request.headers
     else:
         assert isinstance(error, _errors.GatewayStreamError)
 
 
-@pytest.mark.parametrize(
-    "mode",
-    [
-        SYNC,
-        ASYNC,
-        STREAM,
-        ASYNC_STREAM,
-    ],
-    ids=lambda mode: mode.name,
-)
 def test_an_error_cut_in_its_middle_is_still_captured(gateway, client, mode):
     gateway.replies.append(Reply(500, {"message": "x" * 5000}, cut=True))
     with capture() as calls:
-        error = caught_from(mode, client)
+        error = mode.error(client)
     assert isinstance(error, sdk_httpx.TransportError)
     assert "cf-aig-authorization" not in error.request.headers
     assert len(calls) == 1
@@ -409,13 +382,9 @@ def test_an_error_cut_in_its_middle_is_still_captured(gateway, client, mode):
 
 def test_a_call_after_an_error_reuses_the_connection(gateway, client):
     refused(gateway, 429, today(429, 2003, "Rate limited"))
-    caught_from(SYNC, client)
-    before = len(gateway.connections)
-    for mode in (SYNC, SYNC):
-        caught_from(mode, client)
-    gateway.responder = None
-    gateway.replies.append(stream())
-    assert len(gateway.connections) == before
+    for _ in range(3):
+        SYNC.error(client)
+    assert len({request.peer for request in gateway.requests}) == 1
 
 
 # ---------------------------------------------------------------- the tree itself
@@ -449,8 +418,9 @@ BUDGET = {"message": "Spending limit exceeded", "bucket": "team-a", "spent": 12.
 @pytest.mark.parametrize("fields", [{}, {"success": False}], ids=["bare", "in an envelope"])
 def test_a_budget_of_a_policy_says_how_much_of_it_is_spent(gateway, client, mode, fields):
     refused(gateway, 429, {**fields, "error": BUDGET})
-    error = caught_from(mode, client)
+    error = mode.error(client, retries=retries())
     assert type(error) is GatewaySpendLimitError
+    assert len(gateway.requests) == 1
     assert (error.bucket, error.spent, error.limit) == ("team-a", 12.5, 10)
     assert "exceeded (spent 12.5, limit 10, bucket team-a) (HTTP 429)." in error.message
     assert error.message.endswith("The rules are in the gateway's Policies in the dashboard.")
@@ -478,9 +448,8 @@ BUDGETS = [
 
 @pytest.mark.parametrize(("fields", "expected", "said"), BUDGETS)
 def test_a_budget_may_be_said_in_part_or_as_text(gateway, client, mode, fields, expected, said):
-    body = {"success": False, "error": {"message": "Spending limit exceeded", **fields}}
-    refused(gateway, 429, body)
-    error = caught_from(mode, client)
+    refused(gateway, 429, failed({"message": "Spending limit exceeded", **fields}))
+    error = mode.error(client)
     assert type(error) is GatewaySpendLimitError
     assert (error.bucket, error.spent, error.limit) == expected
     assert said in error.message
@@ -492,26 +461,25 @@ def test_a_budget_may_be_said_in_part_or_as_text(gateway, client, mode, fields, 
 def test_a_budget_with_a_number_that_is_none_is_shown_as_it_is(gateway, client, text):
     body = b'{"success":false,"error":{"message":"Spending limit exceeded","spent":%s}}' % text
     refused(gateway, 429, body)
-    assert isinstance(caught_from(SYNC, client).spent, float)
+    assert isinstance(SYNC.error(client).spent, float)
 
 
 @pytest.mark.parametrize("message", ["Monthly cap is used up", ""])
 def test_a_budget_is_known_by_its_fields_too(gateway, client, mode, message):
     refused(gateway, 429, {"success": False, "error": {**BUDGET, "message": message}})
-    assert type(caught_from(mode, client)) is GatewaySpendLimitError
+    assert type(mode.error(client)) is GatewaySpendLimitError
 
 
-@pytest.mark.parametrize("fields", [{}, {"success": False}], ids=["bare", "in an envelope"])
-def test_a_used_up_budget_is_raised_at_once(gateway, client, mode, fields):
-    refused(gateway, 429, {**fields, "error": BUDGET})
-    assert isinstance(caught_from(mode, client, retries=retries()), GatewaySpendLimitError)
-    assert len(gateway.requests) == 1
+def event(body):
+    """Stream one event."""
+    kind = {"content-type": "text/event-stream"}
+    return Reply(200, f"data: {json.dumps(body)}\n\n".encode(), kind)
 
 
 POLICIES = [
     ({"error": BUDGET}, GatewaySpendLimitError, "team-a"),
     ({"error": {"message": "Spending limit exceeded"}}, GatewaySpendLimitError, None),
-    ({"error": {"message": "Access denied by policy"}}, GatewayPolicyError, None),
+    ({"error": {"message": DENIED}}, GatewayPolicyError, None),
 ]
 
 
@@ -520,7 +488,7 @@ def test_a_policy_in_a_response_with_http_200_is_raised(
     gateway, client, plain_mode, fields, kind, bucket
 ):
     gateway.replies.append(Reply(200, {"success": False, **fields}))
-    error = caught_from(plain_mode, client)
+    error = plain_mode.error(client)
     assert type(error) is kind
     assert getattr(error, "bucket", None) == bucket
     assert not error.retryable
@@ -528,15 +496,12 @@ def test_a_policy_in_a_response_with_http_200_is_raised(
 
 @pytest.mark.parametrize(("fields", "kind", "bucket"), POLICIES)
 @pytest.mark.parametrize("is_event", [True, False], ids=["event", "JSON in place of the stream"])
-@pytest.mark.parametrize("stream_mode", [STREAM, ASYNC_STREAM], ids=lambda mode: mode.name)
 def test_a_policy_in_a_stream_is_raised(
     gateway, client, stream_mode, fields, kind, bucket, is_event
 ):
     body = {"success": False, **fields}
-    event = Reply(200, f"data: {json.dumps(body)}\n\n".encode())
-    event.headers["content-type"] = "text/event-stream"
-    gateway.replies.append(event if is_event else Reply(200, body))
-    error = caught_from(stream_mode, client)
+    gateway.replies.append(event(body) if is_event else Reply(200, body))
+    error = stream_mode.error(client)
     assert isinstance(error, kind)
     assert isinstance(error, GatewayStreamError)
     assert not error.retryable
@@ -548,19 +513,16 @@ def test_a_policy_in_a_stream_is_raised(
         assert (twin.bucket, twin.spent, twin.limit) == ("team-a", 12.5, 10)
 
 
-@pytest.mark.parametrize("stream_mode", [STREAM, ASYNC_STREAM], ids=lambda mode: mode.name)
 def test_a_bare_budget_in_a_stream_is_the_gateways(gateway, client, stream_mode):
-    event = Reply(200, f"data: {json.dumps({'error': BUDGET})}\n\n".encode())
-    event.headers["content-type"] = "text/event-stream"
-    gateway.replies.append(event)
-    error = caught_from(stream_mode, client)
+    gateway.replies.append(event({"error": BUDGET}))
+    error = stream_mode.error(client)
     assert isinstance(error, GatewaySpendLimitError)
     assert not error.retryable
 
 
 def test_what_a_budget_quotes_of_a_secret_is_masked(gateway, client):
     refused(gateway, 429, {"success": False, "error": {**BUDGET, "bucket": f"user:{TOKEN}"}})
-    error = caught_from(SYNC, client)
+    error = SYNC.error(client)
     assert error.bucket == "user:***"
     assert TOKEN not in error.message
 
@@ -592,36 +554,33 @@ def test_the_local_gateway_refuses_as_a_policy_does(local_gateway, mode, kind):
 )
 def test_a_429_that_may_be_mistrals_stays_mistrals(gateway, client, mode, body):
     gateway.replies += [Reply(429, body, {"cf-aig-log-id": "log-1"})]
-    with pytest.raises(SDKError) as caught:
-        mode.chat(client)
-    assert not isinstance(caught.value, GatewayError)
+    error = mode.error(client)
+    assert isinstance(error, SDKError)
+    assert not isinstance(error, GatewayError)
 
 
 def test_a_code_with_a_budget_has_both(gateway, client):
     body = today(429, 2041, "Spend limit exceeded.")
+    refused(gateway, 429, body)
+    error = SYNC.error(client)
+    assert (error.bucket, error.spent, error.limit) == (None, None, None)
     body["error"][0] |= {"bucket": "b", "spent": 2, "limit": 1}
     refused(gateway, 429, body)
-    error = caught_from(SYNC, client)
+    error = SYNC.error(client)
     assert (error.code, error.bucket, error.spent, error.limit) == (2041, "b", 2, 1)
     assert "exceeded (spent 2, limit 1, bucket b) (2041, HTTP 429)." in error.message
     assert "Spend limits" in error.advice
 
 
-def test_a_spend_limit_with_a_code_has_no_budget(gateway, client):
-    refused(gateway, 429, today(429, 2041, "Spend limit exceeded: rule 'a'"))
-    error = caught_from(SYNC, client)
-    assert (error.bucket, error.spent, error.limit) == (None, None, None)
-
-
 def test_a_policy_says_that_others_are_denied(gateway, client):
-    refused(gateway, 403, {"success": False, "error": {"message": "Access denied by policy"}})
-    assert "what no policy allows is denied" in caught_from(SYNC, client).message
+    refused(gateway, 403, {"success": False, "error": {"message": DENIED}})
+    assert "what no policy allows is denied" in SYNC.error(client).message
 
 
 @pytest.mark.parametrize("code", sorted(OTHER_HOST))
 def test_an_error_of_the_rest_api_says_that_it_is_not_the_gateway(gateway, client, mode, code):
     refused(gateway, 404, envelope(404, code, "Could not route to /x"))
-    error = caught_from(mode, client)
+    error = mode.error(client)
     assert type(error) is _errors.GatewayNotFoundError
     assert "Cloudflare's REST API, not AI Gateway" in error.message
     assert error.code == code
@@ -630,7 +589,7 @@ def test_an_error_of_the_rest_api_says_that_it_is_not_the_gateway(gateway, clien
 @pytest.mark.parametrize("body", [envelope(401, 9999, "No"), {"success": False, "error": "No"}])
 def test_any_401_in_an_envelope_is_about_the_token(gateway, client, mode, body):
     refused(gateway, 401, body)
-    error = caught_from(mode, client)
+    error = mode.error(client)
     assert type(error) is _errors.GatewayUnauthorizedError
     assert "CF_AIG_TOKEN" in error.message
 
@@ -640,19 +599,19 @@ def test_any_401_in_an_envelope_is_about_the_token(gateway, client, mode, body):
 
 def test_a_secret_is_masked_before_a_message_is_cut(gateway, client, mode):
     refused(gateway, 401, today(401, 2009, f"{'x' * 480} token {TOKEN} is wrong"))
-    assert TOKEN[:8] not in caught_from(mode, client).message
+    assert TOKEN[:8] not in mode.error(client).message
 
 
 def test_a_message_can_be_printed(gateway, client):
     refused(gateway, 424, today(424, 2016, "half \ud83d of\r\n\x1b[31m an emoji"))
-    error = caught_from(SYNC, client)
+    error = SYNC.error(client)
     assert str(error).encode()
     assert "half   of [31m an emoji" in error.message
 
 
 def test_an_envelope_with_a_providers_detail_is_the_providers(gateway, client):
     refused(gateway, 422, {"success": False, **VALIDATION})
-    assert not isinstance(caught_from(SYNC, client), GatewayError)
+    assert not isinstance(SYNC.error(client), GatewayError)
 
 
 def test_a_response_of_an_error_that_may_pass_can_be_pickled(gateway, client):
@@ -665,5 +624,5 @@ def test_a_response_of_an_error_that_may_pass_can_be_pickled(gateway, client):
 
     client.sdk_configuration._hooks.register_after_error_hook(Keeping())
     refused(gateway, 429, today(429, 2003, "Rate limited"))
-    assert type(caught_from(SYNC, client)) is _errors.GatewayRateLimitedError
+    assert type(SYNC.error(client)) is _errors.GatewayRateLimitedError
     assert "Rate limited" in "".join(pickle.loads(kept[0]).iter_text())

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import io
-from importlib import import_module
 
 import pytest
 from call_modes import STREAM, SYNC
-from fault_server import refusing
 from http_records import CHAT, KEY, TEXT, TOKEN, Reply, completion
+from retry_configs import retries
 
 from mistral_cf_adapter import (
     GatewayBlockedError,
@@ -31,19 +30,7 @@ ENVELOPE = {"success": False, "errors": [{"code": 2003, "message": "Rate limited
 BLOCKED = {"success": False, "errors": [{"code": 2016, "message": "Prompt blocked"}]}
 
 
-@pytest.fixture(autouse=True)
-def mistral(monkeypatch, elsewhere):
-    """A server in the place of api.mistral.ai, and no memory of an outage."""
-    monkeypatch.setattr(_flow, "MISTRAL_URL", elsewhere.origin)
-    monkeypatch.setattr(_flow, "_open_until", {})
-    return elsewhere
-
-
-@pytest.fixture
-def nobody():
-    """The address of a server that is gone."""
-    with refusing() as origin:
-        yield f"{origin}/v1/acc/gw"
+pytestmark = pytest.mark.usefixtures("mistral")
 
 
 @pytest.fixture
@@ -309,11 +296,9 @@ def test_a_client_with_credentials_of_its_own_keeps_them_from_mistral(
 
 
 def test_the_sdks_retries_go_direct_too(cut_off, mistral):
-    utils = import_module(f"{_sdk.ROOT}.utils")
-    retries = utils.RetryConfig("backoff", utils.BackoffStrategy(1, 2, 1, 60_000), False)
     mistral.replies.extend([Reply(503, {}), completion()])
     with capture() as calls:
-        assert SYNC.chat(cut_off, retries=retries) == TEXT
+        assert SYNC.chat(cut_off, retries=retries()) == TEXT
     assert [(call.attempt, call.direct) for call in calls] == [(1, True), (2, True)]
 
 

@@ -168,7 +168,7 @@ def over_tls(peers):
 
 
 def run(stage, fork):
-    given = {"url": stage.url, "calls": CALLS, "children": CHILDREN}
+    given = {"url": stage.base_url, "calls": CALLS, "children": CHILDREN}
     script = (SCRIPT + fork).format(tests=str(Path(__file__).parents[1] / "support"), **given)
     # A process with threads that forks is warned of from 3.12 on.
     strict = ["-W", "always::ResourceWarning", "-W", "ignore::DeprecationWarning"]

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import copy
-
 import pytest
 from call_modes import SYNC
+from client_ways import WAYS, with_make_client, with_patch
 from http_records import TOKEN
 from test_client import MAJOR
 
@@ -18,28 +16,6 @@ VARIABLES = ["MISTRAL_API_KEY", "CF_AIG_MISTRAL_API_KEY"]
 reads_the_environment = pytest.mark.skipif(
     MAJOR < 2, reason="the SDK itself reads no key of the environment before 2.4"
 )
-
-
-@contextlib.contextmanager
-def made(settings=None):
-    yield make_client(settings)
-
-
-@contextlib.contextmanager
-def patched(settings=None):
-    with patch(settings=settings):
-        yield Mistral()
-
-
-@contextlib.contextmanager
-def made_with_shared_settings(settings=None):
-    """Several clients have one settings object, and copies of it."""
-    settings = settings or GatewaySettings()
-    make_client(settings)
-    yield make_client(copy.deepcopy(settings).model_copy(update={"cache_ttl": 60}))
-
-
-WAYS = [made, patched, made_with_shared_settings]
 
 
 @pytest.fixture
@@ -112,7 +88,7 @@ def test_the_first_variable_wins_at_every_call(gateway, environment, mode, way):
 @reads_the_environment
 def test_it_is_the_key_that_the_bare_sdk_sends(gateway, environment, bare, mode):
     bare.sdk_configuration.security = None
-    with made() as one, patched() as other:
+    with with_make_client() as one, with_patch() as other:
         for key in ("first-of-the-keys", "second-of-the-keys"):
             environment.setenv("MISTRAL_API_KEY", key)
             gateway.reset()
@@ -122,7 +98,7 @@ def test_it_is_the_key_that_the_bare_sdk_sends(gateway, environment, bare, mode)
             assert arrived == [f"Bearer {key}"] * 3
 
 
-@pytest.mark.parametrize("way", [made, patched, made_with_shared_settings])
+@pytest.mark.parametrize("way", WAYS)
 def test_a_key_by_keyword_stays(gateway, environment, mode, way):
     settings = GatewaySettings(mistral_api_key="by-keyword")
     environment.setenv("MISTRAL_API_KEY", "of-the-environment")
@@ -225,15 +201,14 @@ def test_a_key_that_only_the_adapter_has_wins_over_a_service_account(
     assert key_of(gateway.last) == "Bearer of-the-adapter"
 
 
-def test_the_fallback_takes_the_key_of_now(gateway, elsewhere, environment, monkeypatch):
-    monkeypatch.setattr("mistral_cf_adapter._flow.MISTRAL_URL", elsewhere.origin)
+def test_the_fallback_takes_the_key_of_now(gateway, mistral, environment):
     environment.setenv("CF_AIG_BASE_URL", "http://127.0.0.1:9/v1/acc/gw")
     environment.setenv("CF_AIG_FALLBACK", "direct")
     environment.setenv("MISTRAL_API_KEY", "one-of-the-keys")
     client = make_client()
     environment.setenv("MISTRAL_API_KEY", "another-of-the-keys")
     SYNC.chat(client)
-    assert key_of(elsewhere.last) == "Bearer another-of-the-keys"
+    assert key_of(mistral.last) == "Bearer another-of-the-keys"
 
 
 def test_clients_that_are_sent_elsewhere_read_it_too(gateway, elsewhere, environment):

@@ -15,12 +15,12 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext, suppress
 from functools import partial
-from importlib import import_module
 
 import pytest
 from call_modes import ASYNC, ASYNC_STREAM, STREAM, SYNC
 from fault_server import refusing
 from http_records import CHAT, KEY, TOKEN, Reply, stream
+from retry_configs import retries
 
 from mistral_cf_adapter import (
     CallListener,
@@ -34,7 +34,7 @@ from mistral_cf_adapter import (
     make_client,
     on_call,
 )
-from mistral_cf_adapter._sdk import ROOT, SDKError, httpx
+from mistral_cf_adapter._sdk import SDKError, httpx
 
 MODEL = "mistral-small-latest"
 ASK = {"model": MODEL, "messages": [{"role": "user", "content": "Hello"}]}
@@ -136,10 +136,7 @@ async def test_an_operation_that_another_task_sends_is_known_by_its_path(setting
 
 def test_a_retry_is_a_call_of_its_own(gateway, client, seen, plain_mode):
     gateway.replies += [Reply(429, LIMITED), Reply(503, {})]
-    utils = import_module(f"{ROOT}.utils")
-    plain_mode.chat(
-        client, retries=utils.RetryConfig("backoff", utils.BackoffStrategy(1, 2, 1, 60_000), True)
-    )
+    plain_mode.chat(client, retries=retries())
     found = [(call.attempt, call.outcome, call.error_code) for call in seen]
     assert found == [(1, "error", 2003), (2, "error", None), (3, "ok", None)]
 

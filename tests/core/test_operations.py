@@ -10,7 +10,8 @@ import importlib.metadata
 from dataclasses import replace
 
 import pytest
-from operations import COUNTED, TRACEPARENT, RecordingServer, mistral_class, visit_all
+from http_records import RecordingServer
+from operations import COUNTED, TRACEPARENT, mistral_class, visit_all
 
 from mistral_cf_adapter import GatewaySettings, make_client
 
@@ -41,14 +42,14 @@ def how(request):
 
 @pytest.fixture(scope="module")
 def bare(server, how):
-    url = f"{server.url}{PREFIX}"
+    url = f"{server.origin}{PREFIX}"
     return visit_all(lambda: mistral_class()(api_key="k", server_url=url), server, **how)
 
 
 @pytest.fixture(scope="module")
 def routed(server, how):
     settings = GatewaySettings(
-        base_url=f"{server.url}{GATEWAY}", token="cf-token", mistral_api_key="k"
+        base_url=f"{server.origin}{GATEWAY}", token="cf-token", mistral_api_key="k"
     )
     return visit_all(lambda: make_client(settings), server, **how)
 

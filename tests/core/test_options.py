@@ -628,17 +628,6 @@ async def test_a_block_that_ends_in_another_task_leaves_that_tasks_options(clien
     assert "cf-aig-cache-ttl" not in gateway.last.gateway
 
 
-def test_one_block_can_be_entered_inside_of_itself(client, gateway):
-    block = gateway_options(cache_ttl=60)
-    with block:
-        with block:
-            pass
-        client.models.list()
-        assert gateway.last.gateway["cf-aig-cache-ttl"] == "60"
-    client.models.list()
-    assert "cf-aig-cache-ttl" not in gateway.last.gateway
-
-
 class Callable:
     def __init__(self, client):
         self.client = client

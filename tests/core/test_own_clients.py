@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 
 import pytest
-from http_records import KEY, TEXT, TOKEN, Reply
+from http_records import KEY, TEXT, TOKEN, Keeping, Reply
 from object_walks import texts_in
 
 from mistral_cf_adapter import GatewayRedirectError, GatewaySettings, make_client
@@ -31,12 +32,10 @@ async def asking(settings, mode, ssl_context, hooks=None, classes=HTTP, **option
     options |= {"verify": ssl_context, "event_hooks": hooks, "follow_redirects": True}
     if not mode.is_async:
         with classes[0](**options) as http:
-            client = make_client(settings, client=http)
-            yield lambda: asyncio.to_thread(mode.chat, client)
+            yield functools.partial(mode.chat_in_loop, make_client(settings, client=http))
         return
     async with classes[1](**options) as http:
-        client = make_client(settings, async_client=http)
-        yield lambda: mode.achat(client)
+        yield functools.partial(mode.chat_in_loop, make_client(settings, async_client=http))
 
 
 def awaited(hook):
@@ -152,11 +151,9 @@ DIGEST = {"www-authenticate": 'Digest realm="r", nonce="n", qop="auth", algorith
 @pytest.mark.parametrize("way", ["bare", "ours"])
 async def test_a_demand_for_credentials_is_no_redirect(gateway, mode, ssl_context, way):
     gateway.replies.append(Reply(401, {"detail": "who are you?"}, DIGEST))
-    seen = []
-    async with calling(
-        gateway, mode, ssl_context, way, seen, auth=httpx.DigestAuth("a", "b")
-    ) as ask:
-        assert await ask() == TEXT
+    auth = httpx.DigestAuth("a", "b")
+    async with calling(gateway, ssl_context, way, auth=auth) as (client, seen):
+        assert await mode.chat_in_loop(client) == TEXT
     assert gateway.requests[-1].header("authorization").startswith("Digest ")
     (response,) = seen
     assert [(each.status_code, len(each.history)) for each in response.history] == [(401, 0)]
@@ -169,9 +166,9 @@ async def test_no_redirects_at_all_is_an_error_of_the_http_librarys(
     gateway, mode, ssl_context, way
 ):
     gateway.replies.append(Reply(307, b"", {"location": "/elsewhere"}))
-    async with calling(gateway, mode, ssl_context, way, [], max_redirects=0) as ask:
+    async with calling(gateway, ssl_context, way, max_redirects=0) as (client, _):
         with pytest.raises(httpx.TooManyRedirects):
-            await ask()
+            await mode.chat_in_loop(client)
     assert len(gateway.requests) == 1
 
 
@@ -180,34 +177,18 @@ async def test_a_redirect_that_is_not_followed_has_its_next_request(
     gateway, mode, ssl_context, way
 ):
     gateway.replies.append(Reply(307, b"", {"location": "/v1/acc/gw/mistral/v1/other"}))
-    seen = []
-    async with calling(gateway, mode, ssl_context, way, seen, follow_redirects=False) as ask:
+    async with calling(gateway, ssl_context, way, follow_redirects=False) as (client, seen):
         with pytest.raises(Exception, match=r"307|read\(\)"):
-            await ask()
+            await mode.chat_in_loop(client)
     (response,) = seen
     assert response.next_request.url.path == "/v1/acc/gw/mistral/v1/other"
     assert response.next_request.headers["authorization"] == f"Bearer {KEY}"
     assert "cf-aig-authorization" not in response.next_request.headers
 
 
-class Seeing:
-    """A hook of the SDK's that keeps the responses which it is shown."""
-
-    def __init__(self, seen):
-        self.seen = seen
-
-    def after_success(self, _context, response):
-        self.seen.append(response)
-        return response
-
-    def after_error(self, _context, response, error):
-        self.seen.append(response)
-        return response, error
-
-
 @contextlib.asynccontextmanager
-async def calling(gateway, mode, ssl_context, way, seen, **options):
-    """Yield what makes a call with an own HTTP client, with the bare SDK or through the adapter."""
+async def calling(gateway, ssl_context, way, **options):
+    """Yield a client with own HTTP clients, bare or of the adapter, and the responses it gets."""
     options = {"verify": ssl_context, "follow_redirects": True, **options}
     with httpx.Client(**options) as http:
         async with httpx.AsyncClient(**options) as async_http:
@@ -219,11 +200,4 @@ async def calling(gateway, mode, ssl_context, way, seen, **options):
                     base_url=gateway.base_url, token=TOKEN, mistral_api_key=KEY
                 )
                 client = make_client(settings, **clients)
-            hooks = client.sdk_configuration._hooks
-            hooks.register_after_success_hook(Seeing(seen))
-            hooks.register_after_error_hook(Seeing(seen))
-            yield (
-                lambda: (
-                    mode.achat(client) if mode.is_async else asyncio.to_thread(mode.chat, client)
-                )
-            )
+            yield client, Keeping(client).responses

@@ -17,7 +17,6 @@ from mistral_cf_adapter import (
     GatewayConfigError,
     GatewaySettings,
     GatewayUnauthorizedError,
-    _flow,
     _sdk,
     gateway_headers,
     gateway_options,
@@ -131,14 +130,12 @@ def test_the_response_of_a_redirect_does_not_show_them(gateway, own):
 
 
 @pytest.mark.parametrize("mine", [None, {"X-Proxy-Key": OTHER}])
-def test_the_fallback_gets_none(elsewhere, make_settings, monkeypatch, mode, mine):
-    monkeypatch.setattr(_flow, "MISTRAL_URL", elsewhere.origin)
-    monkeypatch.setattr(_flow, "_open_until", {})
+def test_the_fallback_gets_none(mistral, make_settings, mode, mine):
     address = {"fallback": "direct", "base_url": "http://127.0.0.1:9/v1/a/g"}
     with pytest.warns(UserWarning, match="is down"):
         mode.chat(make_client(make_settings(headers=OWN, **address)), http_headers=mine)
-    assert names_in(elsewhere.last) == []
-    assert elsewhere.last.header("authorization") == f"Bearer {KEY}"
+    assert names_in(mistral.last) == []
+    assert mistral.last.header("authorization") == f"Bearer {KEY}"
 
 
 def test_a_server_of_the_call_gets_none(elsewhere, own, mode):

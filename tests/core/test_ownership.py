@@ -10,6 +10,7 @@ from weakref import ref
 
 import pytest
 from call_modes import MODES
+from client_ways import settings_for
 from cycles import in_cycles, no_collector
 from fault_scripts import (
     CHUNKED,
@@ -53,9 +54,7 @@ def build(request):
     """Build a client of a server, in either way."""
 
     def build(server, **values):
-        settings = GatewaySettings(
-            base_url=server.origin, token=TOKEN, mistral_api_key=KEY, **values
-        )
+        settings = settings_for(server, **values)
         if request.param == "make_client":
             return make_client(settings)
         patches.enter_context(patch(settings=settings))
@@ -231,7 +230,7 @@ def test_a_dropped_stream_is_freed_when_the_bare_one_is(build, play, leave):
     """In httpx, used by the SDK until 2.x, a response and its stream refer to each other."""
     with FaultServer(play) as server:
         with _sdk.httpx.Client() as http:
-            bare = _sdk.Mistral(api_key=KEY, server_url=server.origin, client=http)
+            bare = _sdk.Mistral(api_key=KEY, server_url=f"{server.base_url}/mistral", client=http)
             expected = freed(bare, leave=leave)
         assert freed(build(server), leave=leave) == expected
 

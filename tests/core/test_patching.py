@@ -365,69 +365,63 @@ def test_the_warning_about_other_settings_is_not_raised_for_equal_ones(make_sett
         patch(settings=make_settings()).undo()
 
 
+@pytest.fixture
+def put_on_a_wrapper():
+    """Wrap the constructor as another library does; the wrapper notes in `seen` what it builds."""
+    original = Mistral.__init__
+
+    def put_on():
+        inner = Mistral.__init__
+
+        def theirs(self, *args, **kwargs):
+            theirs.seen.append(self)
+            inner(self, *args, **kwargs)
+
+        theirs.seen = []
+        Mistral.__init__ = theirs
+        return theirs
+
+    yield put_on
+    Mistral.__init__ = original
+
+
 def test_a_wrapper_put_on_later_by_another_library_is_left_alone_and_reported(
-    gateway, settings, build
+    gateway, settings, build, put_on_a_wrapper
 ):
-    original = Mistral.__init__
-    seen = []
-
-    def theirs(self, *args, **kwargs):
-        seen.append(self)
-        inner(self, *args, **kwargs)
-
     handle = patch(settings=settings)
-    inner = Mistral.__init__
-    Mistral.__init__ = theirs
-    try:
-        with pytest.warns(UserWarning, match="another library"):
-            handle.undo()
-        assert Mistral.__init__ is theirs
-        client = build()
-        assert seen == [client]
-        assert server(client) == "https://api.mistral.ai"
-        with patch(settings=settings):
-            assert goes_to_gateway(build(), gateway)
-        assert Mistral.__init__ is theirs
-    finally:
-        Mistral.__init__ = original
+    theirs = put_on_a_wrapper()
+    with pytest.warns(UserWarning, match="another library"):
+        handle.undo()
+    assert Mistral.__init__ is theirs
+    client = build()
+    assert theirs.seen == [client]
+    assert server(client) == "https://api.mistral.ai"
+    with patch(settings=settings):
+        assert goes_to_gateway(build(), gateway)
+    assert Mistral.__init__ is theirs
 
 
-def test_a_wrapper_between_two_patches_is_reported_when_both_are_undone(settings, build):
-    original = Mistral.__init__
+def test_a_wrapper_between_two_patches_is_reported_when_both_are_undone(
+    settings, build, put_on_a_wrapper
+):
     first = patch(settings=settings)
-    inner = Mistral.__init__
-
-    def theirs(self, *args, **kwargs):
-        inner(self, *args, **kwargs)
-
-    Mistral.__init__ = theirs
-    try:
-        second = patch(settings=settings)
-        first.undo()
-        with pytest.warns(UserWarning, match="another library"):
-            second.undo()
-        assert Mistral.__init__ is theirs
-        assert server(build()) == "https://api.mistral.ai"
-    finally:
-        Mistral.__init__ = original
+    theirs = put_on_a_wrapper()
+    second = patch(settings=settings)
+    first.undo()
+    with pytest.warns(UserWarning, match="another library"):
+        second.undo()
+    assert Mistral.__init__ is theirs
+    assert server(build()) == "https://api.mistral.ai"
 
 
-def test_a_wrapper_put_on_before_by_another_library_stays_in_the_chain(gateway, settings, build):
-    original = Mistral.__init__
-    seen = []
-
-    def theirs(self, *args, **kwargs):
-        seen.append(self)
-        original(self, *args, **kwargs)
-
-    Mistral.__init__ = theirs
-    try:
-        with patch(settings=settings):
-            assert goes_to_gateway(client := build(), gateway)
-        assert seen == [client]
-        assert Mistral.__init__ is theirs
-    finally:
-        Mistral.__init__ = original
+def test_a_wrapper_put_on_before_by_another_library_stays_in_the_chain(
+    gateway, settings, build, put_on_a_wrapper
+):
+    theirs = put_on_a_wrapper()
+    with patch(settings=settings):
+        assert goes_to_gateway(client := build(), gateway)
+    assert theirs.seen == [client]
+    assert Mistral.__init__ is theirs
 
 
 def test_the_wrapped_constructor_still_looks_like_mistrals(settings):

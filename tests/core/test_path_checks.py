@@ -290,8 +290,8 @@ def test_elsewhere_a_value_is_what_the_bare_sdk_makes_of_it(elsewhere, sdk):
         assert routed == path_of(elsewhere, bare, value)
 
 
-def test_another_gateway_of_the_same_host_is_elsewhere(gateway, sdk):
-    SYNC.chat(sdk, server_url=f"{gateway.origin}/v1/ACC2/gw2/mistral")
+def test_another_gateway_of_the_same_host_is_elsewhere(gateway, sdk, mode):
+    mode.chat(sdk, server_url=f"{gateway.origin}/v1/ACC2/gw2/mistral")
     assert gateway.last.path == f"/v1/ACC2/gw2/mistral{CHAT}"
     assert gateway.last.gateway == {}
 

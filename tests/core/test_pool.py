@@ -16,14 +16,14 @@ from unittest.mock import AsyncMock
 
 import pytest
 from call_modes import ASYNC, ASYNC_STREAM, MODES, STREAM, SYNC
-from fault_matrix import KEY, TOKEN
+from client_ways import client_for
+from fault_runs import pool_of
 from fault_scripts import (
     CHUNKED,
     DONE,
     EVENTS,
     JSON,
     LAST,
-    PATH,
     SSE,
     chunked,
     good,
@@ -33,13 +33,7 @@ from fault_scripts import (
 )
 from fault_server import GONE, FaultServer, Wire, refusing
 
-from mistral_cf_adapter import (
-    GatewaySettings,
-    GatewayStreamError,
-    _pool,
-    _streaming,
-    make_client,
-)
+from mistral_cf_adapter import GatewayStreamError, _pool, _streaming
 from mistral_cf_adapter._sdk import httpx
 
 ASK = {"model": "m", "messages": [{"role": "user", "content": "x"}]}
@@ -96,23 +90,9 @@ def _nothing_is_left_behind():
     gc.collect()
 
 
-@pytest.fixture(params=[STREAM, ASYNC_STREAM], ids=lambda mode: mode.name)
-def streaming(request):
-    return request.param
-
-
-def client_for(server, *, timeout_ms=5_000, **values):
-    settings = GatewaySettings(
-        base_url=server.origin + PATH, token=TOKEN, mistral_api_key=KEY, **values
-    )
-    return make_client(settings, timeout_ms=timeout_ms)
-
-
 def ask(mode, client, **options):
-    """Make a call in a task, or in a thread of its own; there is always a loop."""
-    if mode.is_async:
-        return asyncio.create_task(mode.achat(client, **options))
-    return asyncio.create_task(asyncio.to_thread(mode.chat, client, **options))
+    """Make a call in a task."""
+    return asyncio.create_task(mode.chat_in_loop(client, **options))
 
 
 async def ask_at_once(mode, client, server, count):
@@ -166,16 +146,9 @@ def plain_of(mode):
     return ASYNC if mode.is_async else SYNC
 
 
-def pool_of(mode, client):
-    configuration = client.sdk_configuration
-    if mode.is_async:
-        return _pool.async_pool(configuration.async_client.inner.config)
-    return _pool.sync_pool(configuration.client.inner.config)
-
-
 def free(mode, client):
     """Count the calls that could be made at once now."""
-    slots = pool_of(mode, client)._slots
+    slots = pool_of(client, mode)._slots
     return slots._value if mode.is_async else slots.qsize()
 
 
@@ -374,7 +347,7 @@ async def test_a_task_that_is_cancelled_while_it_closes_what_has_expired_leaves_
     client = client_for(server, keepalive_expiry=30.0)
     await ask_at_once(way, client, server, 5)
     pass_time(monkeypatch, 31)
-    pool = pool_of(way, client)
+    pool = pool_of(client, way)
     task = ask(way, client)
     async with asyncio.timeout(SOON):
         while len(pool._connections.open) > 1:  # noqa: ASYNC110 - it is the moment that counts
@@ -413,7 +386,7 @@ async def test_a_pool_of_one_connection_serves_two_hosts_in_turn(server, other, 
 async def test_threads_that_call_another_host_at_once_stay_within_the_limit(server, other):
     client = client_for(server, max_connections=2)
     assert await ask(SYNC, client, server_url=other.origin)
-    _pool, both = pool_of(SYNC, client)._connections, threading.Barrier(2)
+    _pool, both = pool_of(client, SYNC)._connections, threading.Barrier(2)
     original = _pool._build
 
     def build(*arguments):
@@ -458,35 +431,35 @@ async def test_all_ways_of_calling_fit_into_the_limit_together(server):
 # ---------------------------------------------------------------- streams
 
 
-async def test_a_stream_that_is_read_gives_its_connection_to_the_next_call(server, streaming):
+async def test_a_stream_that_is_read_gives_its_connection_to_the_next_call(server, stream_mode):
     client = client_for(server, max_connections=1)
     for _ in range(3):
-        assert len(await read(await opened(streaming, client))) == len(EVENTS) - 1
+        assert len(await read(await opened(stream_mode, client))) == len(EVENTS) - 1
     assert server.connections == 1
 
 
-async def test_a_stream_that_is_left_half_way_is_closed_and_its_place_is_free(server, streaming):
+async def test_a_stream_that_is_left_half_way_is_closed_and_its_place_is_free(server, stream_mode):
     client = client_for(server, max_connections=1)
     server.play = unfinished
     for _ in range(2):
-        await closed(await opened(streaming, client))
+        await closed(await opened(stream_mode, client))
     await server.has_lost(server.used)
     server.play = good
-    assert await ask(streaming, client)
+    assert await ask(stream_mode, client)
     assert server.connections == 3
 
 
 @pytest.mark.parametrize("events", [0, 1], ids=["unread", "half-read"])
-async def test_a_stream_that_is_forgotten_gives_its_place_back(server, streaming, events):
+async def test_a_stream_that_is_forgotten_gives_its_place_back(server, stream_mode, events):
     client = client_for(server, max_connections=1)
     server.play = unfinished
-    stream = await opened(streaming, client, events=events)
+    stream = await opened(stream_mode, client, events=events)
     del stream
     await collected()
     server.play = good
-    assert await ask(streaming, client)
+    assert await ask(stream_mode, client)
     await server.has_lost(server.used[:1])
-    assert free(streaming, client) == 1
+    assert free(stream_mode, client) == 1
 
 
 async def collected():
@@ -496,15 +469,15 @@ async def collected():
         gc.collect()
 
 
-async def test_closing_a_stream_twice_gives_its_place_back_once(server, streaming):
+async def test_closing_a_stream_twice_gives_its_place_back_once(server, stream_mode):
     client = client_for(server, max_connections=1)
     server.play = unfinished
-    stream = await opened(streaming, client)
+    stream = await opened(stream_mode, client)
     body = stream.response.stream
     for _ in range(2):
         await closed(stream)
-        await (body.aclose() if streaming.is_async else asyncio.to_thread(body.close))
-    assert free(streaming, client) == 1
+        await (body.aclose() if stream_mode.is_async else asyncio.to_thread(body.close))
+    assert free(stream_mode, client) == 1
 
 
 def test_a_body_that_two_threads_close_gives_its_connection_back_once():
@@ -549,29 +522,29 @@ def the_rest_later(event):
 async def close_pool(mode, client):
     """Close the pool as the end of the process or of the event loop does."""
     if mode.is_async:
-        await _pool._process_pools.shutdown_generators[id(pool_of(mode, client))].aclose()
+        await _pool._process_pools.shutdown_generators[id(pool_of(client, mode))].aclose()
     else:
         _pool.close()
 
 
 @pytest.mark.parametrize("blocked", [False, True], ids=["between events", "waiting for one"])
-async def test_pools_may_be_closed_while_a_stream_is_read(server, streaming, blocked):
+async def test_pools_may_be_closed_while_a_stream_is_read(server, stream_mode, blocked):
     client, later = client_for(server, max_connections=1), threading.Event()
     server.play = the_rest_later(later)
-    stream = await opened(streaming, client)
+    stream = await opened(stream_mode, client)
     reading = asyncio.create_task(read(stream)) if blocked else None
     await asyncio.sleep(0.02)
-    await close_pool(streaming, client)
+    await close_pool(stream_mode, client)
     later.set()
     with contextlib.suppress(*ENDS):
         await (reading or read(stream))
     await closed(stream)
     await server.has_lost(server.used)
     server.play = good
-    assert await ask(streaming, client)
-    assert await ask(streaming, client)
+    assert await ask(stream_mode, client)
+    assert await ask(stream_mode, client)
     assert server.connections == 2
-    assert free(streaming, client) == 1
+    assert free(stream_mode, client) == 1
 
 
 async def test_a_call_that_waits_while_pools_are_closed_is_made_and_leaves_nothing_open(

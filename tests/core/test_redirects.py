@@ -6,22 +6,23 @@ import asyncio
 import contextlib
 import itertools
 import sys
-from importlib import import_module
 
 import httpx
 import httpx2
 import pytest
 from call_modes import ASYNC, SYNC
 from http_records import CHAT, KEY, PREFIX, TEXT, TOKEN, Reply, completion, stream
+from retry_configs import retries
 
 from mistral_cf_adapter import GatewayError, capture, gateway_options, make_client
 from mistral_cf_adapter._errors import GatewayRedirectError
 from mistral_cf_adapter._flow import build_redirect_request
 from mistral_cf_adapter._routing import get_route
-from mistral_cf_adapter._sdk import ROOT, SDKError
+from mistral_cf_adapter._sdk import SDKError
 from mistral_cf_adapter._sdk import httpx as sdk_httpx
 
 UNREADABLE = sys.modules[SDKError.__module__.rpartition(".")[0]].ResponseValidationError
+UNANSWERED = (SDKError, UNREADABLE, sdk_httpx.ResponseNotRead, sdk_httpx.TransportError)
 ALL = [301, 302, 303, 307, 308]
 KEEPING_THE_BODY = [307, 308]
 FILE = b'{"custom_id": "\x00\xff"}\r\n' * 1000
@@ -30,13 +31,13 @@ FILE = b'{"custom_id": "\x00\xff"}\r\n' * 1000
 def secrets(request):
     """Return what of an arrived request nobody but the gateway may see."""
     names = ("authorization", "x-api-key", "cookie")
-    found = [(n, v) for n, v in request.headers if n.lower() in names or "cf-aig" in n.lower()]
+    found = [(n, v) for n, v in request.headers if n.lower() in names or "cf-a" in n.lower()]
     return found + [pair for pair in request.headers if TOKEN in pair[1] or KEY in pair[1]]
 
 
 def attempt(call, *args, **options):
     """Call whatever becomes of it: a redirect that loses the body cannot be answered well."""
-    with contextlib.suppress(SDKError, UNREADABLE, sdk_httpx.ResponseNotRead):
+    with contextlib.suppress(*UNANSWERED):
         call(*args, **options)
 
 
@@ -266,10 +267,9 @@ REFUSALS = (GatewayRedirectError, sdk_httpx.TransportError, sdk_httpx.InvalidURL
 @pytest.mark.parametrize(
     "location",
     [
-        "https://",
-        "ftp://x/",
-        "http://[::1",
-        "mailto:x@example.com",
+        *("https://", "http://", "ftp://x/", "http://[::1", "mailto:x@example.com"),
+        *("http://127.0.0.1:99999999/", "http://127.0.0.1:many/", "http://a b.invalid/"),
+        *("http://\xe9\xff.invalid/", "http://user:word@unknown.invalid/"),
     ],
 )
 def test_a_redirect_to_nowhere_is_an_error_without_the_token(gateway, client, mode, location):
@@ -355,20 +355,14 @@ def test_a_redirected_call_is_captured_once_with_the_last_answer(gateway, elsewh
 
 
 def test_a_retry_after_a_redirect_starts_at_the_gateway_again(gateway, elsewhere, client):
-    retry = _retries()
     for _ in range(2):
         gateway.replies.append(Reply.redirect(f"{elsewhere.origin}{CHAT}"))
     elsewhere.replies.append(Reply(503, {"message": "busy"}))
-    assert SYNC.chat(client, retries=retry) == TEXT
+    assert SYNC.chat(client, retries=retries()) == TEXT
     assert [request.header("cf-aig-authorization") for request in gateway.requests] == (
         [f"Bearer {TOKEN}"] * 2
     )
     assert [secrets(request) for request in elsewhere.requests] == [[], []]
-
-
-def _retries():
-    utils = import_module(f"{ROOT}.utils")
-    return utils.RetryConfig("backoff", utils.BackoffStrategy(1, 2, 1, 60_000), False)
 
 
 def test_concurrent_redirects_do_not_mix(gateway, elsewhere, client):
@@ -386,3 +380,104 @@ def test_concurrent_redirects_do_not_mix(gateway, elsewhere, client):
 
     assert asyncio.run(all_at_once()) == [TEXT] * 20
     assert [secrets(request) for request in elsewhere.requests] == [[]] * 10
+
+
+# ---------------------------------------------------------------- elsewhere on the gateway's host
+
+# Secrets go along below the same account, gateway and provider only.
+OUTSIDE = [
+    "/v1/ACC2/gw2/custom-x/f",
+    "{origin}/v1/ACC2/gw2/custom-x/f",
+    "//127.0.0.1:{port}/v1/ACC2/gw2/x",
+    f"{PREFIX}/openai/v1/x",
+    f"{PREFIX}/mistral2/v1/x",
+    f"{PREFIX}/compat/chat/completions",
+    f"{PREFIX}/mistral/../../../ACC2/gw2/x",
+    f"{PREFIX}/mistral/%2e%2e/openai/v1/x",
+    f"{PREFIX}/mistral/..%2fopenai/v1/x",
+    f"{PREFIX}/mistral/..\\openai/v1/x",
+    f"{PREFIX}/%6distral/v1/x",
+    "../../../../ACC2/gw2/x",
+]
+
+
+def redirect_once(gateway, mode, location, status=307):
+    location = location.format(origin=gateway.origin, port=gateway.port)
+    gateway.replies.append(Reply.redirect(location, status))
+    gateway.replies.append(stream() if mode.is_stream else completion())
+
+
+@pytest.mark.parametrize("location", OUTSIDE)
+def test_no_secret_goes_to_others_on_the_gateways_own_host(gateway, client, mode, location):
+    redirect_once(gateway, mode, location)
+    headers = {"CF-Access-Client-Secret": KEY, "Cookie": f"CF_Authorization={KEY}"}
+    attempt(mode.chat, client, http_headers=headers)
+    assert [secrets(request) for request in gateway.requests[1:]] == [[]]
+
+
+@pytest.mark.parametrize("status", ALL)
+def test_whatever_the_status(gateway, client, plain_mode, status):
+    redirect_once(gateway, plain_mode, OUTSIDE[0], status)
+    attempt(plain_mode.upload, client, b"x" * 1000)
+    assert [secrets(request) for request in gateway.requests[1:]] == [[]]
+
+
+def test_a_secret_does_not_come_back_over_another_area(gateway, client, mode):
+    gateway.replies += [Reply.redirect(OUTSIDE[0]), Reply.redirect(f"{PREFIX}/mistral/v1/x")]
+    attempt(mode.chat, client)
+    assert [secrets(request) for request in gateway.requests[1:]] == [[], []]
+
+
+@pytest.mark.parametrize(("path", "kept"), [("compat/moved", True), (f"mistral{CHAT}", False)])
+def test_the_compat_endpoint_is_an_area_of_its_own(gateway, client, mode, path, kept):
+    redirect_once(gateway, mode, f"{PREFIX}/{path}")
+    with gateway_options(endpoint="compat"):
+        attempt(mode.chat, client)
+    assert gateway.requests[0].path == f"{PREFIX}/compat/chat/completions"
+    assert bool(secrets(gateway.requests[1])) is kept
+
+
+@pytest.mark.parametrize(
+    "location",
+    ["http://u:p@127.0.0.1:{port}", "HTTP://:p@127.0.0.1:{port}", "//u@127.0.0.1:{port}"],
+)
+def test_userinfo_of_a_redirect_does_not_take_the_keys_place(gateway, client, mode, location):
+    redirect_once(gateway, mode, f"{location}{PREFIX}/mistral/v1/moved")
+    mode.chat(client)
+    assert gateway.last.path == f"{PREFIX}/mistral/v1/moved"
+    assert gateway.last.header("authorization") == f"Bearer {KEY}"
+
+
+@pytest.mark.parametrize("start", ["http://other\\@", "http://other.example\\@", "//other\\@"])
+def test_a_redirect_with_an_ambiguous_host_is_refused(gateway, client, mode, start):
+    redirect_once(gateway, mode, f"{start}127.0.0.1:{{port}}{PREFIX}/mistral/v1/moved")
+    with pytest.raises(GatewayError, match="redirects to an address"):
+        mode.chat(client)
+    assert len(gateway.requests) == 1
+
+
+@pytest.mark.parametrize("path", ["%2e%2e/openai/v1/x", "..%2fopenai/v1/x", "v1/%2e%2e/%2e%2e/x"])
+def test_the_way_back_from_mistral_stays_below_the_provider(gateway, client, mode, path):
+    redirect_once(gateway, mode, f"https://api.mistral.ai/{path}")
+    with pytest.raises(GatewayError, match="redirects to an address"):
+        mode.chat(client)
+    assert len(gateway.requests) == 1
+
+
+def test_with_stored_keys_no_key_of_the_environment_leaves(
+    gateway, elsewhere, make_settings, monkeypatch, tmp_path, mode
+):
+    (tmp_path / "token").write_text(f"sa-{KEY}")
+    client = make_client(make_settings(mistral_api_key=None, byok=True))
+    for name, value in (
+        ("MISTRAL_API_KEY", KEY),
+        ("MISTRAL_SA_TOKEN_PATH", str(tmp_path / "token")),
+    ):
+        monkeypatch.setenv(name, value)
+        mode.chat(client)
+        mode.chat(client, server_url=elsewhere.origin)
+        redirect_once(gateway, mode, f"{elsewhere.origin}{CHAT}")
+        mode.chat(client)
+    assert KEY not in str([request.headers for request in gateway.requests + elsewhere.requests])
+    mode.chat(client, server_url=elsewhere.origin, http_headers={"Authorization": "Bearer mine"})
+    assert elsewhere.last.header("authorization") == "Bearer mine"

@@ -15,13 +15,13 @@ from client_ways import WAYS
 from http_records import TEXT, Reply
 from object_walks import serialized, texts_in
 from pydantic_settings import SettingsConfigDict
-from secret_searches import shown_in
-from test_callable_credentials import AT_ONCE, REFUSALS, refusal, sent
+from retry_configs import retries
+from secret_searches import KEY, OTHER, shown_in
+from test_callable_credentials import REFUSALS, refusal, sent
 
 from mistral_cf_adapter import (
     GatewaySettings,
     GatewayUnauthorizedError,
-    _flow,
     _secret_files,
     gateway_options,
     make_client,
@@ -296,7 +296,7 @@ def test_a_retry_of_the_sdk_sends_what_is_there_by_then(gateway, main_place, mod
         return Reply(503)
 
     gateway.responder = respond
-    mode.chat(make_client(main_place.settings(), retry_config=AT_ONCE))
+    mode.chat(make_client(main_place.settings(), retry_config=retries()))
     check_sent(gateway, FIRST, SECOND)
 
 
@@ -462,15 +462,13 @@ def test_a_stored_key_stays_in_use(gateway, main_place, mode):
     assert gateway.last.header("authorization") is None
 
 
-def test_the_fallback_takes_the_key_of_now(elsewhere, main_place, monkeypatch, mode):
-    monkeypatch.setattr(_flow, "MISTRAL_URL", elsewhere.origin)
-    monkeypatch.setattr(_flow, "_open_until", {})
+def test_the_fallback_takes_the_key_of_now(mistral, main_place, monkeypatch, mode):
     monkeypatch.setenv("CF_AIG_BASE_URL", "http://127.0.0.1:9/v1/acc/gw")
     client = make_client(main_place.settings(fallback="direct"))
     main_place.write(**SECOND)
     with pytest.warns(UserWarning, match="AI Gateway is down"):
         mode.chat(client)
-    assert elsewhere.last.header("authorization") == f"Bearer {SECOND['mistral_api_key']}"
+    assert mistral.last.header("authorization") == f"Bearer {SECOND['mistral_api_key']}"
 
 
 def test_a_call_elsewhere_gets_the_key_of_now(elsewhere, main_place, mode):
@@ -598,7 +596,7 @@ def test_one_that_cannot_be_read_leaves_the_other(gateway, place, caplog):
 
 def test_no_secret_is_shown(gateway, place, mode, caplog):
     caplog.set_level(logging.DEBUG)
-    one, other = "Zq7xWm3kVb9TnR2yLc5hJd8gFs1pQe6u", "Hy4bNt8vKx2mPw6cRz9sLd3fGj7qAe5o"
+    one, other = KEY, OTHER
     place.write(token=one, mistral_api_key=one)
     settings = place.settings()
     client = make_client(settings)
@@ -614,7 +612,7 @@ def test_no_secret_is_shown(gateway, place, mode, caplog):
 
 
 def test_what_a_server_quotes_is_masked(gateway, main_place, mode):
-    one, other = "Zq7xWm3kVb9TnR2yLc5hJd8gFs1pQe6u", "Hy4bNt8vKx2mPw6cRz9sLd3fGj7qAe5o"
+    one, other = KEY, OTHER
     main_place.write(token=one, mistral_api_key=one)
     client = make_client(main_place.settings())
 

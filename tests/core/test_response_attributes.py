@@ -9,33 +9,9 @@ from types import SimpleNamespace
 import pytest
 from built_clients import BARE, BEFORE, OWN, SHARED, built
 from call_modes import ASYNC, SYNC
-from http_records import PREFIX, Reply, completion
+from http_records import PREFIX, Keeping, Reply, completion
 
 WAYS = [SHARED, BEFORE, OWN]
-
-
-class Keeping:
-    """A hook of the SDK's that keeps the response of a call."""
-
-    def __init__(self):
-        self.response = None
-
-    def after_success(self, _context, response):
-        self.response = response
-        return response
-
-    def after_error(self, _context, response, error):
-        self.response = response
-        return response, error
-
-
-def kept(client):
-    """Have a client keep its responses."""
-    hook = Keeping()
-    hooks = client.sdk_configuration.__dict__["_hooks"]
-    hooks.register_after_success_hook(hook)
-    hooks.register_after_error_hook(hook)
-    return hook
 
 
 def download(client, mode):
@@ -59,22 +35,22 @@ all_ways = pytest.mark.parametrize("way", [BARE, *WAYS])
 @all_ways
 def test_the_response_of_a_call_tells_how_long_it_took(way, gateway, make_settings, mode):
     with built(way, gateway, make_settings) as client:
-        hook = kept(client)
+        hook = Keeping(client)
         assert mode.chat(client) == "Bonjour"
-    assert timedelta(0) < hook.response.elapsed < timedelta(minutes=1)
-    assert hook.response.history == []
-    assert hook.response.url == hook.response.request.url
+    assert timedelta(0) < hook.responses[-1].elapsed < timedelta(minutes=1)
+    assert hook.responses[-1].history == []
+    assert hook.responses[-1].url == hook.responses[-1].request.url
 
 
 @all_ways
 def test_a_stream_that_is_left_early_tells_how_long_it_took(way, gateway, make_settings):
     with built(way, gateway, make_settings) as client:
-        hook = kept(client)
+        hook = Keeping(client)
         question = [{"role": "user", "content": "Hello"}]
         with client.chat.stream(model="m", messages=question) as events:
             next(iter(events))
-        hook.response.close()
-    assert hook.response.elapsed > timedelta(0)
+        hook.responses[-1].close()
+    assert hook.responses[-1].elapsed > timedelta(0)
 
 
 @all_ways
@@ -87,15 +63,13 @@ def test_a_download_tells_how_long_it_took(way, gateway, make_settings, plain_mo
     assert response.history == []
 
 
-def test_a_stream_made_of_one_piece_tells_as_much(gateway, make_settings, mode):
-    if not mode.is_stream:
-        pytest.skip("a whole response stays one")
+def test_a_stream_made_of_one_piece_tells_as_much(gateway, make_settings, stream_mode):
     gateway.responder = lambda request: completion()
     with built(SHARED, gateway, make_settings) as client:
-        hook = kept(client)
-        assert mode.chat(client) == "Bonjour"
-    assert hook.response.elapsed > timedelta(0)
-    assert hook.response.history == []
+        hook = Keeping(client)
+        assert stream_mode.chat(client) == "Bonjour"
+    assert hook.responses[-1].elapsed > timedelta(0)
+    assert hook.responses[-1].history == []
 
 
 # ---------------------------------------------------------------- redirects
@@ -129,12 +103,12 @@ def redirected(way, gateway, make_settings, mode):
     gateway.reset()
     gateway.responder = chain
     with built(way, gateway, make_settings) as client:
-        hook = kept(client)
+        hook = Keeping(client)
         if mode is SYNC:
             client.models.list()
         else:
             asyncio.run(client.models.list_async())
-    response = hook.response
+    response = hook.responses[-1]
     assert all(len(hop.history) == place for place, hop in enumerate(response.history))
     assert all(hop.elapsed > timedelta(0) for hop in response.history)
     return as_seen(response), [as_seen(hop) for hop in response.history]
@@ -156,11 +130,11 @@ def test_url_and_history_after_redirects_are_as_with_the_bare_sdk(
 def test_no_response_names_the_token_after_redirects(way, gateway, make_settings):
     gateway.responder = chain
     with built(way, gateway, make_settings) as client:
-        hook = kept(client)
+        hook = Keeping(client)
         client.models.list()
     assert len(gateway.requests) == 3
     assert all(request.header("cf-aig-authorization") for request in gateway.requests)
-    for response in (hook.response, *hook.response.history):
+    for response in (hook.responses[-1], *hook.responses[-1].history):
         assert "cf-aig-authorization" not in response.request.headers
         assert response.next_request is None
 

@@ -11,7 +11,6 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from importlib import import_module
 from importlib.metadata import version
-from types import SimpleNamespace
 
 import pytest
 
@@ -20,31 +19,16 @@ from mistral_cf_adapter._sdk import ROOT, SDKError
 
 RELEASE = tuple(map(int, version("mistralai").split(".")[:2]))
 UTILS = import_module(f"{ROOT}.utils")
-RETRIES = import_module(f"{ROOT}.utils.retries")
 # Waits of 1, 2 and 4 seconds: after three tries 3 of the 2.5 seconds are over.
 THREE_TRIES = 2_500
+
+
+pytestmark = pytest.mark.usefixtures("slept")
 
 
 @pytest.fixture
 def gateway(local_gateway):
     return local_gateway
-
-
-@pytest.fixture(autouse=True)
-def slept(monkeypatch):
-    """The waits of the SDK in seconds, none of which takes any time; tries take none either."""
-    waits = []
-
-    def sleep(seconds):
-        waits.append(seconds)
-
-    async def sleep_async(seconds):
-        waits.append(seconds)
-
-    monkeypatch.setattr(RETRIES, "time", SimpleNamespace(time=lambda: sum(waits), sleep=sleep))
-    monkeypatch.setattr(RETRIES, "asyncio", SimpleNamespace(sleep=sleep_async))
-    monkeypatch.setattr(RETRIES, "random", SimpleNamespace(uniform=lambda low, high: 0.0))
-    return waits
 
 
 def backoff(elapsed=THREE_TRIES, *, connections=True):

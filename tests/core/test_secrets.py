@@ -16,8 +16,9 @@ from http_records import CHAT, PREFIX, Reply, completion
 from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.sdk.trace import TracerProvider
+from retry_configs import retries
 from secret_searches import PAIRS, a_few, forms_of, shown_in, some, told_by
-from test_client import Debugger, retries
+from test_client import Debugger
 
 from mistral_cf_adapter import (
     GatewayConfigError,
@@ -116,7 +117,7 @@ def test_secrets_are_in_two_headers_to_the_gateway_and_nowhere_else(
         settings = GatewaySettings(
             base_url=gateway.base_url, token=token, mistral_api_key=None if by_keyword else key
         )
-        client = make_client(settings, retry_config=retries(20), **given_key, **loggers)
+        client = make_client(settings, retry_config=retries(elapsed=20), **given_key, **loggers)
         try:
             mode.chat(client, http_headers=gateway_headers(cache_key="k"))
         except Exception as error:

@@ -12,7 +12,7 @@ import pytest
 from call_modes import SYNC
 from http_records import PREFIX, Reply
 from object_walks import PACKAGE, errors_of, frames_of, locals_of
-from secret_searches import shown_in
+from secret_searches import KEY, OTHER, TOKEN, shown_in
 
 from mistral_cf_adapter import (
     GatewayConfigError,
@@ -27,9 +27,6 @@ from mistral_cf_adapter import (
 from mistral_cf_adapter._sdk import Mistral, httpx
 from mistral_cf_adapter._settings import from_environment
 
-TOKEN = "cfut_9f86d081884c7d659a2feaa0c55ad015a3bf4f1b"
-KEY = "Zq7xWm3kVb9TnR2yLc5hJd8gFs1pQe6u"
-OTHER = "Hy4bNt8vKx2mPw6cRz9sLd3fGj7qAe5o"
 ENVIRONMENT = {"CLOUDFLARE_ACCOUNT_ID": "acc", "CF_AIG_TOKEN": TOKEN, "MISTRAL_API_KEY": KEY}
 
 

@@ -14,7 +14,7 @@ from call_modes import MODES
 from http_records import Reply
 from object_walks import copied, serialized, texts_in
 from pydantic import SecretStr
-from secret_searches import shown_in
+from secret_searches import KEY, TOKEN, shown_in
 
 from mistral_cf_adapter import (
     GatewayError,
@@ -27,9 +27,6 @@ from mistral_cf_adapter import (
 from mistral_cf_adapter._options import get_current_scope
 from mistral_cf_adapter._sdk import Mistral
 from mistral_cf_adapter._secrets import Secret
-
-TOKEN = "cfut_9f86d081884c7d659a2feaa0c55ad015a3bf4f1b"
-KEY = "Zq7xWm3kVb9TnR2yLc5hJd8gFs1pQe6u"
 
 WALKS = {
     "attributes": lambda thing: "\n".join(texts_in(thing)),

@@ -8,15 +8,12 @@ import pytest
 from http_records import Reply, completion, stream
 from opentelemetry.sdk.trace import TracerProvider
 from pydantic import SecretStr
-from secret_searches import shown_in
+from secret_searches import KEY, OTHER, TOKEN, shown_in
 
 from mistral_cf_adapter import GatewayError, GatewaySettings, capture, make_client, patch
 from mistral_cf_adapter._sdk import Mistral
 from mistral_cf_adapter._secrets import abbreviate, mask
 
-TOKEN = "cfut_9f86d081884c7d659a2feaa0c55ad015a3bf4f1b"
-KEY = "Zq7xWm3kVb9TnR2yLc5hJd8gFs1pQe6u"
-OTHER = "Hy4bNt8vKx2mPw6cRz9sLd3fGj7qAe5o"
 SAID = f"bad token {TOKEN}: key Bearer {KEY}%20{OTHER}"
 
 
@@ -68,12 +65,10 @@ def test_in_the_message_of_an_error(gateway, settings, mode, answer, way):
 
 
 @pytest.mark.parametrize("answer", STREAMS.values(), ids=STREAMS)
-def test_in_the_message_of_a_streams_error(gateway, settings, mode, answer):
-    if not mode.is_stream:
-        pytest.skip("for streams")
+def test_in_the_message_of_a_streams_error(gateway, settings, stream_mode, answer):
     gateway.replies.append(answer)
     with pytest.raises(GatewayError) as caught:
-        mode.chat(make_client(settings), http_headers={"Authorization": f"Bearer {OTHER}"})
+        stream_mode.chat(make_client(settings), http_headers={"Authorization": f"Bearer {OTHER}"})
     assert not shown_in(told_by(caught.value), TOKEN, KEY, OTHER)
     assert "cfut...1b" in str(caught.value)
 
@@ -99,12 +94,10 @@ def test_in_logs_spans_and_captured_calls(gateway, settings, mode, caplog):
     assert not shown_in("\n".join(told), TOKEN, KEY)
 
 
-def test_in_the_note_on_a_stream_that_breaks_off(gateway, settings, mode):
-    if not mode.is_stream:
-        pytest.skip("for streams")
+def test_in_the_note_on_a_stream_that_breaks_off(gateway, settings, stream_mode):
     gateway.replies.append(Reply(200, stream().body, stream().headers | QUOTED, cut=True))
     with pytest.raises(Exception) as caught:
-        mode.chat(make_client(settings))
+        stream_mode.chat(make_client(settings))
     assert "cf-aig-log-id: log cfut...1b" in "".join(caught.value.__notes__)
 
 

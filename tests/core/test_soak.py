@@ -13,19 +13,7 @@ QUIET = ("-W", "ignore::DeprecationWarning")
 def test_a_short_soak_ends_with_a_ledger_that_adds_up():
     soak = Path(__file__).parents[1] / "programs" / "soak.py"
     done = subprocess.run(
-        # A process with threads that forks is warned of from 3.12 on.
-        [
-            sys.executable,
-            "-W",
-            "ignore::DeprecationWarning",
-            str(soak),
-            "--minutes",
-            "0.03",
-            "--round",
-            "1",
-            "--seed",
-            "6",
-        ],
+        [sys.executable, *QUIET, str(soak), "--minutes=0.03", "--round=1", "--seed=6"],
         capture_output=True,
         text=True,
         timeout=300,

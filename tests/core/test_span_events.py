@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from concurrent.futures import ThreadPoolExecutor
-from importlib import import_module
 
 import pytest
 from call_modes import ASYNC, STREAM, SYNC
 from http_records import CHAT, KEY, TOKEN, Reply, completion
+from retry_configs import retries
 from span_records import current_span, events, has_facts
 
 from mistral_cf_adapter import GatewayError, GatewaySettings, gateway_options, make_client, patch
-from mistral_cf_adapter._sdk import ROOT, Mistral, SDKError, httpx
+from mistral_cf_adapter._sdk import Mistral, SDKError, httpx
 
 MODELS = Reply(200, {"object": "list", "data": []})
 REFUSED = {"success": False, "error": [{"code": 2016, "message": "Blocked"}]}
@@ -59,9 +59,7 @@ def test_patched_clients_write_events_too(settings, ssl_context, async_http, mod
 
 
 def test_each_attempt_of_a_retried_call_is_an_event(gateway, settings):
-    retries = import_module(f"{ROOT}.utils")
-    quick = retries.BackoffStrategy(1, 1, 1.0, 5000)
-    client = make_client(settings, retry_config=retries.RetryConfig("backoff", quick, False))
+    client = make_client(settings, retry_config=retries())
     gateway.replies += [Reply(503, {}), hit()]
     with current_span() as span:
         SYNC.chat(client)

@@ -15,6 +15,7 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from retry_configs import retries
 from span_records import events
 
 from mistral_cf_adapter import GatewayError, capture, gateway_options, make_client, patch
@@ -138,11 +139,7 @@ def check_own(exporter: InMemorySpanExporter, count: int) -> None:
 
 @sdk_traces
 def test_each_attempt_of_a_retried_call_tells_its_own(gateway, exporter):
-    retries = import_module(f"{ROOT}.utils")
-    quick = retries.BackoffStrategy(1, 1, 1.0, 5000)
-    client = make_client(
-        gateway.settings(), retry_config=retries.RetryConfig("backoff", quick, False)
-    )
+    client = make_client(gateway.settings(), retry_config=retries())
     gateway.upstream_fail(503)
     with capture() as calls:
         SYNC.chat(client)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import copy
 import gzip
 import json
@@ -10,12 +11,12 @@ import pickle
 import zlib
 
 import pytest
+from client_ways import client_for, settings_for, with_make_client, with_own_http, with_patch
 from fault_scripts import (
     CHUNKED,
     LAST,
     LOG_ID,
     MAJOR,
-    PATH,
     SSE,
     chunked,
     event,
@@ -23,18 +24,16 @@ from fault_scripts import (
     http,
 )
 from fault_server import FaultServer
-from http_records import KEY, TOKEN
+from http_records import KEY
 
 from mistral_cf_adapter import (
     GatewayDlpError,
     GatewayError,
     GatewayGuardrailError,
     GatewayRateLimitedError,
-    GatewaySettings,
     GatewaySpendLimitError,
     GatewayStreamError,
     make_client,
-    patch,
 )
 from mistral_cf_adapter._sdk import Mistral, httpx
 
@@ -80,6 +79,7 @@ ERRORS = {
         data({"type": "error", "error": {"type": "overloaded_error"}}),
         (GatewayStreamError, None, True, "overloaded_error"),
     ),
+    "of text": (data({"error": "overloaded"}), (GatewayStreamError, None, True, "overloaded")),
     "named, of text": (
         b"event: error\ndata: upstream is gone\n\n",
         (GatewayStreamError, None, True, "upstream is gone"),
@@ -131,10 +131,6 @@ def served(*packets, coding=None, status=200, content_type=SSE):
     return play
 
 
-def settings_of(server):
-    return GatewaySettings(base_url=server.origin + PATH, token=TOKEN, mistral_api_key=KEY)
-
-
 def read(client, seen):
     """Read a stream into `seen`."""
     with client.chat.stream(**ASK) as events:
@@ -150,33 +146,34 @@ async def aread(client, seen):
 
 def run(server, way, seen):
     """Read a stream in one of the ways."""
-    settings = settings_of(server)
-    if way == "patch":
-        with patch(settings=settings):
-            read(Mistral(api_key=KEY), seen)
-    elif way == "async":
-        asyncio.run(aread(make_client(settings), seen))
-    elif way == "own client":
-        with httpx.Client() as own:
-            read(make_client(settings, client=own), seen)
-    elif way == "read by a hook":
-        with httpx.Client(event_hooks={"response": [lambda response: response.read()]}) as own:
-            read(make_client(settings, client=own), seen)
-    elif way == "read by a hook, async":
-
-        async def read_whole(response):
-            await response.aread()
-
-        async def call():
-            async with httpx.AsyncClient(event_hooks={"response": [read_whole]}) as own:
-                await aread(make_client(settings, async_client=own), seen)
-
-        asyncio.run(call())
-    else:
-        read(make_client(settings), seen)
+    with WAYS[way](settings_for(server)) as client:
+        if "async" in way:
+            asyncio.run(aread(client, seen))
+        else:
+            read(client, seen)
 
 
-WAYS = ["sync", "async", "patch", "own client", "read by a hook", "read by a hook, async"]
+async def read_whole(response):
+    await response.aread()
+
+
+@contextlib.contextmanager
+def read_by_a_hook(settings):
+    """HTTP clients of the user's own, whose hooks read each response."""
+    one_call = {"limits": httpx.Limits(max_keepalive_connections=0)}
+    own = httpx.AsyncClient(event_hooks={"response": [read_whole]}, **one_call)
+    with httpx.Client(event_hooks={"response": [lambda response: response.read()]}) as http:
+        yield make_client(settings, client=http, async_client=own)
+
+
+WAYS = {
+    "sync": with_make_client,
+    "async": with_make_client,
+    "patch": with_patch,
+    "own client": with_own_http,
+    "read by a hook": read_by_a_hook,
+    "read by a hook, async": read_by_a_hook,
+}
 EACH_WAY = pytest.mark.parametrize("way", WAYS)
 
 
@@ -214,12 +211,31 @@ def test_an_error_is_seen_however_it_is_split(name, newline, size):
     assert caught.value.code == code
 
 
-def with_bom(body):
-    return b"\xef\xbb\xbf" + body
+TEXT = b"".join([*HEALTHY, event("\u00e9t\u00e9")])
+CUT = {
+    "between events": TEXT,
+    "in an event": TEXT[:-40],
+    "in a character": TEXT[: TEXT.index("\u00e9".encode()) + 1],
+    "in the end mark": TEXT + DONE[:9],
+    "before the first event": b"",
+    "after a comment": b": ping\n\n",
+}
+
+
+@EACH_WAY
+@pytest.mark.parametrize("name", CUT)
+def test_a_stream_that_ends_before_its_end_mark_raises(name, way):
+    seen = []
+    with (
+        FaultServer(served(*[CUT[name]] * bool(CUT[name]))) as server,
+        pytest.raises(GatewayStreamError, match=r"ended before|is not UTF-8"),
+    ):
+        run(server, way, seen)
+    assert seen == [text for text in (*TEXTS, "été") if event(text) in CUT[name]] or "hook" in way
 
 
 HARMLESS = {
-    "a byte order mark": with_bom(b"".join((*HEALTHY, DONE))),
+    "a byte order mark": b"\xef\xbb\xbf" + b"".join((*HEALTHY, DONE)),
     "comments": b": ping\n\n" + HEALTHY[0] + b":\n\n: error\n" + HEALTHY[1] + DONE,
     "no last blank line": b"".join(HEALTHY) + b"data: [DONE]",
     "ids": b"id: 1\nretry: 5\n".join((b"", *HEALTHY, DONE)),
@@ -306,17 +322,17 @@ def test_two_codings_are_decoded_in_turn():
     assert seen == TEXTS
 
 
-def test_a_mock_that_has_its_content_is_guarded():
-    body = b"".join((*HEALTHY, ERRORS["guardrails"][0]))
+def mocked(body):
+    """Return a transport that answers with an event stream that has arrived whole."""
+    kind = {"content-type": "text/event-stream"}
+    return httpx.MockTransport(lambda _: httpx.Response(200, headers=kind, content=body))
 
-    def respond(_request):
-        return httpx.Response(200, headers={"content-type": "text/event-stream"}, content=body)
 
+def test_a_mock_that_has_its_content_is_guarded(settings):
     seen = []
-    with httpx.Client(transport=httpx.MockTransport(respond)) as own:
-        settings = GatewaySettings(account_id="0" * 32, token=TOKEN, mistral_api_key=KEY)
-        with pytest.raises(GatewayGuardrailError):
-            read(make_client(settings, client=own), seen)
+    transport = mocked(b"".join((*HEALTHY, ERRORS["guardrails"][0])))
+    with httpx.Client(transport=transport) as own, pytest.raises(GatewayGuardrailError):
+        read(make_client(settings, client=own), seen)
     assert seen == TEXTS
 
 
@@ -324,7 +340,7 @@ def test_a_mock_that_has_its_content_is_guarded():
 def test_the_callers_own_accept_header_leaves_the_guard_on(accept):
     with (
         FaultServer(served(*HEALTHY)) as server,
-        make_client(settings_of(server)) as client,
+        client_for(server) as client,
         pytest.raises(GatewayStreamError),
     ):
         list(client.chat.stream(**ASK, http_headers={"Accept": accept}))
@@ -392,7 +408,7 @@ TRANSCRIPTION_DONE = {
 @pytest.mark.parametrize("last", ["conversation.response.done", "conversation.response.error"])
 def test_a_conversation_ends_with_its_last_event(call, last):
     packets = conversation(STARTED, DELTA, last)
-    with FaultServer(served(*packets)) as server, make_client(settings_of(server)) as client:
+    with FaultServer(served(*packets)) as server, client_for(server) as client:
         assert [one.event for one in call(client)] == [STARTED, DELTA, last]
 
 
@@ -402,16 +418,30 @@ def test_a_conversation_without_its_last_event_raises(call, types):
     seen = []
     with (
         FaultServer(served(*conversation(*types))) as server,
-        make_client(settings_of(server)) as client,
+        client_for(server) as client,
         pytest.raises(GatewayStreamError, match=r"ended before its event `conversation\.response"),
     ):
         seen.extend(one.event for one in call(client))
     assert len(seen) <= len(types)
 
 
+@pytest.mark.parametrize(
+    ("family", "arguments"),
+    [
+        ("fim", {"model": "m", "prompt": "x"}),
+        ("agents", {"agent_id": "a", "messages": ASK["messages"]}),
+    ],
+)
+def test_other_completions_without_their_end_mark_raise(family, arguments):
+    with FaultServer(served(*HEALTHY)) as server, client_for(server) as client:
+        events = getattr(client, family).stream(**arguments)
+        with pytest.raises(GatewayStreamError, match="ended before"):
+            list(events)
+
+
 def test_a_conversation_carries_an_error():
     packets = [*conversation(STARTED), ERRORS["guardrails"][0]]
-    with FaultServer(served(*packets)) as server, make_client(settings_of(server)) as client:
+    with FaultServer(served(*packets)) as server, client_for(server) as client:
         events = start(client)
         next(events)
         with pytest.raises(GatewayGuardrailError):
@@ -423,11 +453,11 @@ def test_a_transcription_ends_with_its_last_event():
         data({"type": "transcription.text.delta", "text": "x"}, "transcription.text.delta"),
         data(TRANSCRIPTION_DONE, "transcription.done"),
     ]
-    with FaultServer(served(*packets)) as server, make_client(settings_of(server)) as client:
+    with FaultServer(served(*packets)) as server, client_for(server) as client:
         assert len(list(transcribe(client))) == 2
     with (
         FaultServer(served(*packets[:1])) as server,
-        make_client(settings_of(server)) as client,
+        client_for(server) as client,
         pytest.raises(GatewayStreamError, match=r"`transcription\.done`"),
     ):
         list(transcribe(client))
@@ -448,7 +478,7 @@ def answer(body):
 def test_an_error_in_a_response_with_http_200_is_raised(mode):
     with (
         FaultServer(answer(blocked(2016, "Prompt blocked"))) as server,
-        make_client(settings_of(server)) as client,
+        client_for(server) as client,
         pytest.raises(GatewayGuardrailError, match="Prompt blocked") as caught,
     ):
         mode.chat(client)
@@ -465,7 +495,7 @@ def test_an_error_in_a_response_with_http_200_is_raised(mode):
     ],
 )
 def test_a_provider_may_use_the_word_success(body):
-    with FaultServer(answer(body)) as server, make_client(settings_of(server)) as client:
+    with FaultServer(answer(body)) as server, client_for(server) as client:
         error = None
         try:
             client.models.list()
@@ -479,7 +509,7 @@ def test_an_error_in_a_json_response_to_a_stream_is_raised():
     body = {"choices": [choice], "error": {"code": 502, "message": "Provider returned error"}}
     with (
         FaultServer(answer(body)) as server,
-        make_client(settings_of(server)) as client,
+        client_for(server) as client,
         pytest.raises(GatewayStreamError, match="Provider returned error"),
     ):
         client.chat.stream(**ASK)
@@ -491,11 +521,7 @@ def test_a_file_that_a_hook_reads_is_no_error():
     def play(wire, _request):
         wire.send(http(200, content, "Content-Type: application/octet-stream"))
 
-    with (
-        FaultServer(play) as server,
-        httpx.Client(event_hooks={"response": [lambda response: response.read()]}) as own,
-    ):
-        client = make_client(settings_of(server), client=own)
+    with FaultServer(play) as server, read_by_a_hook(settings_for(server)) as client:
         assert client.files.download(file_id="f").read() == content
 
 
@@ -530,31 +556,23 @@ def test_an_event_with_a_type_tells_of_something_else(fields):
     kind = "function.call.delta"
     call = {"id": "1", "name": "f", "tool_call_id": "2", "arguments": "{}", "type": kind}
     packets = [data({**call, **fields}, kind), *conversation("conversation.response.error")]
-    with FaultServer(served(*packets)) as server, make_client(settings_of(server)) as client:
+    with FaultServer(served(*packets)) as server, client_for(server) as client:
         assert [one.event for one in start(client)] == [kind, "conversation.response.error"]
 
 
-@pytest.mark.parametrize("asynchronous", [False, True])
-def test_a_response_that_was_read_can_be_read_in_parts_and_pickled(asynchronous):
+def test_a_response_that_was_read_can_be_read_in_parts_and_pickled(settings, plain_mode):
     body = b"".join((*HEALTHY, DONE))
 
-    def respond(_request):
-        return httpx.Response(200, headers={"content-type": "text/event-stream"}, content=body)
-
-    transport = httpx.MockTransport(respond)
-    settings = GatewaySettings(account_id="0" * 32, token=TOKEN, mistral_api_key=KEY)
-
     async def call():
-        async with httpx.AsyncClient(transport=transport) as own:
+        async with httpx.AsyncClient(transport=mocked(body)) as own:
             events = await make_client(settings, async_client=own).chat.stream_async(**ASK)
-            return events.response, [
-                part async for part in events.response.aiter_bytes(chunk_size=7)
-            ]
+            parts = events.response.aiter_bytes(chunk_size=7)
+            return events.response, [part async for part in parts]
 
-    if asynchronous:
+    if plain_mode.is_async:
         response, parts = asyncio.run(call())
     else:
-        with httpx.Client(transport=transport) as own:
+        with httpx.Client(transport=mocked(body)) as own:
             response = make_client(settings, client=own).chat.stream(**ASK).response
             parts = list(response.iter_bytes(chunk_size=7))
     assert b"".join(parts) == body

@@ -247,8 +247,9 @@ def _cut() -> Iterator[Scenario]:
         "header without a name": http(200, body, JSON, ": a"),
         "header not ASCII": http(200, body, JSON, "x-name: \xe9\xff"),
         "header of 60 KB": http(200, body, JSON, "x-big: " + "x" * 60_000),
-        "header of 200 KB": http(200, body, JSON, "x-big: " + "x" * 200_000),
+        "header of 2 MB": http(200, body, JSON, "x-big: " + "x" * 2_000_000),
         "200 headers": http(200, body, JSON, *[f"x-{number}: {number}" for number in range(200)]),
+        "20,000 headers": http(200, body, JSON, *[f"x-{number}: x" for number in range(20_000)]),
     }  # fmt: skip
     for name, data in odd.items():
         yield Scenario(name, (Reply((data,), "close"),), ALL_MODES)
@@ -365,6 +366,7 @@ TARGETS = {
     "two dots": "../../../../../x",
     "userinfo": "http://user:word@127.0.0.1:1/x",
     "scheme-relative": "//127.0.0.1:1/x",
+    "two slashes": "//",
     "no scheme for it": "ftp://127.0.0.1/",
     "bad port": "http://127.0.0.1:99999999/",
     "bad host": "http://[bad/",

@@ -33,6 +33,7 @@ from scenario_records import (
     describe_error,
     describe_request,
     describe_response,
+    shows,
     watch_loop,
     watching,
     without_ports,
@@ -169,11 +170,12 @@ class Run:
 
     def _begin(self) -> dict[str, Any]:
         self.keeper.responses.clear()
-        self.outcomes.append({})
+        self.outcomes.append({"shown secrets": []})
         return self.outcomes[-1]
 
     def _note_error(self, error: Exception, outcome: dict[str, Any]) -> None:
         outcome["error"] = describe_error(error)
+        outcome["shown secrets"] = shows(error, KEY, TOKEN)
         if not any(self.keeper.responses):
             self.keeper.responses.append(getattr(error, "raw_response", None))
 
@@ -265,6 +267,8 @@ class Runner:
                 server.settle()
             record[f"requests to {name}"] = [describe_request(each) for each in server.requests]
             record[f"connections to {name}"] = server.connections
+        strangers = self.servers["other"].requests
+        record["the token went elsewhere"] = any(TOKEN in request for request in strangers)
         return record
 
     def _sync(

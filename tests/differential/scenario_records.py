@@ -12,6 +12,7 @@ import socket
 import stat
 import sys
 import threading
+import traceback
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +46,32 @@ def describe_error(error: BaseException) -> Record:
     with contextlib.suppress(Exception):
         record["request"] = f"{error.request.method} {error.request.url}"
     return record
+
+
+def shows(error: BaseException, *secrets: str) -> list[str]:
+    """Return the secrets that an error shows, or a variable of the adapter's frames in it."""
+    things: list[object] = []
+    seen: list[BaseException] = []
+    links: list[BaseException | None] = [error]
+    while links:
+        link = links.pop()
+        if link is None or any(link is other for other in seen):
+            continue
+        seen.append(link)
+        links += [link.__cause__, link.__context__]
+        things += [link, *getattr(link, "__notes__", ())]
+        for frame, _ in traceback.walk_tb(link.__traceback__):
+            if "/mistral_cf_adapter/" in frame.f_code.co_filename:
+                things += frame.f_locals.values()
+    shown = "\n".join(map(_shown, things))
+    return [secret for secret in secrets if secret in shown]
+
+
+def _shown(value: object) -> str:
+    try:
+        return f"{value} {value!r}"
+    except Exception:  # an error of the SDK's that is half-built has no text
+        return ""
 
 
 def _name_or_none(error: BaseException | None) -> str | None:

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gzip
 import json
 import logging
 import zlib
 
 import pytest
-from fault_scripts import JSON, LOG_ID, PATH, SSE, completion, http
+from call_modes import SYNC
+from client_ways import client_for, settings_for, with_make_client, with_own_http, with_patch
+from fault_scripts import JSON, LOG_ID, SSE, completion, http
 from fault_server import FaultServer
-from http_records import KEY, TOKEN
 
-from mistral_cf_adapter import GatewaySettings, GatewayStreamError, capture, make_client, patch
-from mistral_cf_adapter._sdk import Mistral, SDKError, httpx
+from mistral_cf_adapter import GatewayStreamError, capture, make_client
+from mistral_cf_adapter._sdk import SDKError, httpx
 
 FILE = b"".join(b"%d is the square of %d\n" % (number**2, number) for number in range(3000))
 BINARY = "Content-Type: application/octet-stream"
-ASK = {"model": "m", "messages": [{"role": "user", "content": "x"}]}
+TEXT = "a long answer " * 500
 
 
 def deflate_raw(data):
@@ -56,35 +56,15 @@ def whole(name, data):
     return coding, gzip.compress(body) if "inner" in name else body
 
 
-@contextlib.contextmanager
 def serving(body, *headers, status=200, coding="gzip"):
     """Serve one response to all requests, with the right length."""
     response = http(status, body, f"Content-Encoding: {coding}", *headers)
-    with FaultServer(lambda wire, _: wire.send(response)) as server:
-        yield GatewaySettings(base_url=server.origin + PATH, token=TOKEN, mistral_api_key=KEY)
+    return FaultServer(lambda wire, _: wire.send(response))
 
 
-@contextlib.contextmanager
-def _made(settings):
-    yield make_client(settings)
-
-
-@contextlib.contextmanager
-def _patched(settings):
-    with patch(settings=settings):
-        yield Mistral(api_key=KEY)
-
-
-@contextlib.contextmanager
-def _brought(settings):
-    for_one_call = httpx.AsyncClient(limits=httpx.Limits(max_keepalive_connections=0))
-    with httpx.Client() as client:
-        yield make_client(settings, client=client, async_client=for_one_call)
-
-
-@pytest.fixture(params=[_made, _patched, _brought], ids=["made", "patched", "own http client"])
+@pytest.fixture(params=[with_make_client, with_patch, with_own_http])
 def built(request):
-    return request.param
+    return lambda server: request.param(settings_for(server))
 
 
 def read(client):
@@ -95,21 +75,19 @@ def iterate(client):
     return b"".join(client.files.download(file_id="f").iter_bytes(1000))
 
 
-async def _aread(client):
-    return await (await client.files.download_async(file_id="f")).aread()
-
-
-async def _aiterate(client):
-    response = await client.files.download_async(file_id="f")
-    return b"".join([chunk async for chunk in response.aiter_bytes()])
-
-
 def aread(client):
-    return asyncio.run(_aread(client))
+    async def call():
+        return await (await client.files.download_async(file_id="f")).aread()
+
+    return asyncio.run(call())
 
 
 def aiterate(client):
-    return asyncio.run(_aiterate(client))
+    async def call():
+        response = await client.files.download_async(file_id="f")
+        return b"".join([chunk async for chunk in response.aiter_bytes()])
+
+    return asyncio.run(call())
 
 
 DOWNLOADS = pytest.mark.parametrize("download", [read, iterate, aread, aiterate])
@@ -117,11 +95,11 @@ DOWNLOADS = pytest.mark.parametrize("download", [read, iterate, aread, aiterate]
 
 @DOWNLOADS
 @EACH
-def test_half_of_a_file_is_an_error(built, download, name):
+def test_half_of_a_file_is_an_error_and_the_whole_is_the_file(built, download, name):
     coding, half = cut(name, FILE)
     with (
-        serving(half, BINARY, coding=coding) as settings,
-        built(settings) as client,
+        serving(half, BINARY, coding=coding) as server,
+        built(server) as client,
         pytest.raises(GatewayStreamError) as caught,
     ):
         download(client)
@@ -129,20 +107,15 @@ def test_half_of_a_file_is_an_error(built, download, name):
     assert caught.value.log_id == LOG_ID
     assert caught.value.retryable
     assert f"the {coding} data of the response stops before its end" in str(caught.value)
-
-
-@DOWNLOADS
-@EACH
-def test_a_whole_file_is_the_file(built, download, name):
     coding, body = whole(name, FILE)
-    with serving(body, BINARY, coding=coding) as settings, built(settings) as client:
+    with serving(body, BINARY, coding=coding) as server, built(server) as client:
         assert download(client) == FILE
 
 
 def test_what_arrived_is_handed_on_before_the_error():
     _, half = cut("gzip", FILE)
-    with serving(half, BINARY) as settings:
-        response = make_client(settings).files.download(file_id="f")
+    with serving(half, BINARY) as server:
+        response = client_for(server).files.download(file_id="f")
         chunks = response.iter_bytes(100)
         received = b"".join(next(chunks) for _ in range(10))
         with pytest.raises(GatewayStreamError):
@@ -151,65 +124,31 @@ def test_what_arrived_is_handed_on_before_the_error():
     assert response.is_closed
 
 
-def complete(client):
-    return client.chat.complete(**ASK).choices[0].message.content
-
-
-def complete_async(client):
-    async def call():
-        return await client.chat.complete_async(**ASK)
-
-    return asyncio.run(call()).choices[0].message.content
-
-
-def complete_stream(client):
-    """The gateway answers in one piece where guardrails are on."""
-    with client.chat.stream(**ASK) as events:
-        return "".join(event.data.choices[0].delta.content for event in events)
-
-
-def complete_stream_async(client):
-    async def call():
-        async with await client.chat.stream_async(**ASK) as events:
-            return "".join([event.data.choices[0].delta.content async for event in events])
-
-    return asyncio.run(call())
-
-
-CALLS = [complete, complete_async, complete_stream, complete_stream_async]
-
-
-@pytest.mark.parametrize("call", CALLS)
 @EACH
-def test_half_of_an_answer_is_an_error(built, call, name):
-    coding, half = cut(name, completion("a long answer " * 500))
+def test_half_of_an_answer_is_an_error_and_the_whole_is_the_answer(built, mode, name):
+    """Streams too: the gateway answers in one piece where guardrails are on."""
+    coding, half = cut(name, completion(TEXT))
     with (
-        serving(half, JSON, coding=coding) as settings,
-        built(settings) as client,
+        serving(half, JSON, coding=coding) as server,
+        built(server) as client,
         capture() as calls,
         pytest.raises(GatewayStreamError) as caught,
     ):
-        call(client)
+        mode.chat(client)
     assert caught.value.log_id == LOG_ID
     assert [(call.status_code, call.log_id) for call in calls] == [(200, LOG_ID)]
-
-
-@pytest.mark.parametrize("call", CALLS)
-@EACH
-def test_a_whole_answer_is_the_answer(built, call, name):
-    coding, body = whole(name, completion("a long answer " * 500))
-    with serving(body, JSON, coding=coding) as settings, built(settings) as client:
-        assert call(client) == "a long answer " * 500
+    coding, body = whole(name, completion(TEXT))
+    with serving(body, JSON, coding=coding) as server, built(server) as client:
+        assert mode.chat(client) == TEXT
 
 
 def test_an_answer_without_the_checksum_of_its_coding_is_an_error():
     body = gzip.compress(completion())[:-8]
-    with serving(body, JSON) as settings, pytest.raises(GatewayStreamError):
-        complete(make_client(settings))
+    with serving(body, JSON) as server, pytest.raises(GatewayStreamError):
+        SYNC.chat(client_for(server))
 
 
-@pytest.mark.parametrize("asynchronous", [False, True])
-def test_half_of_an_event_stream_of_a_conversation_is_an_error(built, asynchronous):
+def test_half_of_an_event_stream_of_a_conversation_is_an_error(built, plain_mode):
     started = {"type": "conversation.response.started", "conversation_id": "c"}
     failed = {"type": "conversation.response.error", "message": "x", "code": 1}
     first, last = (
@@ -226,21 +165,21 @@ def test_half_of_an_event_stream_of_a_conversation_is_an_error(built, asynchrono
             seen.extend([event async for event in events])
 
     def read_all(client):
-        if asynchronous:
+        if plain_mode.is_async:
             return asyncio.run(call(client))
         with client.beta.conversations.start_stream(inputs="x", model="m") as events:
             seen.extend(events)
         return None
 
     with (
-        serving(half, SSE) as settings,
-        built(settings) as client,
+        serving(half, SSE) as server,
+        built(server) as client,
         pytest.raises(GatewayStreamError) as caught,
     ):
         read_all(client)
     assert caught.value.log_id == LOG_ID
     whole_stream = half + compressor.compress(last) + compressor.flush()
-    with serving(whole_stream, SSE) as settings, built(settings) as client:
+    with serving(whole_stream, SSE) as server, built(server) as client:
         seen.clear()
         read_all(client)
     assert len(seen) == 2
@@ -262,15 +201,15 @@ GOOD = {
 @pytest.mark.parametrize("name", GOOD)
 def test_what_the_http_library_reads_whole_is_handed_on(built, download, name):
     body, coding, expected = GOOD[name]
-    with serving(body, BINARY, coding=coding) as settings, built(settings) as client:
+    with serving(body, BINARY, coding=coding) as server, built(server) as client:
         assert download(client) == expected
 
 
 @pytest.mark.parametrize("download", [read, aread])
 def test_a_part_that_was_asked_for_is_no_error(download):
     _, half = cut("gzip", FILE)
-    with serving(half, BINARY, "Content-Range: bytes 0-9/20", status=206) as settings:
-        client = make_client(settings)
+    with serving(half, BINARY, "Content-Range: bytes 0-9/20", status=206) as server:
+        client = client_for(server)
         try:
             assert FILE.startswith(download(client))
         except SDKError as error:
@@ -279,8 +218,8 @@ def test_a_part_that_was_asked_for_is_no_error(download):
 
 def test_the_bytes_of_the_wire_are_no_error():
     _, half = cut("gzip", FILE)
-    with serving(half, BINARY) as settings:
-        response = make_client(settings).files.download(file_id="f")
+    with serving(half, BINARY) as server:
+        response = client_for(server).files.download(file_id="f")
         assert b"".join(response.iter_raw()) == half
 
 
@@ -294,8 +233,8 @@ def test_who_leaves_early_sees_no_error(name):
             break
         await response.aclose()
 
-    with serving(half, BINARY, coding=coding) as settings:
-        client = make_client(settings)
+    with serving(half, BINARY, coding=coding) as server:
+        client = client_for(server)
         response = client.files.download(file_id="f")
         next(response.iter_bytes(10))
         response.close()
@@ -305,8 +244,8 @@ def test_who_leaves_early_sees_no_error(name):
 
 def test_an_error_with_half_of_its_text_keeps_its_status():
     half = gzip.compress(json.dumps({"message": "busy " * 200}).encode())[:-20]
-    with serving(half, JSON, status=429) as settings, pytest.raises(SDKError) as caught:
-        complete(make_client(settings))
+    with serving(half, JSON, status=429) as server, pytest.raises(SDKError) as caught:
+        SYNC.chat(client_for(server))
     assert caught.value.status_code == 429
     assert not isinstance(caught.value, GatewayStreamError)
 
@@ -315,9 +254,9 @@ def test_an_error_with_half_of_its_text_keeps_its_status():
 
 
 @pytest.mark.parametrize("body", ["content", "stream"])
-@pytest.mark.parametrize("call", [read, complete])
-def test_half_of_a_body_of_a_mock_transport_is_an_error(call, body):
-    half = cut("gzip", completion("a long answer " * 500))[1]
+@pytest.mark.parametrize("call", [read, SYNC.chat])
+def test_half_of_a_body_of_a_mock_transport_is_an_error(make_settings, call, body):
+    half = cut("gzip", completion(TEXT))[1]
 
     def answer(_):
         headers = {"content-encoding": "gzip", "content-type": "application/json"}
@@ -327,27 +266,21 @@ def test_half_of_a_body_of_a_mock_transport_is_an_error(call, body):
             return httpx.Response(200, headers=headers, content=half)
         return httpx.Response(200, headers=headers, stream=httpx.ByteStream(half))
 
-    settings = GatewaySettings(
-        base_url="http://127.0.0.1:9/v1/acc/gw", token=TOKEN, mistral_api_key=KEY
-    )
     with httpx.Client(transport=httpx.MockTransport(answer)) as http_client:
-        client = make_client(settings, client=http_client)
+        client = make_client(make_settings(), client=http_client)
         with pytest.raises(GatewayStreamError):
             call(client)
 
 
 def test_a_connection_after_half_of_a_body_serves_the_next_call(caplog):
     responses = [
-        http(
-            200, cut("gzip", completion("a long answer " * 500))[1], JSON, "Content-Encoding: gzip"
-        ),
+        http(200, cut("gzip", completion(TEXT))[1], JSON, "Content-Encoding: gzip"),
         http(200, completion("fine"), JSON),
     ]
     with FaultServer(lambda wire, _: wire.send(responses.pop(0))) as server:
-        settings = GatewaySettings(base_url=server.origin + PATH, token=TOKEN, mistral_api_key=KEY)
-        client = make_client(settings)
+        client = client_for(server)
         with pytest.raises(GatewayStreamError):
-            complete(client)
+            SYNC.chat(client)
         with caplog.at_level(logging.DEBUG, "mistral_cf_adapter"):
-            assert complete(client) == "fine"
+            assert SYNC.chat(client) == "fine"
         assert server.connections == 1

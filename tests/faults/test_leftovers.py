@@ -9,6 +9,7 @@ import logging
 
 import pytest
 from call_modes import ASYNC, ASYNC_STREAM, SYNC
+from client_ways import client_for, settings_for
 from fault_scripts import (
     ANSWER,
     CHUNKED,
@@ -16,7 +17,6 @@ from fault_scripts import (
     EVENTS,
     JSON,
     LAST,
-    PATH,
     SSE,
     WHOLE,
     chunked,
@@ -30,11 +30,11 @@ from fault_scripts import (
     tls,
 )
 from fault_scripts import _context as server_context
-from fault_server import FaultServer
-from http_records import KEY, TOKEN
+from fault_server import PREFIX, FaultServer
+from http_records import KEY
 from proxies import TunnelProxy
 
-from mistral_cf_adapter import GatewaySettings, _pool, make_client, patch
+from mistral_cf_adapter import _pool, patch
 from mistral_cf_adapter._sdk import Mistral, httpx
 
 THEIRS = "what somebody else is told"
@@ -124,15 +124,6 @@ def over_tls(play):
         yield stage.servers[0]
 
 
-def settings_for(server, **values):
-    given = {"base_url": server.origin + PATH, "token": TOKEN, "mistral_api_key": KEY, **values}
-    return GatewaySettings(**given)
-
-
-def client_for(server, **values):
-    return make_client(settings_for(server, **values), timeout_ms=10_000)
-
-
 def first_then(play):
     """Play something for the first request, and answer all others well."""
     asked = []
@@ -147,19 +138,13 @@ def first_then(play):
 async def attempt(mode, client):
     """Make a call in this loop, with a connection of this loop; it may fail."""
     with contextlib.suppress(Exception):
-        await call(mode, client)
-
-
-async def call(mode, client, **options):
-    if mode.is_async:
-        return await mode.achat(client, **options)
-    return await asyncio.to_thread(mode.chat, client, **options)
+        await mode.chat_in_loop(client)
 
 
 async def assert_answered(mode, server, client):
     """Make calls, and find each answered by what it asked for."""
     for _ in range(3):
-        assert await call(mode, client) == ANSWER
+        assert await mode.chat_in_loop(client) == ANSWER
     assert len(server.requests) == 4
 
 
@@ -175,7 +160,7 @@ async def test_the_call_of_another_client_gets_its_own_response(first, serving, 
 
 @pytest.mark.parametrize("first", ["Content-Length", "chunks"])
 async def test_so_does_that_of_a_client_of_patch(first, mode):
-    with serving_both(first) as server:
+    with plain(first_then(FIRST[first])) as server:
         with patch(settings=settings_for(server)):
             await attempt(mode, Mistral(api_key=KEY))
         with patch(settings=settings_for(server, token="cf-token-of-another")):
@@ -183,15 +168,11 @@ async def test_so_does_that_of_a_client_of_patch(first, mode):
         assert server.connections == 2
 
 
-def serving_both(first):
-    return plain(first_then(FIRST[first]))
-
-
 async def test_so_does_a_call_that_waited_for_the_connection(mode):
     """The pool has one connection, which goes from the first call straight to the second."""
     with plain(first_then(FIRST["Content-Length"])) as server:
         clients = [client_for(server, max_connections=1) for _ in range(4)]
-        calls = [call(mode, client) for client in clients]
+        calls = [mode.chat_in_loop(client) for client in clients]
         assert await asyncio.gather(*calls) == [ANSWER] * 4
         assert server.connections == 2
 
@@ -205,7 +186,7 @@ def test_so_does_a_call_after_a_response_that_may_have_no_body(method, status):
     with plain(first_then(lambda wire, _: wire.send(follows + theirs_plain()))) as server:
         client = client_for(server)
         configuration = client.sdk_configuration
-        request = configuration.client.build_request(method, f"{server.origin}{PATH}/mistral/v1/x")
+        request = configuration.client.build_request(method, f"{server.base_url}/mistral/v1/x")
         configuration.client.send(request, follow_redirects=False)
         assert SYNC.chat(client) == ANSWER
         assert server.connections == 2
@@ -239,9 +220,9 @@ class Late(FaultServer):
 async def test_what_comes_while_a_connection_is_idle_is_seen_by_no_call(mode):
     with Late() as server:
         client = client_for(server)
-        assert await call(mode, client) == ANSWER
+        assert await mode.chat_in_loop(client) == ANSWER
         server.say_more()
-        assert await call(mode, client) == ANSWER
+        assert await mode.chat_in_loop(client) == ANSWER
         assert server.connections == 2
 
 
@@ -256,19 +237,19 @@ async def test_nor_what_comes_after_the_connection_was_chosen(mode, monkeypatch)
 
     with Late() as server:
         client = client_for(server)
-        assert await call(mode, client) == ANSWER
+        assert await mode.chat_in_loop(client) == ANSWER
         monkeypatch.setattr(_pool, "has_leftovers", look)
-        assert await call(mode, client) == ANSWER
+        assert await mode.chat_in_loop(client) == ANSWER
         assert server.connections == 2
 
 
 async def test_all_idle_connections_of_a_burst_may_be_spoilt(mode):
     with Late() as server:
         client = client_for(server)
-        await asyncio.gather(*(call(mode, client) for _ in range(5)))
+        await asyncio.gather(*(mode.chat_in_loop(client) for _ in range(5)))
         before = server.connections
         server.say_more()
-        assert await call(mode, client) == ANSWER
+        assert await mode.chat_in_loop(client) == ANSWER
         assert server.connections == before + 1
 
 
@@ -297,8 +278,8 @@ async def test_it_is_the_same_in_a_tunnel(first, tls_to_proxy, mode):
     play = good if first == "clean" else first_then(FIRST[first])
     with proxied(play, tls_to_proxy=tls_to_proxy) as (server, proxy):
         for _ in range(3):
-            client = client_for(server, base_url=f"https://gateway.invalid{PATH}")
-            assert await call(mode, client) == ANSWER
+            client = client_for(server, base_url=f"https://gateway.invalid{PREFIX}")
+            assert await mode.chat_in_loop(client) == ANSWER
         assert server.connections == len(proxy.requests) == (1 if first == "clean" else 2)
 
 
@@ -309,7 +290,9 @@ async def test_and_through_a_proxy_that_forwards(first, plain_mode, monkeypatch)
     with plain(play) as proxy:
         monkeypatch.setenv("HTTP_PROXY", proxy.origin)
         for _ in range(3):
-            calling = call(plain_mode, client_for(proxy), server_url="http://elsewhere.invalid")
+            calling = plain_mode.chat_in_loop(
+                client_for(proxy), server_url="http://elsewhere.invalid"
+            )
             assert await calling == ANSWER
         assert proxy.connections == (1 if first == "clean" else 2)
 
@@ -321,7 +304,7 @@ async def test_and_through_a_proxy_that_forwards(first, plain_mode, monkeypatch)
 async def test_a_connection_with_nothing_left_over_is_used_again(serving, mode):
     with serving(good) as server:
         for _ in range(5):
-            assert await call(mode, client_for(server)) == ANSWER
+            assert await mode.chat_in_loop(client_for(server)) == ANSWER
         assert server.connections == 1
 
 
@@ -378,7 +361,7 @@ async def test_a_transport_that_a_tracing_tool_has_wrapped_is_looked_into(wrap, 
     wrap("_transport")
     with plain(good) as server:
         for _ in range(3):
-            assert await call(mode, client_for(server)) == ANSWER
+            assert await mode.chat_in_loop(client_for(server)) == ANSWER
         assert server.connections == 1
 
 
@@ -405,7 +388,7 @@ async def test_a_socket_of_which_the_system_tells_nothing_is_not_used(mode, monk
 
     with plain(good) as server:
         client = client_for(server)
-        assert await call(mode, client) == ANSWER
+        assert await mode.chat_in_loop(client) == ANSWER
         monkeypatch.setattr(_pool, "is_readable", refuse)
-        assert await call(mode, client) == ANSWER
+        assert await mode.chat_in_loop(client) == ANSWER
         assert server.connections == 2

@@ -29,17 +29,16 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fault_matrix import KEY, TOKEN
+sys.path.append(str(Path(__file__).resolve().parents[1] / "support"))
 
-_TESTS = Path(__file__).resolve().parents[1]
-sys.path += [str(_TESTS / "support"), str(_TESTS)]
-
-from fault_scripts import EVENTS, FAULTS, JSON, PATH, drips, either, envelope, http, says, streams
+from client_ways import client_for
+from fault_scripts import EVENTS, FAULTS, JSON, drips, either, envelope, http, says, streams
 from fault_server import FaultServer, Wire
+from http_records import KEY, TOKEN
 from soak_hostile import REDIRECTS, SURPLUS, is_first_hop, leaked, packets, proxy, redirect
 from soak_load import AGAIN, HANGS, LOAD, Ledger, Worker
 
-from mistral_cf_adapter import GatewaySettings, _pool, make_client
+from mistral_cf_adapter import _pool
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -141,10 +140,7 @@ def play_round(number: int, seed: int, seconds: float) -> Ledger:
     """Let everybody call for some seconds; return what became of it."""
     stage = Stage(seed + number)
     with stage.stranger, stage.gateway:
-        settings = GatewaySettings(
-            base_url=stage.gateway.origin + PATH, token=TOKEN, mistral_api_key=KEY
-        )
-        client = make_client(settings, timeout_ms=TIMEOUT_MS)
+        client = client_for(stage.gateway, timeout_ms=TIMEOUT_MS)
         # A fork in the middle of another thread's first import is a deadlock of Python's own.
         load = {name: work for name, work in LOAD.items() if number or name != "forks"}
         workers = [Worker(client, seed + number, f"{number} {name}") for name in load]

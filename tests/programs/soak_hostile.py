@@ -11,21 +11,9 @@ import os
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
-from fault_matrix import KEY, TOKEN
-from fault_scripts import (
-    CHUNKED,
-    DONE,
-    JSON,
-    LAST,
-    PATH,
-    SSE,
-    chunked,
-    completion,
-    event,
-    head,
-    http,
-)
-from fault_server import FaultServer
+from fault_scripts import CHUNKED, DONE, JSON, LAST, SSE, chunked, completion, event, head, http
+from fault_server import PREFIX, FaultServer
+from http_records import KEY, TOKEN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -40,14 +28,14 @@ REDIRECTS = {
     "another account": "/v1/ACC2/gw2/custom-x/f",
     "another gateway": "/v1/acc/gw2/mistral/v1/f",
     "another provider": "/v1/acc/gw/custom-x/v1/f",
-    "another account, with dots": f"{PATH}/mistral/v1/../../../../v1/ACC2/gw2/custom-x/f",
-    "a user's name": "http://u:p@{gateway}" + f"{PATH}/mistral/v1/hop",
+    "another account, with dots": f"{PREFIX}/mistral/v1/../../../../v1/ACC2/gw2/custom-x/f",
+    "a user's name": "http://u:p@{gateway}" + f"{PREFIX}/mistral/v1/hop",
     "another origin": "http://{stranger}/x",
     "another origin, without a scheme": "//{stranger}/x",
     "another origin behind a backslash": "http://{stranger}\\@{gateway}/x",
     "another origin behind a user's name": "http://{gateway}@{stranger}/x",
 }
-OWN = f"{PATH}/mistral/v1/"
+OWN = f"{PREFIX}/mistral/v1/"
 
 
 def packets(request: Any, question: str) -> list[bytes]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import pickle
 import random
 import select
 import signal
@@ -15,8 +14,9 @@ import traceback
 from collections import Counter
 from importlib import import_module
 
-from fault_matrix import KEY, TOKEN, leaks
 from fault_scripts import ANSWER
+from http_records import KEY, TOKEN
+from secret_searches import told_by
 from soak_hostile import IDS
 
 from mistral_cf_adapter import GatewayConfigError, GatewayError
@@ -98,7 +98,8 @@ class Worker:
             self.ledger.counts["typed errors"] += 1
         else:
             self.ledger.wrong("wrong", "".join(traceback.format_exception(error)))
-        if leaks(error) or (isinstance(error, GatewayError) and _in_pickle(error)):
+        told = told_by(error)
+        if TOKEN in told or KEY in told:
             self.ledger.wrong("leaked secrets", type(error).__name__)
 
     def hostile_id(self) -> str | None:
@@ -191,11 +192,6 @@ class Worker:
             task.cancel()
         _, late = await asyncio.wait(tasks, timeout=HANGS)
         self.ledger.counts["hung"] += len(late)
-
-
-def _in_pickle(error: BaseException) -> bool:
-    pickled = pickle.dumps(error)
-    return TOKEN.encode() in pickled or KEY.encode() in pickled
 
 
 def call_in_turn(worker: Worker, until: float) -> None:

@@ -6,6 +6,8 @@ import asyncio
 from dataclasses import dataclass
 from typing import Any
 
+import pytest
+
 
 @dataclass(frozen=True)
 class Mode:
@@ -40,6 +42,18 @@ class Mode:
         async with await client.chat.stream_async(**arguments) as events:
             return "".join([event.data.choices[0].delta.content async for event in events])
 
+    async def chat_in_loop(self, client: Any, content: str = "Hello", **options: Any) -> str:
+        """Make one chat call inside of an event loop, a synchronous one in a thread."""
+        if self.is_async:
+            return await self.achat(client, content, **options)
+        return await asyncio.to_thread(self.chat, client, content, **options)
+
+    def error(self, client: Any, content: str = "Hello", **options: Any) -> Exception:
+        """Make one chat call that fails; return its error."""
+        with pytest.raises(Exception) as caught:
+            self.chat(client, content, **options)
+        return caught.value
+
     def upload(self, client: Any, content: bytes, **options: Any) -> Any:
         """Upload a file, as multipart."""
         file = {"file_name": "a.jsonl", "content": content}
@@ -59,3 +73,4 @@ def _chat(content: str, options: dict[str, Any]) -> dict[str, Any]:
 
 MODES = [Mode(name) for name in ("sync", "async", "stream", "async-stream")]
 SYNC, ASYNC, STREAM, ASYNC_STREAM = MODES
+STREAMS = [STREAM, ASYNC_STREAM]

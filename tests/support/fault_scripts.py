@@ -8,18 +8,16 @@ import json
 import os
 import ssl
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
 import trustme
-from fault_server import GONE, FaultServer, Request, Wire, full_backlog, refusing
+from fault_server import GONE, PREFIX, FaultServer, Request, Wire, full_backlog, refusing
 
-PATH = "/v1/acc/gw"
 LOG_ID = "log-4242"
 ANSWER = "Bonjour, été 🌞 encore"
 PROMPT = "Say bonjour, s'il te plaît"
@@ -38,13 +36,11 @@ class Stage:
     environment: dict[str, str] = field(default_factory=dict)
     between: Callable[[], None] | None = None
     """What happens between a first call, which goes well, and the one that counts."""
-    on_event: Callable[[], None] = lambda: None
-    """Called for every event a stream yields."""
     prompt: str = PROMPT
 
     @property
-    def url(self) -> str:
-        return self.origin + PATH
+    def base_url(self) -> str:
+        return self.origin + PREFIX
 
 
 # Bytes
@@ -136,14 +132,6 @@ def streams(*chunks: bytes, then: Callable[[Wire], None] | None = None, end: byt
     return says(head(200, SSE, CHUNKED), *chunked(*chunks), end, then=then)
 
 
-def decorated(*headers: str) -> Play:
-    """Answer well, with more headers."""
-    return either(
-        says(http(200, completion(), JSON, *headers, log_id=False)),
-        says(head(200, SSE, *headers, f"Content-Length: {len(WHOLE)}", log_id=False) + WHOLE),
-    )
-
-
 # Stages
 
 
@@ -152,24 +140,6 @@ def served(play: Play, **how: bool) -> Callable[[], AbstractContextManager[Stage
     def set_up() -> Iterator[Stage]:
         with FaultServer(play, **how) as server:
             yield Stage(server.origin, (server,))
-
-    return set_up
-
-
-def redirects(location: str, status: int = 307) -> Callable[[], AbstractContextManager[Stage]]:
-    """Redirect the first request; `{same}` and `{other}` stand for two origins that are fine."""
-
-    @contextlib.contextmanager
-    def set_up() -> Iterator[Stage]:
-        def play(wire: Wire, request: Request) -> None:
-            if request.path.endswith("/chat/completions"):
-                to = location.format(same=gateway.origin, other=other.origin)
-                wire.send(http(status, b"", f"Location: {to}"))
-            else:
-                good(wire, request)
-
-        with FaultServer(good) as other, FaultServer(play) as gateway:
-            yield Stage(gateway.origin, (gateway, other))
 
     return set_up
 
@@ -207,14 +177,6 @@ def tls(name: str, authority: trustme.CA | None = None, play: Play = good) -> It
 
 
 @contextlib.contextmanager
-def downgrade() -> Iterator[Stage]:
-    with FaultServer(good) as plain:
-        location = f"Location: {plain.origin}{PATH}/mistral/elsewhere"
-        with tls("127.0.0.1", play=says(http(307, b"", location))) as stage:
-            yield replace(stage, servers=(*stage.servers, plain))
-
-
-@contextlib.contextmanager
 def nobody(origin: str = "") -> Iterator[Stage]:
     with refusing() as refused:
         yield Stage(origin or refused)
@@ -248,37 +210,10 @@ def deaf() -> Iterator[Stage]:
 
 
 @contextlib.contextmanager
-def twice(first: Play, *, hang_up: bool) -> Iterator[Stage]:
-    """Spoil a kept connection while it is idle, between two calls."""
-
-    def play(wire: Wire, request: Request) -> None:
-        (first if len(server.requests) == 1 else good)(wire, request)
-
-    with FaultServer(play) as server:
-        between = server.hang_up if hang_up else lambda: time.sleep(0.02)
-        yield Stage(server.origin, (server,), between=between)
-
-
-@contextlib.contextmanager
 def gone_for_good() -> Iterator[Stage]:
     with contextlib.ExitStack() as stack:
         server = stack.enter_context(FaultServer(good))
         yield Stage(server.origin, between=stack.close)
-
-
-@contextlib.contextmanager
-def holds_back() -> Iterator[Stage]:
-    """Send the second event only when the first has reached the caller."""
-    seen = threading.Event()
-
-    def play(wire: Wire, _: Request) -> None:
-        wire.send(head(200, SSE, CHUNKED), *chunked(EVENTS[0]))
-        if not seen.wait(5):
-            return wire.reset()
-        return wire.send(*chunked(*EVENTS[1:], DONE), LAST)
-
-    with FaultServer(play) as server:
-        yield Stage(server.origin, (server,), on_event=seen.set)
 
 
 def drips(wire: Wire, request: Request) -> None:

@@ -3,28 +3,33 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 import socket
 import struct
 import threading
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable
 
+PREFIX = "/v1/acc/gw"
 GONE = 20.0
 """Seconds after which a client that should have gone away counts as one that leaks."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Request:
     """One request as it arrived."""
 
     head: bytes
     body: bytes
+    peer: int = 0
+    """The caller's port: the same for requests on one connection."""
 
     @property
     def method(self) -> str:
@@ -32,20 +37,37 @@ class Request:
 
     @property
     def path(self) -> str:
-        return self.head.split(b" ", 2)[1].decode()
+        return self.head.split(b" ", 2)[1].decode("latin-1")
+
+    @cached_property
+    def headers(self) -> list[tuple[str, str]]:
+        lines = self.head.decode("latin-1").split("\r\n")[1:]
+        pairs = [line.partition(":") for line in lines]
+        return [(name, value.strip(" \t")) for name, _, value in pairs]
 
     @property
     def streamed(self) -> bool:
         return re.search(rb'"stream":\s*true', self.body) is not None
 
-    def header(self, name: str) -> list[str]:
-        """Return every value of a header."""
-        lines = [line.partition(b":") for line in self.head.split(b"\r\n")[1:]]
-        return [
-            value.strip().decode("latin-1")
-            for key, _, value in lines
-            if key.decode("latin-1").lower() == name
-        ]
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    def all(self, name: str) -> list[str]:
+        """Return every value of a header, whatever its case."""
+        return [value for given, value in self.headers if given.lower() == name.lower()]
+
+    def header(self, name: str) -> str | None:
+        """Return a header's only value, `None` when it is absent."""
+        values = self.all(name)
+        assert len(values) < 2, f"{name} arrived {len(values)} times"
+        return values[0] if values else None
+
+    @property
+    def gateway(self) -> dict[str, str]:
+        """The gateway's headers, each of which must be there once."""
+        names = {name.lower() for name, _ in self.headers if name.lower().startswith("cf-aig-")}
+        return {name: str(self.header(name)) for name in sorted(names)}
 
     def __contains__(self, text: str) -> bool:
         return text.encode() in self.head or text.encode() in self.body
@@ -56,6 +78,7 @@ class Wire:
 
     def __init__(self, sock: socket.socket, stopping: threading.Event) -> None:
         self.sock = sock
+        self.peer = sock.getpeername()[1]
         self.stopping = stopping
         self.over = False
         self.busy = False
@@ -94,13 +117,15 @@ class Wire:
             if not self._more(self._buffer):
                 return None
             self.busy = True
+            if not self._buffer[:1].isalpha():  # as of a client that speaks TLS
+                self.send(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+                return None
         head, _, self._buffer = self._buffer.partition(b"\r\n\r\n")
-        if deaf:
-            return Request(head, b"")
         try:
-            return Request(head, self._body(head))
+            body = b"" if deaf else self._body(head)
         except EOFError:
             return None
+        return Request(head, body, self.peer)
 
     def _body(self, head: bytes) -> bytes:
         if re.search(rb"\r\ntransfer-encoding: *chunked", head, re.IGNORECASE):
@@ -188,8 +213,17 @@ class FaultServer:
         return self._listener.getsockname()
 
     @property
+    def port(self) -> int:
+        return self.address[1]
+
+    @property
     def origin(self) -> str:
-        return f"http{'s' if self._tls else ''}://127.0.0.1:{self.address[1]}"
+        return f"http{'s' if self._tls else ''}://127.0.0.1:{self.port}"
+
+    @property
+    def base_url(self) -> str:
+        """What `GatewaySettings(base_url=...)` takes."""
+        return self.origin + PREFIX
 
     @property
     def connections(self) -> int:
@@ -205,6 +239,11 @@ class FaultServer:
                 return 0
             time.sleep(0.002)
         return busy
+
+    def forget_closed(self) -> None:
+        """Count no more the connections that are closed."""
+        self._wires = [wire for wire in self._wires if not wire.gone.is_set()]
+        self._threads = [thread for thread in self._threads if thread.is_alive()]
 
     def hang_up(self) -> None:
         """Close every connection and return when that is done."""

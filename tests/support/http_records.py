@@ -1,56 +1,22 @@
-"""An HTTP server on 127.0.0.1 that keeps what arrives and answers what a test scripts."""
+"""A server on 127.0.0.1 that keeps what arrives and answers what a test scripts."""
 
 from __future__ import annotations
 
-import contextlib
 import json
-import socket
-import threading
 from collections import deque
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.client import responses
 from typing import TYPE_CHECKING, Any, Self
+
+from fault_server import PREFIX, FaultServer, Request, Wire  # noqa: F401 - PREFIX for tests
 
 if TYPE_CHECKING:
     import ssl
 
 TOKEN = "cf-token-0451"
 KEY = "mistral-key-0815"
-PREFIX = "/v1/acc/gw"
 CHAT = "/v1/chat/completions"
 TEXT = "Bonjour"
-
-
-@dataclass
-class Recorded:
-    """One request as it arrived."""
-
-    method: str
-    path: str
-    headers: list[tuple[str, str]]
-    body: bytes
-    peer: int = 0
-    """The caller's port: the same for requests on one connection."""
-
-    def all(self, name: str) -> list[str]:
-        """Return every value of a header, whatever its case."""
-        return [value for given, value in self.headers if given.lower() == name.lower()]
-
-    def header(self, name: str) -> str | None:
-        """Return a header's only value, `None` when it is absent."""
-        values = self.all(name)
-        assert len(values) < 2, f"{name} arrived {len(values)} times"
-        return values[0] if values else None
-
-    @property
-    def gateway(self) -> dict[str, str]:
-        """The gateway's headers, each of which must be there once."""
-        names = {name.lower() for name, _ in self.headers if name.lower().startswith("cf-aig-")}
-        return {name: str(self.header(name)) for name in sorted(names)}
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.body)
 
 
 @dataclass
@@ -74,119 +40,48 @@ class Reply:
         kind = {} if isinstance(self.body, bytes) else {"content-type": "application/json"}
         return {**kind, **self.headers, "content-length": str(len(self.payload))}
 
+    @property
+    def head(self) -> bytes:
+        lines = [f"{name}: {value}" for name, value in self.all_headers().items()]
+        reason = responses.get(self.status, "")
+        return "\r\n".join([f"HTTP/1.1 {self.status} {reason}", *lines, "", ""]).encode("latin-1")
 
-class RecordingServer(contextlib.AbstractContextManager["RecordingServer"]):
+
+class RecordingServer(FaultServer):
     """Keeps requests; answers from `replies` while there are any, then as a small Mistral."""
 
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
-        self.requests: list[Recorded] = []
+        super().__init__(self._send_reply, tls=tls)
         self.replies: deque[Reply] = deque()
         self.responder: Any = None
-        self.connections: set[socket.socket] = set()
-        self._http = _Server(("127.0.0.1", 0), _Handler)
-        self._http.owner = self
-        self._scheme = "http" if tls is None else "https"
-        if tls is not None:
-            self._http.socket = tls.wrap_socket(self._http.socket, server_side=True)
 
     @property
-    def port(self) -> int:
-        return self._http.server_address[1]
-
-    @property
-    def origin(self) -> str:
-        return f"{self._scheme}://127.0.0.1:{self.port}"
-
-    @property
-    def base_url(self) -> str:
-        """What `GatewaySettings(base_url=...)` takes."""
-        return self.origin + PREFIX
-
-    @property
-    def last(self) -> Recorded:
+    def last(self) -> Request:
         return self.requests[-1]
 
     def reset(self) -> None:
+        self.forget_closed()
         self.requests.clear()
         self.replies.clear()
         self.responder = None
 
-    def __enter__(self) -> Self:
-        self._thread = threading.Thread(
-            target=self._http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
-        )
-        self._thread.start()
-        return self
+    def _send_reply(self, wire: Wire, request: Request) -> None:
+        reply = self._choose_reply(request)
+        payload = reply.payload
+        wire.send(reply.head + payload[: len(payload) // 2 if reply.cut else None])
+        if reply.cut:
+            wire.close()
 
-    def __exit__(self, *exc_info: object) -> None:
-        self._http.shutdown()
-        for connection in list(self.connections):
-            with contextlib.suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
-        self._http.server_close()
-        self._thread.join()
-
-    def reply(self, request: Recorded) -> Reply:
+    def _choose_reply(self, request: Request) -> Reply:
         if self.replies:
             return self.replies.popleft()
         return self.responder(request) if self.responder else _mistral(request)
 
 
-class _Server(ThreadingHTTPServer):
-    owner: RecordingServer
-    daemon_threads = False
-    request_queue_size = 128
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing: clients of hostile tests hang up in the middle."""
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-    server: _Server
-
-    def setup(self) -> None:
-        super().setup()
-        self.server.owner.connections.add(self.connection)
-
-    def finish(self) -> None:
-        self.server.owner.connections.discard(self.connection)
-        with contextlib.suppress(OSError):
-            super().finish()
-
-    def body(self) -> bytes:
-        if self.headers.get("transfer-encoding") != "chunked":
-            return self.rfile.read(int(self.headers.get("content-length", 0)))
-        chunks = []
-        while size := int(self.rfile.readline(), 16):
-            chunks.append(self.rfile.read(size + 2)[:-2])
-        self.rfile.readline()
-        return b"".join(chunks)
-
-    def answer(self) -> None:
-        peer = self.client_address[1]
-        request = Recorded(self.command, self.path, self.headers.items(), self.body(), peer)
-        self.server.owner.requests.append(request)
-        reply = self.server.owner.reply(request)
-        self.send_response_only(reply.status)
-        for name, value in reply.all_headers().items():
-            self.send_header(name, value)
-        self.end_headers()
-        payload = reply.payload
-        self.wfile.write(payload[: len(payload) // 2] if reply.cut else payload)
-        self.close_connection = self.close_connection or reply.cut
-
-    do_GET = do_POST = do_PUT = do_DELETE = do_PATCH = answer  # noqa: N815
-
-    def log_message(self, *args: object) -> None:
-        """Keep the test output for tests."""
-
-
 # ---------------------------------------------------------------- a small Mistral
 
 
-def _mistral(request: Recorded) -> Reply:
+def _mistral(request: Request) -> Reply:
     path = request.path.partition("?")[0]
     if path.endswith("/chat/completions"):
         return stream() if request.json.get("stream") else completion()
@@ -247,3 +142,21 @@ def record_shown_requests(client):
 
     configuration.client.send = watch
     return shown
+
+
+class Keeping:
+    """A hook of the SDK's that keeps the responses of calls."""
+
+    def __init__(self, client: Any) -> None:
+        self.responses: list[Any] = []
+        hooks = client.sdk_configuration.__dict__["_hooks"]
+        hooks.register_after_success_hook(self)
+        hooks.register_after_error_hook(self)
+
+    def after_success(self, _context: Any, response: Any) -> Any:
+        self.responses.append(response)
+        return response
+
+    def after_error(self, _context: Any, response: Any, error: Any) -> Any:
+        self.responses.append(response)
+        return response, error

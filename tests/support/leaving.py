@@ -86,6 +86,21 @@ _BEGIN = """
     def ask(kind):
         return {{"model": "m", "messages": [{{"role": "user", "content": "be " + kind}}]}}
 
+    async def read_on(call, begun):
+        async for event in await call():
+            begun.set()
+            await asyncio.sleep(5)
+
+    def begin_all():
+        kept = [iter(call()) for call in calls]
+        for events in kept:
+            next(events)
+        return kept
+
+    def end_with(child):
+        if child:
+            sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+
     def interrupt_soon():
         # Where tests run in the background it is ignored.
         signal.signal(signal.SIGINT, signal.default_int_handler)

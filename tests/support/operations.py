@@ -16,18 +16,18 @@ import io
 import json
 import re
 import sys
-import threading
 import types
 import typing
 import warnings
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from enum import Enum
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import pydantic
 import typing_extensions
+from http_records import RecordingServer, Reply
 
 # Generated methods, sync and async, of releases that were counted. A later release has at least
 # as many as the one before it in this table.
@@ -359,6 +359,11 @@ class Answer:
     content_type: str = JSON
     body: bytes = b"{}"
 
+    @property
+    def reply(self) -> Reply:
+        kind = {"content-type": self.content_type} if self.content_type else {}
+        return Reply(self.status, self.body, kind)
+
 
 def answer(operation: Operation, *, full: bool = True, variant: int = 0) -> Answer:
     """Make up an answer which the SDK parses into the operation's response type."""
@@ -509,7 +514,7 @@ def fingerprint(value: Any) -> Any:
     return type(value), value
 
 
-# ---------------------------------------------------------------- a recording server
+# ---------------------------------------------------------------- what was sent
 
 
 @dataclass(frozen=True)
@@ -540,89 +545,6 @@ class Recorded:
 
 def _fixed(text: str, boundary: str) -> str:
     return TRACEPARENT.sub("TRACEPARENT", text.replace(boundary, "BOUNDARY"))
-
-
-@dataclass
-class RecordingServer(contextlib.AbstractContextManager["RecordingServer"]):
-    """An HTTP/1.1 server on 127.0.0.1 which keeps every request and answers as told."""
-
-    respond: Callable[[Recorded], Answer] = lambda request: Answer()
-    requests: list[Recorded] = field(default_factory=list)
-    url: str = ""
-
-    def __enter__(self) -> Self:
-        ready = threading.Event()
-        self._thread = threading.Thread(target=asyncio.run, args=(self._serve(ready),), daemon=True)
-        self._thread.start()
-        if not ready.wait(10):
-            msg = "the recording server did not start"
-            raise RuntimeError(msg)
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join()
-
-    async def _serve(self, ready: threading.Event) -> None:
-        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-        self._connections: set[asyncio.Task[None]] = set()
-        async with self._listening() as port:
-            self.url = f"http://127.0.0.1:{port}"
-            ready.set()
-            await self._stop.wait()
-
-    @contextlib.asynccontextmanager
-    async def _listening(self) -> AsyncIterator[int]:
-        server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
-        try:
-            yield server.sockets[0].getsockname()[1]
-        finally:
-            server.close()
-            for task in self._connections:
-                task.cancel()
-            await asyncio.gather(*self._connections, return_exceptions=True)
-
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        self._connections.add(task)
-        try:
-            while True:
-                await self._exchange(reader, writer)
-        except (asyncio.IncompleteReadError, asyncio.CancelledError, ConnectionError):
-            pass
-        finally:
-            self._connections.discard(task)
-            writer.close()
-
-    async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
-        first, *lines = head.rstrip("\r\n").split("\r\n")
-        headers = [(name, text.strip()) for name, _, text in (x.partition(":") for x in lines)]
-        method, path, _ = first.split(" ", 2)
-        body = await _body(reader, {name.lower(): text for name, text in headers})
-        request = Recorded(method, path, headers, body)
-        self.requests.append(request)
-        writer.write(_render(self.respond(request)))
-        await writer.drain()
-
-
-async def _body(reader: asyncio.StreamReader, headers: Mapping[str, str]) -> bytes:
-    if headers.get("transfer-encoding") != "chunked":
-        return await reader.readexactly(int(headers.get("content-length", 0)))
-    parts: list[bytes] = []
-    while size := int(await reader.readuntil(b"\r\n"), 16):
-        parts.append((await reader.readexactly(size + 2))[:-2])
-    await reader.readexactly(2)
-    return b"".join(parts)
-
-
-def _render(reply: Answer) -> bytes:
-    lines = [f"HTTP/1.1 {reply.status} Recorded"]
-    if reply.content_type:
-        lines.append(f"content-type: {reply.content_type}")
-    if reply.status != 204:
-        lines.append(f"content-length: {len(reply.body)}")
-    return "\r\n".join([*lines, "", ""]).encode() + reply.body
 
 
 # ---------------------------------------------------------------- all of them
@@ -674,9 +596,14 @@ def _plan(operation: Operation, full: bool, variant: int) -> _Plan:
 def _visit(plan: _Plan, sdk: Any, server: RecordingServer) -> Visit:
     if plan.error is not None:
         return Visit(plan.operation, Outcome(error=plan.error), [])
-    start, server.respond = len(server.requests), lambda request: plan.answer
+    server.requests.clear()
+    server.responder = lambda _: plan.answer.reply
     outcome = run(plan.operation, sdk, **plan.arguments)
-    return Visit(plan.operation, outcome, server.requests[start:])
+    return Visit(plan.operation, outcome, _arrived(server))
+
+
+def _arrived(server: RecordingServer) -> list[Recorded]:
+    return [Recorded(each.method, each.path, each.headers, each.body) for each in server.requests]
 
 
 async def _visit_async(
@@ -688,7 +615,8 @@ async def _visit_async(
             if plan.error is not None:
                 visits.append(Visit(plan.operation, Outcome(error=plan.error), []))
                 continue
-            start, server.respond = len(server.requests), lambda request, plan=plan: plan.answer
+            server.requests.clear()
+            server.responder = lambda _, plan=plan: plan.answer.reply
             outcome = await run_async(plan.operation, sdk, **plan.arguments)
-            visits.append(Visit(plan.operation, outcome, server.requests[start:]))
+            visits.append(Visit(plan.operation, outcome, _arrived(server)))
     return visits

@@ -17,6 +17,9 @@ from mistral_cf_adapter import GatewayError
 
 PACKAGE = str(Path(mistral_cf_adapter.__file__).parent)
 PIECE = 8
+TOKEN = "cfut_9f86d081884c7d659a2feaa0c55ad015a3bf4f1b"
+KEY = "Zq7xWm3kVb9TnR2yLc5hJd8gFs1pQe6u"
+OTHER = "Hy4bNt8vKx2mPw6cRz9sLd3fGj7qAe5o"
 some = example_settings(
     max_examples=25,
     deadline=None,

@@ -6,6 +6,8 @@ after its end mark, and one that never ends. Nothing that comes after a way help
 
 from __future__ import annotations
 
+import textwrap
+
 SYNC = {
     "break": """
         for call in calls:
@@ -66,9 +68,7 @@ SYNC = {
         through(calls)
     """,
     "os._exit": """
-        kept = [iter(call()) for call in calls]
-        for events in kept:
-            next(events)
+        kept = begin_all()
         os._exit(4)
     """,
     "closed": """
@@ -78,9 +78,7 @@ SYNC = {
             events.response.close()
     """,
     "client closed": """
-        kept = [iter(call()) for call in calls]
-        for events in kept:
-            next(events)
+        kept = begin_all()
         for client in clients:
             with client:
                 pass
@@ -103,9 +101,7 @@ SYNC = {
     "in a module": """
         import types
         sys.modules["mine"] = mine = types.ModuleType("mine")
-        mine.kept = [iter(call()) for call in calls]
-        for events in mine.kept:
-            next(events)
+        mine.kept = begin_all()
     """,
     "in a daemon thread": """
         all_begun = threading.Barrier(len(calls) + 1)
@@ -194,20 +190,15 @@ SYNC = {
             next(ring.events)
     """,
     "fork": """
-        kept = [iter(call()) for call in calls]
-        for events in kept:
-            next(events)
-        child = os.fork()
-        if child:
-            sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        kept = begin_all()
+        end_with(os.fork())
     """,
     "fork, then break": """
         child = os.fork()
         for call in calls:
             for event in call():
                 break
-        if child:
-            sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        end_with(child)
     """,
     "SIGINT": """
         kept = [iter(call()) for call in calls]
@@ -262,187 +253,143 @@ SYNC = {
     """,
 }
 
+
+# ---------------------------------------------------------------- asynchronous ways
+
+KEEP = """
+    global kept
+    kept = [aiter(await call()) for call in async_calls]
+    for events in kept:
+        await anext(events)
+"""
+BREAK = """
+    for call in async_calls:
+        async for event in await call():
+            break
+"""
+READ_ALL = """
+    for call in async_calls[::3]:
+        async for event in await call():
+            pass
+"""
+IN_A_LOOP = "loop = asyncio.new_event_loop()\nloop.run_until_complete(main())"
+
+
+def in_main(body: str, *then: str) -> str:
+    """Return a program whose `main()` is a coroutine function with this body."""
+    main = f"async def main():\n{textwrap.indent(textwrap.dedent(body), '    ')}"
+    return "\n".join([main, *(then or ["asyncio.run(main())"])])
+
+
 ASYNC = {
-    "break": """
-        async def main():
-            for call in async_calls:
-                async for event in await call():
+    "break": in_main(BREAK),
+    "break in a with block": in_main("""
+        for call in async_calls:
+            async with await call() as events:
+                async for event in events:
                     break
-        asyncio.run(main())
-    """,
-    "break in a with block": """
-        async def main():
-            for call in async_calls:
-                async with await call() as events:
-                    async for event in events:
-                        break
-        asyncio.run(main())
-    """,
-    "break, then go on": """
-        async def main():
-            for call in async_calls:
-                async for event in await call():
-                    break
-                await asyncio.sleep(0.01)
-        asyncio.run(main())
-    """,
-    "anext()": """
-        async def main():
-            for call in async_calls:
-                events = await call()
-                await anext(aiter(events))
-        asyncio.run(main())
-    """,
-    "not begun": """
-        async def main():
-            return [await call() for call in async_calls]
-        all_events = asyncio.run(main())
-    """,
-    "return": """
+    """),
+    "break, then go on": in_main("""
+        for call in async_calls:
+            async for event in await call():
+                break
+            await asyncio.sleep(0.01)
+    """),
+    "anext()": in_main("""
+        for call in async_calls:
+            events = await call()
+            await anext(aiter(events))
+    """),
+    "not begun": in_main(
+        "return [await call() for call in async_calls]", "all_events = asyncio.run(main())"
+    ),
+    "return": in_main("""
         async def first(call):
             async for event in await call():
                 return event
-        async def main():
-            await asyncio.gather(*map(first, async_calls))
-        asyncio.run(main())
-    """,
-    "exception": """
-        async def main():
-            async for event in await async_calls[0]():
-                raise LookupError("mine")
-        asyncio.run(main())
-    """,
-    "sys.exit": """
-        async def main():
-            async for event in await async_calls[0]():
-                sys.exit(3)
-        asyncio.run(main())
-    """,
-    "closed": """
-        async def main():
-            for call in async_calls:
-                events = await call()
-                await anext(aiter(events))
-                await events.response.aclose()
-        asyncio.run(main())
-    """,
-    "in a global": """
-        async def main():
-            global kept
-            kept = [aiter(await call()) for call in async_calls]
-            for events in kept:
-                await anext(events)
-        asyncio.run(main())
-    """,
-    "in a closure": """
+        await asyncio.gather(*map(first, async_calls))
+    """),
+    "exception": in_main("""
+        async for event in await async_calls[0]():
+            raise LookupError("mine")
+    """),
+    "sys.exit": in_main("""
+        async for event in await async_calls[0]():
+            sys.exit(3)
+    """),
+    "closed": in_main("""
+        for call in async_calls:
+            events = await call()
+            await anext(aiter(events))
+            await events.response.aclose()
+    """),
+    "in a global": in_main(KEEP),
+    "in a closure": in_main(
+        """
         async def begin(call):
             events = aiter(await call())
             await anext(events)
             return lambda: anext(events)
-        async def main():
-            return [await begin(call) for call in async_calls]
-        more = asyncio.run(main())
+        return [await begin(call) for call in async_calls]
     """,
-    "in a generator": """
+        "more = asyncio.run(main())",
+    ),
+    "in a generator": in_main("""
         async def texts(call):
             async for event in await call():
                 yield event.data.choices[0].delta.content
-        async def main():
-            global kept
-            kept = [texts(call) for call in async_calls]
-            for text in kept:
-                await anext(text)
-        asyncio.run(main())
-    """,
-    "cancellation": """
-        async def read(call, begun):
-            async for event in await call():
-                begun.set()
-                await asyncio.sleep(5)
-        async def main():
-            for call in async_calls:
-                begun = asyncio.Event()
-                task = asyncio.create_task(read(call, begun))
-                await begun.wait()
-                task.cancel()
-                await asyncio.wait([task])
-        asyncio.run(main())
-    """,
-    "cancellation while it waits": """
-        async def main():
-            for client in clients:
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(0.05):
-                        async for event in await client.chat.stream_async(**ask("silent")):
-                            pass
-        asyncio.run(main())
-    """,
-    "a task that is left": """
-        async def read(call, begun):
-            async for event in await call():
-                begun.set()
-                await asyncio.sleep(5)
-        async def main():
-            global tasks
-            begun = [asyncio.Event() for _ in async_calls]
-            tasks = [asyncio.create_task(read(*each)) for each in zip(async_calls, begun)]
-            await asyncio.gather(*(each.wait() for each in begun))
-        asyncio.run(main())
-    """,
-    "a group that fails": """
-        async def read(call, begun):
-            async for event in await call():
-                begun.set()
-                await asyncio.sleep(5)
-        async def main():
+        global kept
+        kept = [texts(call) for call in async_calls]
+        for text in kept:
+            await anext(text)
+    """),
+    "cancellation": in_main("""
+        for call in async_calls:
             begun = asyncio.Event()
-            async with asyncio.TaskGroup() as group:
-                for call in async_calls:
-                    group.create_task(read(call, begun))
-                await begun.wait()
-                raise LookupError("mine")
-        with contextlib.suppress(ExceptionGroup):
-            asyncio.run(main())
-    """,
-    "a loop that only stops": """
-        async def main():
-            global kept
-            kept = [aiter(await call()) for call in async_calls]
-            for events in kept:
-                await anext(events)
-        loop = asyncio.new_event_loop()
-        loop.run_until_complete(main())
-    """,
-    "a loop that only stops, after a break": """
-        async def main():
+            task = asyncio.create_task(read_on(call, begun))
+            await begun.wait()
+            task.cancel()
+            await asyncio.wait([task])
+    """),
+    "cancellation while it waits": in_main("""
+        for client in clients:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(0.05):
+                    async for event in await client.chat.stream_async(**ask("silent")):
+                        pass
+    """),
+    "a task that is left": in_main("""
+        global tasks
+        begun = [asyncio.Event() for _ in async_calls]
+        tasks = [asyncio.create_task(read_on(*each)) for each in zip(async_calls, begun)]
+        await asyncio.gather(*(each.wait() for each in begun))
+    """),
+    "a group that fails": in_main(
+        """
+        begun = asyncio.Event()
+        async with asyncio.TaskGroup() as group:
             for call in async_calls:
-                async with await call() as events:
-                    async for event in events:
-                        break
-        loop = asyncio.new_event_loop()
-        loop.run_until_complete(main())
+                group.create_task(read_on(call, begun))
+            await begun.wait()
+            raise LookupError("mine")
     """,
-    "a loop that closes": """
-        async def main():
-            global kept
-            kept = [aiter(await call()) for call in async_calls]
-            for events in kept:
-                await anext(events)
-        loop = asyncio.new_event_loop()
-        loop.run_until_complete(main())
-        loop.close()
+        "with contextlib.suppress(ExceptionGroup):",
+        "    asyncio.run(main())",
+    ),
+    "a loop that only stops": in_main(KEEP, IN_A_LOOP),
+    "a loop that only stops, after a break": in_main(
+        """
+        for call in async_calls:
+            async with await call() as events:
+                async for event in events:
+                    break
     """,
-    "a loop that shuts down and closes": """
-        async def main():
-            global kept
-            kept = [aiter(await call()) for call in async_calls]
-            for events in kept:
-                await anext(events)
-        loop = asyncio.new_event_loop()
-        loop.run_until_complete(main())
-        loop.run_until_complete(loop.shutdown_asyncgens())
-        loop.close()
-    """,
+        IN_A_LOOP,
+    ),
+    "a loop that closes": in_main(KEEP, IN_A_LOOP, "loop.close()"),
+    "a loop that shuts down and closes": in_main(
+        KEEP, IN_A_LOOP, "loop.run_until_complete(loop.shutdown_asyncgens())", "loop.close()"
+    ),
     "in a daemon thread": """
         begun = threading.Event()
         async def main():
@@ -459,84 +406,39 @@ ASYNC = {
         executor = concurrent.futures.ThreadPoolExecutor()
         futures = [executor.submit(asyncio.run, main(call)) for call in async_calls[::3]]
     """,
-    "atexit": """
-        async def main():
-            for call in async_calls:
-                async for event in await call():
-                    break
-        atexit.register(lambda: asyncio.run(main()))
-    """,
-    "collector": """
+    "atexit": in_main(BREAK, "atexit.register(lambda: asyncio.run(main()))"),
+    "collector": in_main("""
         class Ring: pass
-        async def main():
-            for call in async_calls:
-                ring = Ring()
-                ring.ring, ring.events = ring, aiter(await call())
-                await anext(ring.events)
-            del ring
-            gc.collect()
-            await asyncio.sleep(0.05)
-        asyncio.run(main())
-    """,
-    "collector at the end": """
+        for call in async_calls:
+            ring = Ring()
+            ring.ring, ring.events = ring, aiter(await call())
+            await anext(ring.events)
+        del ring
+        gc.collect()
+        await asyncio.sleep(0.05)
+    """),
+    "collector at the end": in_main("""
         class Ring: pass
         gc.disable()
-        async def main():
-            for call in async_calls:
-                ring = Ring()
-                ring.ring, ring.events = ring, aiter(await call())
-                await anext(ring.events)
-        asyncio.run(main())
-    """,
-    "fork": """
-        async def main():
-            global kept
-            kept = [aiter(await call()) for call in async_calls]
-            for events in kept:
-                await anext(events)
-        asyncio.run(main())
-        child = os.fork()
-        if child:
-            sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
-    """,
-    "SIGINT": """
-        async def main():
-            async for event in await async_calls[0]():
-                interrupt_soon()
-                await asyncio.sleep(5)
-        asyncio.run(main())
-    """,
-    "SIGINT while it waits": """
-        async def main():
+        for call in async_calls:
+            ring = Ring()
+            ring.ring, ring.events = ring, aiter(await call())
+            await anext(ring.events)
+    """),
+    "fork": in_main(KEEP, "asyncio.run(main())", "end_with(os.fork())"),
+    "SIGINT": in_main("""
+        async for event in await async_calls[0]():
             interrupt_soon()
-            async for event in await clients[0].chat.stream_async(**ask("silent")):
-                pass
-        asyncio.run(main())
-    """,
-    "read to the end": """
-        async def main():
-            for _ in range(2):
-                for call in async_calls[::3]:
-                    async for event in await call():
-                        pass
-        asyncio.run(main())
-    """,
-    "a loop that only stops after reading to the end": """
-        async def main():
-            for call in async_calls[::3]:
-                async for event in await call():
-                    pass
-        loop = asyncio.new_event_loop()
-        loop.run_until_complete(main())
-    """,
-    "a loop after it": """
-        async def main():
-            for call in async_calls:
-                async for event in await call():
-                    break
-        asyncio.run(main())
-        asyncio.run(main())
-    """,
+            await asyncio.sleep(5)
+    """),
+    "SIGINT while it waits": in_main("""
+        interrupt_soon()
+        async for event in await clients[0].chat.stream_async(**ask("silent")):
+            pass
+    """),
+    "read to the end": in_main(READ_ALL * 2),
+    "a loop that only stops after reading to the end": in_main(READ_ALL, IN_A_LOOP),
+    "a loop after it": in_main(BREAK, *["asyncio.run(main())"] * 2),
 }
 
 ENDED_BY_THE_LOOP = {
