@@ -42,6 +42,7 @@ ONCE = {
     "test_examples.py",
     "test_examples_calls.py",
     "test_examples_integrations.py",
+    "test_examples_requirements.py",
     "test_local_gateway_faults.py",
     "test_local_gateway_limits.py",
     "test_local_gateway_logs_api.py",
