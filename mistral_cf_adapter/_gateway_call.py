@@ -15,8 +15,8 @@ class GatewayCall:
     """One HTTP request of the SDK: where it went, what came back, and how it ended.
 
     A header that the gateway did not send is `None`. The headers are documented at
-    https://developers.cloudflare.com/ai-gateway/ ; none of them holds a secret. The README has a
-    table of all fields (What happened).
+    https://developers.cloudflare.com/ai-gateway/ ; none of them holds a secret. The reference
+    has a table of all fields (Calls).
 
     `elapsed`, `time_to_first_event` and `duration` are seconds from the request: to the response's
     headers (to its end if it is not streamed), to a stream's first data, and to the end.
