@@ -21,8 +21,9 @@ client = make_client()  # a mistralai.Mistral, with settings from the environmen
 # What differs between mistralai 1, 2 and 3 is in _sdk; speedups/ makes the SDK faster, cli/ is the
 # command, testing/ the local gateway.
 # Around _settings: _settings_keywords (their types), _settings_files (what is wrong with a file),
-# _variables (two that differ, and look-alikes), _base_url, _validation (pydantic's words made
-# plain); _http_variables: proxies and certificates.
+# _settings_secrets (fixed, or read for each request), _variables (their names, conflicts and
+# look-alikes), _base_url, _validation (pydantic's words made plain); _http_variables: proxies and
+# certificates.
 # To read the core: _client, _settings, _options, _routing, _flow, _http_client, _errors, _capture.
 
 TYPE_CHECKING = False  # importing `typing` for it would take longer than all the rest

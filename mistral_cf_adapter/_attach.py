@@ -27,13 +27,8 @@ from ._locks import fork_safe_lock
 from ._options import GatewayConfigError
 from ._routing import NOT_PICKLED, Route, get_route
 from ._sdk import MISTRAL_URL, Security, unsupported_sdk
-from ._settings import (
-    GatewaySettings,
-    Key,
-    key_follows_environment,
-    live_secrets,
-    make_key_reader,
-)
+from ._settings import GatewaySettings
+from ._settings_secrets import Key, key_follows_environment, live_secrets, make_key_reader
 from ._switch import configurations
 
 _STATE = "_mistral_cf_adapter"

@@ -1,6 +1,7 @@
 """`make_client()`: a Mistral SDK object that goes through the gateway."""
 
 import os
+import sys
 from collections.abc import Callable
 from types import NoneType
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack, cast
@@ -9,15 +10,21 @@ from . import speedups
 from ._attach import KeyForSDK, attach
 from ._call_log import show_log
 from ._certificates import read_certificate_state
-from ._http_client import AsyncPooledClient, PooledClient
 from ._options import GatewayConfigError
-from ._pool import PoolConfig
+from ._pool import AsyncPooledClient, PoolConfig, PooledClient
 from ._public import set_public_module
 from ._routing import get_route
 from ._sdk import Mistral, check_sdk
 from ._secrets import Secret
 from ._settings import GatewaySettings, explain_off, from_environment
 from ._switch import Enabled, HeadersHook, has_route, log_off
+
+# Pyodide has no sockets: requests are sent by JavaScript's `fetch()`.
+if sys.platform == "emscripten":
+    from ._fetch import AsyncFetchClient as AsyncDefaultClient
+    from ._fetch import FetchClient as DefaultClient
+else:
+    AsyncDefaultClient, DefaultClient = AsyncPooledClient, PooledClient
 
 if TYPE_CHECKING:
     from ._typed import AsyncHttp, RetryConfig, SyncHttp
@@ -141,9 +148,9 @@ def set_default_clients(settings: GatewaySettings, keywords: dict[str, Any]) -> 
     certificates = read_certificate_state()
     config = PoolConfig(settings.max_connections, settings.keepalive_expiry, certificates)
     if keywords.get("client") is None:
-        keywords["client"] = PooledClient(config)
+        keywords["client"] = DefaultClient(config)
     if keywords.get("async_client") is None:
-        keywords["async_client"] = AsyncPooledClient(config)
+        keywords["async_client"] = AsyncDefaultClient(config)
 
 
 def _wrap_strings(keywords: MistralKeywords) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """Send with JavaScript's `fetch()`: on Pyodide, as in Cloudflare's Python Workers.
 
 There are no sockets, threads or TLS contexts there, so there is no pool: the JavaScript runtime
-keeps the connections. This module has the functions of `pools`, and is imported in its
-place on Emscripten only. httpx2's own transport there (`httpx2-jsfetch`) is not used, because
+keeps the connections. This module has the clients that stand in the place of `_pool`'s, and is
+imported on Emscripten only. httpx2's own transport there (`httpx2-jsfetch`) is not used, because
 it follows redirects by itself and sends the gateway's token along, asks for codings that the
 runtime cannot decode, and yields `memoryview` where the SDK's stream reader needs `bytes`.
 
@@ -18,7 +18,7 @@ from importlib import import_module
 from typing import Any, cast
 
 from ._options import GatewayConfigError
-from ._pool import PoolConfig
+from ._pool import AsyncPooledClient, PoolConfig, PooledClient
 from ._sdk import httpx
 
 # Pyodide's own modules, which no other Python has.
@@ -43,32 +43,6 @@ _NOT_CONNECTED = frozenset(
 _MAX_TIMER = 2**31 - 1  # milliseconds; JavaScript takes more for zero
 
 
-def build_request(*args: Any, **kwargs: Any) -> Any:
-    """Build a request as `httpx.Client.build_request()` does."""
-    return _client().build_request(*args, **kwargs)
-
-
-def sync_pool(_: PoolConfig) -> Any:
-    """Return the client for synchronous calls; the limits of a pool are the runtime's matter."""
-    return _client()
-
-
-def async_pool(_: PoolConfig) -> Any:
-    """Return the client for asynchronous calls; the limits of a pool are the runtime's matter."""
-    return _async_client()
-
-
-def client_attributes() -> dict[str, Any]:
-    """Return what an HTTP client of the library holds."""
-    return cast("dict[str, Any]", vars(_client()))
-
-
-def new_client(client_class: Any, _: PoolConfig) -> Any:
-    """Return a client of the library, as the SDK builds it, that sends with `fetch()`."""
-    transport: Any = FetchTransport if client_class is httpx.Client else AsyncFetchTransport
-    return client_class(transport=transport(), follow_redirects=True)
-
-
 @cache
 def _client() -> Any:
     return httpx.Client(transport=FetchTransport(), cookies=_no_cookies(), follow_redirects=True)
@@ -83,6 +57,46 @@ def _async_client() -> Any:
 
 def _no_cookies() -> CookieJar:
     return CookieJar(DefaultCookiePolicy(allowed_domains=[]))
+
+
+def _build_request(*args: Any, **kwargs: Any) -> Any:
+    return _client().build_request(*args, **kwargs)
+
+
+def _client_attributes() -> dict[str, Any]:
+    return cast("dict[str, Any]", vars(_client()))
+
+
+def _new_client(client_class: Any, config: PoolConfig) -> Any:  # noqa: ARG001
+    """Return a client of the library, as the SDK builds it, that sends with `fetch()`."""
+    transport: Any = FetchTransport if client_class is httpx.Client else AsyncFetchTransport
+    return client_class(transport=transport(), follow_redirects=True)
+
+
+class FetchClient(PooledClient):
+    """In the place of a `PooledClient`; the limits of a pool are the runtime's matter."""
+
+    _build_request = staticmethod(_build_request)
+    _new_client = staticmethod(_new_client)
+    _attributes = staticmethod(_client_attributes)
+
+    def send(self, request: Any, **kwargs: Any) -> Any:
+        """Send a request with `fetch()`."""
+        client = _client() if self._own is None else self._own
+        return client.send(request, **kwargs)
+
+
+class AsyncFetchClient(AsyncPooledClient):
+    """In the place of an `AsyncPooledClient`."""
+
+    _build_request = staticmethod(_build_request)
+    _new_client = staticmethod(_new_client)
+    _attributes = staticmethod(_client_attributes)
+
+    async def send(self, request: Any, **kwargs: Any) -> Any:
+        """Send a request with `fetch()`."""
+        client = _async_client() if self._own is None else self._own
+        return await client.send(request, **kwargs)
 
 
 def through_fetch(client: Any) -> Any:

@@ -13,158 +13,19 @@ from ._credentials import ask_all, ask_all_async
 from ._flow import Action, Flow, make_pool_key, request_flow
 from ._http2_logs import redact_http2_logs
 from ._listeners import await_all, run
-from ._locks import fork_safe_lock
 from ._options import GatewayConfigError
 from ._paths import Problem, find_url_problem
-from ._pool import PoolConfig
+from ._pool import PooledClientBase
 from ._routing import ELSEWHERE, Route, make_headers_mask
-from ._sdk import httpx, path_template
+from ._sdk import path_template
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
     from ._capture import Place
 
-
-# The same functions: Pyodide has no sockets, so that _fetch uses JavaScript's `fetch()`.
 if sys.platform == "emscripten":
-    from . import _fetch as _pool
-else:
-    from . import _pool
-
-_lock = fork_safe_lock()
-
-
-def _forwarded(name: str, default: object) -> property:
-    """Return a property of the private client, with a default until there is one."""
-
-    def get(self: Any) -> Any:
-        return default if self._own is None else getattr(self._own, name)
-
-    def put(self: Any, value: object) -> None:
-        setattr(self._get_own(), name, value)
-
-    return property(get, put)
-
-
-class PooledClientBase:
-    """The front of a pool: opens nothing until it is used, and closes nothing of the pool's."""
-
-    _client_class: Any
-    _own: Any = None
-    """The client behind it, once it was needed."""
-
-    follow_redirects = _forwarded("follow_redirects", default=True)
-    max_redirects = _forwarded("max_redirects", default=20)
-    auth = _forwarded("auth", default=None)
-
-    def __init__(self, config: PoolConfig) -> None:
-        self.config = config
-
-    @property
-    def keeps_cookies(self) -> bool:
-        """Whether cookies of one call are sent with the next one."""
-        return self._own is not None
-
-    def build_request(self, *args: Any, **kwargs: Any) -> Any:
-        """Build a request as the HTTP library's clients do."""
-        if self._own is not None:
-            return self._own.build_request(*args, **kwargs)
-        return _pool.build_request(*args, **kwargs)
-
-    def _get_own(self) -> Any:
-        """Return the client behind it, building it if need be."""
-        with _lock:
-            if self._own is None:
-                self.__dict__["_own"] = _pool.new_client(self._client_class, self.config)
-            return self._own
-
-    def _has(self, name: str) -> bool:
-        """Return whether the HTTP library's clients have an attribute."""
-        return hasattr(self._client_class, name) or name in _pool.client_attributes()
-
-    @property  # type: ignore[misc]
-    def __class__(self) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """The HTTP library's class, for `isinstance()` as with the bare SDK."""
-        return self._client_class
-
-    def __deepcopy__(self, _memo: object) -> Any:
-        """Return a copy that shares what is behind this: connections, and no lock can be copied."""
-        copy = object.__new__(type(self))
-        copy.__dict__.update(self.__dict__)
-        return copy
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") or not self._has(name):
-            msg = f"{type(self).__name__!r} object has no attribute {name!r}"
-            raise AttributeError(msg)
-        return getattr(self._get_own(), name)
-
-    def __setattr__(self, name: str, value: object) -> None:
-        if hasattr(type(self), name) or name in self.__dict__ or not self._has(name):
-            object.__setattr__(self, name, value)
-        else:
-            setattr(self._get_own(), name, value)
-
-
-class PooledClient(PooledClientBase):
-    """A client of the process's pool."""
-
-    _client_class = httpx.Client
-
-    def send(self, request: Any, **kwargs: Any) -> Any:
-        """Send a request over a connection of the pool."""
-        if self._own is not None:
-            return self._own.send(request, **kwargs)
-        pool = _pool.sync_pool(self.config)
-        config = getattr(pool, "config", self.config)  # Pyodide's client has none
-        if self.config is not config:
-            self.config = config  # with the certificates of its first call from now on
-        return pool.send(request, **kwargs)
-
-    def close(self) -> None:
-        """Close the client behind it, if any; other clients share the pool."""
-        if self._own is not None:
-            self._own.close()
-
-    def __enter__(self) -> Self:
-        self._get_own().__enter__()
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self._get_own().__exit__(*exc_info)
-
-
-class AsyncPooledClient(PooledClientBase):
-    """A client of the event loop's pool."""
-
-    _client_class = httpx.AsyncClient
-
-    async def send(self, request: Any, **kwargs: Any) -> Any:
-        """Send a request over a connection of the pool."""
-        if self._own is not None:
-            return await self._own.send(request, **kwargs)
-        pool = _pool.async_pool(self.config)
-        config = getattr(pool, "config", self.config)
-        if self.config is not config:
-            self.config = config
-        return await pool.send(request, **kwargs)
-
-    async def aclose(self) -> None:
-        """Close the client behind it, if any; other clients share the pool."""
-        if self._own is not None:
-            await self._own.aclose()
-
-    async def __aenter__(self) -> Self:
-        await self._get_own().__aenter__()
-        return self
-
-    async def __aexit__(self, *exc_info: object) -> None:
-        await self._get_own().__aexit__(*exc_info)
-
-
-_SHARED = PooledClient, AsyncPooledClient
-
+    from . import _fetch
 
 _NOT_ASCII = "a header is not ASCII: look at api_key (or MISTRAL_API_KEY) and http_headers"
 
@@ -186,7 +47,7 @@ class _BaseGatewayClient:
 
     def __init__(self, inner: Any, route: Route) -> None:
         # Not isinstance(): the class of a pooled client says httpx.Client.
-        is_shared = type(inner) in _SHARED
+        is_shared = issubclass(type(inner), PooledClientBase)
         self.__dict__.update(
             inner=inner,
             route=route,
@@ -228,7 +89,7 @@ class _BaseGatewayClient:
     def _sender(self) -> Any:
         """Return the inner client, or a copy of it where its own transport is unsafe."""
         if sys.platform == "emscripten":
-            return _pool.through_fetch(self.inner)
+            return _fetch.through_fetch(self.inner)
         return self.inner
 
     def _refusal(self, problem: Problem, headers: object) -> Exception:

@@ -11,7 +11,6 @@ from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from contextvars import ContextVar
 from threading import get_ident
-from types import TracebackType
 from typing import Any, Protocol, Self
 from weakref import WeakKeyDictionary
 
@@ -96,12 +95,7 @@ class CallListener:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         self.undo()
 
     def __repr__(self) -> str:

@@ -14,7 +14,6 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from datetime import date, time
 from decimal import Decimal, InvalidOperation
-from types import TracebackType
 from typing import (
     Annotated,
     Any,
@@ -464,12 +463,7 @@ class OptionsBlock:
         _current.set(OptionsScope(self, _current.get()))
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         _current.set(_remove_block(self, _current.get()))
 
     def __call__(self, function: _F) -> _F:

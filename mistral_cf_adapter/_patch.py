@@ -5,7 +5,6 @@ import functools
 import gc
 import inspect
 import warnings
-from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
 from weakref import WeakSet
@@ -109,12 +108,7 @@ class Patch:
             raise GatewayConfigError(msg)
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         self.undo()
 
     def __repr__(self) -> str:

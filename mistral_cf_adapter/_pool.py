@@ -21,12 +21,13 @@ from http.cookiejar import CookieJar, DefaultCookiePolicy
 from math import inf
 from queue import Empty, SimpleQueue
 from time import monotonic
-from typing import Any, NamedTuple, NoReturn, cast
+from typing import Any, NamedTuple, NoReturn, Self, cast
 from weakref import WeakKeyDictionary
 
 from ._base_url import is_loopback
 from ._certificates import read_certificate_state
 from ._http_variables import build_or_explain
+from ._locks import fork_safe_lock
 from ._sdk import httpx
 from ._streaming import (
     DRAIN_TIMEOUT,
@@ -803,3 +804,136 @@ _inherited: list[_ProcessPools] = []
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_reset_after_fork)
+
+
+_clients_lock = fork_safe_lock()
+
+
+def _forwarded(name: str, default: object) -> property:
+    """Return a property of the private client, with a default until there is one."""
+
+    def get(self: Any) -> Any:
+        return default if self._own is None else getattr(self._own, name)
+
+    def put(self: Any, value: object) -> None:
+        setattr(self._get_own(), name, value)
+
+    return property(get, put)
+
+
+class PooledClientBase:
+    """The front of a pool: opens nothing until it is used, and closes nothing of the pool's."""
+
+    _client_class: Any
+    # What `_fetch` has functions of its own for.
+    _build_request = staticmethod(build_request)
+    _new_client = staticmethod(new_client)
+    _attributes = staticmethod(client_attributes)
+    _own: Any = None
+    """The client behind it, once it was needed."""
+
+    follow_redirects = _forwarded("follow_redirects", default=True)
+    max_redirects = _forwarded("max_redirects", default=20)
+    auth = _forwarded("auth", default=None)
+
+    def __init__(self, config: PoolConfig) -> None:
+        self.config = config
+
+    @property
+    def keeps_cookies(self) -> bool:
+        """Whether cookies of one call are sent with the next one."""
+        return self._own is not None
+
+    def build_request(self, *args: Any, **kwargs: Any) -> Any:
+        """Build a request as the HTTP library's clients do."""
+        if self._own is not None:
+            return self._own.build_request(*args, **kwargs)
+        return self._build_request(*args, **kwargs)
+
+    def _get_own(self) -> Any:
+        """Return the client behind it, building it if need be."""
+        with _clients_lock:
+            if self._own is None:
+                self.__dict__["_own"] = self._new_client(self._client_class, self.config)
+            return self._own
+
+    def _has(self, name: str) -> bool:
+        """Return whether the HTTP library's clients have an attribute."""
+        return hasattr(self._client_class, name) or name in self._attributes()
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """The HTTP library's class, for `isinstance()` as with the bare SDK."""
+        return self._client_class
+
+    def __deepcopy__(self, _memo: object) -> Any:
+        """Return a copy that shares what is behind this: connections, and no lock can be copied."""
+        copy = object.__new__(type(self))
+        copy.__dict__.update(self.__dict__)
+        return copy
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or not self._has(name):
+            msg = f"{type(self).__name__!r} object has no attribute {name!r}"
+            raise AttributeError(msg)
+        return getattr(self._get_own(), name)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if hasattr(type(self), name) or name in self.__dict__ or not self._has(name):
+            object.__setattr__(self, name, value)
+        else:
+            setattr(self._get_own(), name, value)
+
+
+class PooledClient(PooledClientBase):
+    """A client of the process's pool."""
+
+    _client_class = httpx.Client
+
+    def send(self, request: Any, **kwargs: Any) -> Any:
+        """Send a request over a connection of the pool."""
+        if self._own is not None:
+            return self._own.send(request, **kwargs)
+        pool = sync_pool(self.config)
+        if self.config is not pool.config:
+            self.config = pool.config  # with the certificates of its first call from now on
+        return pool.send(request, **kwargs)
+
+    def close(self) -> None:
+        """Close the client behind it, if any; other clients share the pool."""
+        if self._own is not None:
+            self._own.close()
+
+    def __enter__(self) -> Self:
+        self._get_own().__enter__()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._get_own().__exit__(*exc_info)
+
+
+class AsyncPooledClient(PooledClientBase):
+    """A client of the event loop's pool."""
+
+    _client_class = httpx.AsyncClient
+
+    async def send(self, request: Any, **kwargs: Any) -> Any:
+        """Send a request over a connection of the pool."""
+        if self._own is not None:
+            return await self._own.send(request, **kwargs)
+        pool = async_pool(self.config)
+        if self.config is not pool.config:
+            self.config = pool.config
+        return await pool.send(request, **kwargs)
+
+    async def aclose(self) -> None:
+        """Close the client behind it, if any; other clients share the pool."""
+        if self._own is not None:
+            await self._own.aclose()
+
+    async def __aenter__(self) -> Self:
+        await self._get_own().__aenter__()
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self._get_own().__aexit__(*exc_info)

@@ -28,7 +28,8 @@ from ._own_headers import texts_of
 from ._sdk import hide_from_retries, httpx
 from ._secrets import Secret, clean
 from ._secrets import mask as mask_secrets
-from ._settings import GatewaySettings, Key, fixed_secret, live_secrets, make_key_reader
+from ._settings import GatewaySettings
+from ._settings_secrets import Key, fixed_secret, live_secrets, make_key_reader
 from ._telemetry import Telemetry, make_telemetry
 
 AUTHORIZATION = "cf-aig-authorization"
@@ -196,7 +197,7 @@ def _make_extra_headers_reader(settings: GatewaySettings) -> ExtraHeaders | None
     """Return what reads the setting `headers` and the headers for Cloudflare Access.
 
     The JWT of Access is documented as a bearer token, where the Mistral key stands, and as
-    `cf-access-token`. So it is the former if no key is sent, which is our reading of
+    `cf-access-token`. So it is a bearer token if no key is sent, which is our reading of
     https://developers.cloudflare.com/ai-gateway/configuration/cloudflare-access/ ; no live gateway
     was asked.
     """

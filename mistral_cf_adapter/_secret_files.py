@@ -12,7 +12,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
-from ._secrets import Secret
+from pydantic import AliasChoices, Field, SecretStr, create_model
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
+
+from ._secrets import Secret, check_secret
+from ._settings_files import CONFIG, expand_path, paths_of
+from ._variables import SECRETS, env_names
 
 logger = logging.getLogger("mistral_cf_adapter")
 
@@ -132,3 +137,51 @@ def _remember(seen: list[_Identity | None]) -> list[_Identity | None] | None:
     now = time.time_ns()
     is_young = any(one is not None and abs(now - one[0]) < _YOUNG for one in seen)
     return None if is_young else seen
+
+
+class _FileSettings(BaseSettings):
+    """Settings that are not read from the environment."""
+
+    model_config = CONFIG
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - the signature is the library's
+        init_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return dotenv_settings, file_secret_settings
+
+
+def find_secret_files(values: Mapping[str, Any], config: Mapping[str, Any]) -> SecretFiles | None:
+    """Return the files that settings are about to be read from, `None` if there are none."""
+    where = {name: value for name, value in values.items() if name.startswith("_")}
+    places: dict[str, list[Any]] = {}
+    for name in ("env_file", "secrets_dir"):
+        given = where.get(f"_{name}", config.get(name))
+        # One of the two kinds may be absent, as a directory that is mounted in production alone.
+        found = filter(os.path.exists, map(expand_path, paths_of(given)))
+        # Absolute: the process may go to another directory, with another `.env` in it.
+        places[name] = [path.absolute() for path in found]
+        where[f"_{name}"] = places[name] or None
+    if not any(places.values()):
+        return None
+    names = [variable for name in SECRETS for variable in env_names(name)]
+    return SecretFiles(
+        places["env_file"], places["secrets_dir"], names, lambda: _read_secrets(where)
+    )
+
+
+def _read_secrets(where: Mapping[str, Any]) -> dict[str, Secret]:
+    """Return the secrets that are in files and can be used."""
+    fields: Any = {
+        name: (SecretStr | None, Field(None, validation_alias=AliasChoices(*env_names(name))))
+        for name in SECRETS
+    }
+    model = create_model("SecretsOfFiles", __base__=_FileSettings, **fields)
+    texts = {name: getattr(model(**where), name) for name in SECRETS}
+    checked = {name: check_secret(text)[0] for name, text in texts.items() if text is not None}
+    return {name: secret for name, secret in checked.items() if secret is not None}

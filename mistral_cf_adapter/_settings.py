@@ -5,7 +5,7 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from typing import Annotated, Any, Literal, NoReturn, Self, Unpack, cast
 from urllib.parse import urlsplit
 
@@ -14,76 +14,51 @@ from pydantic import (
     AliasChoices,
     BeforeValidator,
     Field,
-    PlainSerializer,
     SecretStr,
     ValidationError,
-    create_model,
 )
-from pydantic_settings import (
-    BaseSettings,
-    DotEnvSettingsSource,
-    NoDecode,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-    SettingsError,
-)
+from pydantic_settings import BaseSettings, NoDecode, SettingsError
 
 from ._base_url import GATEWAY_URL, check_base_url, validate_id
-from ._credentials import CallableSecret, SecretFunction, SecretSource
+from ._credentials import CallableSecret, SecretFunction
 from ._options import GatewayConfigError, GatewayOptions, document_fields, from_json
 from ._own_headers import read_own_headers
 from ._public import set_public_module
-from ._secret_files import FileSecret, SecretFiles
-from ._secrets import Secret, check_secret, clean, problem_with
+from ._secret_files import FileSecret, find_secret_files
+from ._secrets import Secret, problem_with
 from ._settings_files import (
+    CONFIG,
     SOURCE_KEYWORDS,
-    expand_path,
     find_file_problem,
     find_unread_names,
-    paths_of,
-    read_secrets,
+    variables_in_files,
 )
 from ._settings_keywords import SettingsKeywords
+from ._settings_secrets import (
+    SecretValue,
+    find_live_secrets,
+    is_key_from_environment,
+    key_follows_environment,
+    live_secrets,
+)
 from ._switch import IF_CONFIGURED, read_enabled
 from ._validation import did_you_mean, format_validation_error, is_secret
-from ._variables import Variable, find_conflicts, find_look_alikes, in_environment
+from ._variables import (
+    ALIASES,
+    ENV_FILE,
+    SECRETS,
+    env_names,
+    find_conflicts,
+    find_look_alikes,
+    find_variable,
+    in_environment,
+)
 
-ENV_FILE = "CF_AIG_ENV_FILE"
 _UNREAD_FILE = (
     "./.env sets {names}, but a file is read only when asked for: set CF_AIG_ENV_FILE=.env, or "
     'pass GatewaySettings(_env_file=".env")'
 )
-
-# Names the world already has; the first one set wins. Everything else is CF_AIG_<NAME>.
-ALIASES: dict[str, tuple[str, ...]] = {
-    "account_id": ("CLOUDFLARE_ACCOUNT_ID", "CF_ACCOUNT_ID", "CF_AIG_ACCOUNT_ID"),
-    "gateway_id": (
-        *("CLOUDFLARE_GATEWAY_ID", "CLOUDFLARE_AI_GATEWAY_ID", "CF_AIG_GATEWAY_ID"),
-        *("CF_GATEWAY_ID", "CF_AI_GATEWAY_ID"),
-    ),
-    "token": ("CF_AIG_TOKEN", "CLOUDFLARE_AI_GATEWAY_TOKEN"),
-    "mistral_api_key": ("MISTRAL_API_KEY", "CF_AIG_MISTRAL_API_KEY"),
-    "base_url": ("CF_AIG_BASE_URL", "CLOUDFLARE_AI_GATEWAY_BASE_URL"),
-}
-
 _PROVIDER = re.compile(r"mistral|custom-[A-Za-z0-9_-]+")
-
-
-def _validate_secret(value: object) -> object:
-    """Accept a key as it is copied, with or without `Bearer `; reject what no key looks like."""
-    if isinstance(value, str):
-        value = Secret(value)
-    if isinstance(value, SecretStr):
-        secret, problem = check_secret(value)
-        if problem is not None:
-            raise ValueError(problem)
-        return secret
-    if isinstance(value, CallableSecret):
-        return value
-    if callable(value):
-        return CallableSecret(cast("SecretFunction", value))
-    msg = "must be a text, or a callable that returns one"
-    raise ValueError(msg)
 
 
 def _validate_client_id(value: str) -> str:
@@ -127,13 +102,6 @@ def _validate_host(value: str) -> str:
 
 def _lower(value: object) -> object:
     return value.lower() if isinstance(value, str) else value
-
-
-_Secret = Annotated[
-    SecretStr | SecretFunction,
-    BeforeValidator(_validate_secret),
-    PlainSerializer(str, return_type=str, when_used="json-unless-none"),
-]
 
 
 def _aliased(name: str, description: str, default: str | None = None) -> Any:
@@ -189,15 +157,7 @@ class GatewaySettings(GatewayOptions, BaseSettings):
         'https://gateway.ai.cloudflare.com/v1/0123abcd/prod/mistral'
     """
 
-    model_config = SettingsConfigDict(
-        env_prefix="CF_AIG_",
-        env_file_encoding="utf-8-sig",  # python-dotenv up to 1.2.2 keeps a byte order mark
-        env_ignore_empty=True,
-        extra="ignore",
-        frozen=True,
-        hide_input_in_errors=True,
-        populate_by_name=True,
-    )
+    model_config = CONFIG
 
     account_id: Annotated[str, Field(max_length=64), AfterValidator(validate_id)] | None = _aliased(
         "account_id", "Cloudflare account id, from the dashboard's URL; not needed with base_url."
@@ -205,11 +165,11 @@ class GatewaySettings(GatewayOptions, BaseSettings):
     gateway_id: Annotated[str, Field(max_length=64), AfterValidator(validate_id)] = _aliased(
         "gateway_id", "Name of the gateway, 1 to 64 characters.", "default"
     )
-    token: _Secret | None = _aliased(
+    token: SecretValue | None = _aliased(
         "token",
         "Cloudflare API token with `AI Gateway Run`, sent as `cf-aig-authorization: Bearer ...`.",
     )
-    mistral_api_key: _Secret | None = _aliased(
+    mistral_api_key: SecretValue | None = _aliased(
         "mistral_api_key",
         "Mistral's key, sent as `Authorization` when a call brings none.",
     )
@@ -225,10 +185,10 @@ class GatewaySettings(GatewayOptions, BaseSettings):
         default=None,
         description="Client id of a service token of Cloudflare Access, before a custom domain.",
     )
-    access_client_secret: _Secret | None = Field(
+    access_client_secret: SecretValue | None = Field(
         default=None, description="The client secret of that service token."
     )
-    access_token: _Secret | None = Field(
+    access_token: SecretValue | None = Field(
         default=None,
         description="JWT of Cloudflare Access, in place of a service token; it expires, so it may "
         "be a callable.",
@@ -297,7 +257,7 @@ class GatewaySettings(GatewayOptions, BaseSettings):
         # A traceback may show the variables of each frame: whatever goes wrong is returned, and
         # raised here, where there is no plain secret, and outside of any `except`.
         problem = _prepare(values, type(self))
-        files = None if problem is not None else _find_secret_files(values, type(self))
+        files = None if problem is not None else find_secret_files(values, type(self).model_config)
         problem = problem or self._load(values) or self._no_address(values)
         if problem is None and self.uses_gateway:
             problem = self._contradiction(values) or self._access_contradiction()
@@ -307,8 +267,8 @@ class GatewaySettings(GatewayOptions, BaseSettings):
                 raise problem
             finally:
                 del problem  # an error and a frame that holds it would form a cycle
-        vars(self)["_key_follows_environment"] = _follows_environment(self, values)
-        vars(self)["_live_secrets"] = _find_live_secrets(self, values, files)
+        vars(self)["_key_follows_environment"] = is_key_from_environment(self, values)
+        vars(self)["_live_secrets"] = find_live_secrets(self, values, files)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in type(self).model_fields:
@@ -327,7 +287,7 @@ class GatewaySettings(GatewayOptions, BaseSettings):
             return GatewayConfigError(f"Gateway settings: {error}")
         except RecursionError:
             # pydantic-settings parses the JSON of a variable, and does not say which one it was.
-            given = [name for name in map(_find_variable, type(self).model_fields) if name]
+            given = [name for name in map(find_variable, type(self).model_fields) if name]
             found = [name for name in given if os.environ[name].lstrip().startswith(("[", "{"))]
             where = " or ".join(found) or "a file"
             return GatewayConfigError(f"Gateway settings: JSON is nested too deep in {where}")
@@ -340,7 +300,7 @@ class GatewaySettings(GatewayOptions, BaseSettings):
         """Return that nothing names the gateway, if that is wrong."""
         if self.enabled is False or self.base_url is not None or self.account_id is not None:
             return None
-        unread = _find_variable("base_url")
+        unread = find_variable("base_url")
         if unread is not None and values.get("gateway_id") is not None:
             msg = (
                 f"gateway_id is given, so {unread} is not read, and there is no account: pass "
@@ -492,11 +452,6 @@ document_fields(GatewaySettings, GatewaySettings, "Fields:")
 set_public_module(GatewaySettings)
 
 
-def env_names(name: str) -> tuple[str, ...]:
-    """Return the environment variables of a setting, the one that wins first."""
-    return ALIASES.get(name, (f"CF_AIG_{name.upper()}",))
-
-
 def explain_off(settings: GatewaySettings) -> str:
     """Return why calls do not go through the gateway."""
     if settings.enabled == IF_CONFIGURED:
@@ -531,110 +486,9 @@ def _digest() -> bytes:
     return hashlib.sha256(repr(found).encode()).digest()
 
 
-def environment_key() -> str | None:
-    """Return the Mistral key of the environment as it is now, unchecked."""
-    first, second = ALIASES["mistral_api_key"]
-    return os.environ.get(first) or os.environ.get(second) or None
-
-
-def key_follows_environment(settings: GatewaySettings) -> bool:
-    """Return whether the Mistral key is the environment's, which every call reads anew."""
-    follows: bool = vars(settings)["_key_follows_environment"]
-    return follows
-
-
-def _follows_environment(settings: GatewaySettings, values: Mapping[str, Any]) -> bool:
-    """Return whether neither a keyword nor a file gave the settings their Mistral key."""
-    if "mistral_api_key" in values:
-        return False
-    key, now = settings.mistral_api_key, environment_key()
-    return key == (None if now is None else Secret(clean(now)))
-
-
-def live_secrets(settings: GatewaySettings) -> Mapping[str, SecretSource]:
-    """Return the secrets that are read anew for each request, by setting."""
-    live: dict[str, SecretSource] = vars(settings)["_live_secrets"]
-    return live
-
-
-def _find_live_secrets(
-    settings: GatewaySettings, values: Mapping[str, Any], files: SecretFiles | None
-) -> dict[str, SecretSource]:
-    """Return the callables, and what came from a file: neither from a keyword nor a variable."""
-    secrets = {name: getattr(settings, name) for name in SECRETS}
-    live: dict[str, SecretSource] = {
-        name: value for name, value in secrets.items() if isinstance(value, CallableSecret)
-    }
-    if files is None or not settings.reload_secrets:
-        return live
-    files.secrets = {
-        name: value
-        for name, value in secrets.items()
-        if isinstance(value, Secret) and name not in values and not _is_in_environment(name)
-    }
-    return live | {name: FileSecret(files, name) for name in files.secrets}
-
-
-def _is_in_environment(name: str) -> bool:
-    """Return whether the environment gives a setting its value, in any case of letters."""
-    variables = {variable.lower() for variable in env_names(name)}
-    return any(text and variable.lower() in variables for variable, text in os.environ.items())
-
-
-class _FileSettings(BaseSettings):
-    """Settings that are not read from the environment."""
-
-    model_config = GatewaySettings.model_config
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],  # noqa: ARG003 - the signature is the library's
-        init_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return dotenv_settings, file_secret_settings
-
-
-def _find_secret_files(
-    values: Mapping[str, Any], settings: type[GatewaySettings]
-) -> SecretFiles | None:
-    """Return the files that settings are about to be read from, `None` if there are none."""
-    where = {name: value for name, value in values.items() if name.startswith("_")}
-    places: dict[str, list[Any]] = {}
-    for name in ("env_file", "secrets_dir"):
-        given = where.get(f"_{name}", settings.model_config.get(name))
-        # One of the two kinds may be absent, as a directory that is mounted in production alone.
-        found = filter(os.path.exists, map(expand_path, paths_of(given)))
-        # Absolute: the process may go to another directory, with another `.env` in it.
-        places[name] = [path.absolute() for path in found]
-        where[f"_{name}"] = places[name] or None
-    if not any(places.values()):
-        return None
-    names = [variable for name in SECRETS for variable in env_names(name)]
-    return SecretFiles(
-        places["env_file"], places["secrets_dir"], names, lambda: _read_secrets(where)
-    )
-
-
-def _read_secrets(where: Mapping[str, Any]) -> dict[str, Secret]:
-    """Return the secrets that are in files and can be used."""
-    fields: Any = {
-        name: (SecretStr | None, Field(None, validation_alias=AliasChoices(*env_names(name))))
-        for name in SECRETS
-    }
-    model = create_model("SecretsOfFiles", __base__=_FileSettings, **fields)
-    texts = {name: getattr(model(**where), name) for name in SECRETS}
-    checked = {name: check_secret(text)[0] for name, text in texts.items() if text is not None}
-    return {name: secret for name, secret in checked.items() if secret is not None}
-
-
 _VARIABLES = frozenset(
     name.lower() for field in GatewaySettings.model_fields for name in env_names(field)
 )
-SECRETS = ("token", "mistral_api_key", "access_client_secret", "access_token")
 _FIELDS = {alias: name for name, aliases in ALIASES.items() for alias in aliases}
 
 
@@ -687,7 +541,7 @@ def _prepare(values: dict[str, Any], settings: type[GatewaySettings]) -> Excepti
     unknown = _unknown_name(by_field, settings)
     if unknown is not None:
         return unknown
-    if by_field.get("enabled") == IF_CONFIGURED and _find_variable("enabled"):
+    if by_field.get("enabled") == IF_CONFIGURED and find_variable("enabled"):
         del by_field["enabled"]  # a program leaves it to the configuration, which says it
     keywords = frozenset(by_field)
     if ignores_base_url(by_field):
@@ -723,17 +577,12 @@ def ignores_base_url(values: Mapping[str, Any]) -> bool:
     """
     if "base_url" in values:
         return False
-    in_environment = _find_variable("account_id") is not None and not _find_variable("base_url")
+    in_environment = find_variable("account_id") is not None and not find_variable("base_url")
     return _names_gateway(values) or in_environment
 
 
 def _names_gateway(values: Mapping[str, Any]) -> bool:
     return any(values.get(name) is not None for name in ("account_id", "gateway_id"))
-
-
-def _find_variable(name: str) -> str | None:
-    """Return the environment variable that gives a setting its value, if there is one."""
-    return next((variable for variable in env_names(name) if os.environ.get(variable)), None)
 
 
 def _unknown_name(
@@ -752,7 +601,7 @@ def _find_warnings(
     values: Mapping[str, Any], settings: type[GatewaySettings], keywords: Collection[str]
 ) -> list[str]:
     """Return what is odd about the variables; the values stay unsaid."""
-    variables = [*in_environment(), *_in_files(values, settings)]
+    variables = [*in_environment(), *variables_in_files(values, settings, _VARIABLES)]
     rivals = {name: names for name, names in ALIASES.items() if name not in values}
     names = {name: env_names(name) for name in settings.model_fields}
     names["_env_file"] = (ENV_FILE,)
@@ -760,25 +609,6 @@ def _find_warnings(
         *find_conflicts(rivals, variables),
         *find_look_alikes(names, variables, keywords),
     ]
-
-
-def _in_files(values: Mapping[str, Any], settings: type[GatewaySettings]) -> list[Variable]:
-    file, directory = values.get("_env_file"), values.get("_secrets_dir")
-    found: list[Variable] = []
-    if file is not None:
-        source = DotEnvSettingsSource(settings, file, values.get("_env_file_encoding"))
-        found += [
-            Variable(name.upper(), " in the file", value)
-            for name, value in source.env_vars.items()
-            if value
-        ]
-    for path in paths_of(directory):
-        found += [
-            Variable(name.upper(), " in _secrets_dir", value)
-            for name, value in read_secrets(path, _VARIABLES)
-            if value
-        ]
-    return found
 
 
 def _caller_stacklevel() -> int:
@@ -794,53 +624,10 @@ def _format_error(error: ValidationError, values: dict[str, Any]) -> str:
     fields = GatewaySettings.model_fields
     by_variable = {alias: fields[name] for alias, name in _FIELDS.items()}
 
-    def naming(location: str) -> str:
+    def name_of(location: str) -> str:
         name = _FIELDS.get(location, location)
         if name in values:
             return name
-        return _find_variable(name) or env_names(name)[0]
+        return find_variable(name) or env_names(name)[0]
 
-    return format_validation_error(error, {**fields, **by_variable}, naming)
-
-
-Key = tuple[str | None, str | None]
-"""A key or `None`, and a problem with it or `None`."""
-
-
-# The values are in closures: what walks over a client's attributes must not find them.
-
-
-def make_key_reader(settings: GatewaySettings) -> Callable[[], Key]:
-    """Return what reads the key of the settings: a fixed one, or the environment's of now."""
-    if key_follows_environment(settings):
-        return _make_environment_reader()
-    key = fixed_secret(settings, "mistral_api_key"), None
-    return lambda: key
-
-
-def fixed_secret(settings: GatewaySettings, name: str) -> str | None:
-    """Return the text of a secret, `None` if it is not set or is read anew for each request."""
-    secret = getattr(settings, name)
-    is_live = name in live_secrets(settings)
-    return None if secret is None or is_live else secret.get_secret_value()
-
-
-def _make_environment_reader() -> Callable[[], Key]:
-    known: tuple[str | None, Key] = None, (None, None)
-
-    def read() -> Key:
-        nonlocal known
-        text = environment_key()
-        if text != known[0]:
-            known = text, _checked(text)
-        return known[1]
-
-    return read
-
-
-def _checked(text: str | None) -> Key:
-    problem = None if text is None else problem_with(text)
-    if text is None or problem is None:
-        return text and clean(text), None
-    name = next(name for name in ALIASES["mistral_api_key"] if os.environ.get(name))
-    return None, f"{name} {problem}"
+    return format_validation_error(error, {**fields, **by_variable}, name_of)

@@ -13,11 +13,22 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
-from pydantic_settings import BaseSettings
+from pydantic_settings import BaseSettings, DotEnvSettingsSource, SettingsConfigDict
+
+from ._variables import Variable
 
 # `_env_file`, `_secrets_dir` and what else says where pydantic-settings reads from.
 SOURCE_KEYWORDS = frozenset(
     name for name in inspect.signature(BaseSettings.__init__).parameters if name.startswith("_")
+)
+CONFIG = SettingsConfigDict(
+    env_prefix="CF_AIG_",
+    env_file_encoding="utf-8-sig",  # python-dotenv up to 1.2.2 keeps a byte order mark
+    env_ignore_empty=True,
+    extra="ignore",
+    frozen=True,
+    hide_input_in_errors=True,
+    populate_by_name=True,
 )
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _ASSIGNMENT = re.compile(r"[ \t]*(?:export[ \t]+)?([A-Za-z_]\w*)[ \t]*=[ \t]*[^\s#]")
@@ -59,6 +70,28 @@ def read_secrets(directory: Any, variables: Collection[str]) -> Iterator[tuple[s
     for file in sorted(path.iterdir()) if path.is_dir() else ():
         if file.name.lower() in variables and file.is_file():
             yield file.name, file.read_text(encoding="utf-8").strip()
+
+
+def variables_in_files(
+    keywords: Mapping[str, Any], settings: type[BaseSettings], variables: Collection[str]
+) -> list[Variable]:
+    """Return the variables that files set and that are not empty."""
+    file, directory = keywords.get("_env_file"), keywords.get("_secrets_dir")
+    found: list[Variable] = []
+    if file is not None:
+        source = DotEnvSettingsSource(settings, file, keywords.get("_env_file_encoding"))
+        found += [
+            Variable(name.upper(), " in the file", value)
+            for name, value in source.env_vars.items()
+            if value
+        ]
+    for path in paths_of(directory):
+        found += [
+            Variable(name.upper(), " in _secrets_dir", value)
+            for name, value in read_secrets(path, variables)
+            if value
+        ]
+    return found
 
 
 def find_unread_names(keywords: Mapping[str, Any], variables: Collection[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""The variables that settings are read from: which differ, and which look like one but are none.
+"""The variables that settings are read from: their names, conflicts and look-alikes.
 
 Texts that are returned name variables and never show a value.
 """
@@ -9,6 +9,21 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import NamedTuple
 
 PREFIX = "CF_AIG_"
+ENV_FILE = "CF_AIG_ENV_FILE"
+
+# Names the world already has; the first one set wins. Everything else is CF_AIG_<NAME>.
+ALIASES: dict[str, tuple[str, ...]] = {
+    "account_id": ("CLOUDFLARE_ACCOUNT_ID", "CF_ACCOUNT_ID", "CF_AIG_ACCOUNT_ID"),
+    "gateway_id": (
+        *("CLOUDFLARE_GATEWAY_ID", "CLOUDFLARE_AI_GATEWAY_ID", "CF_AIG_GATEWAY_ID"),
+        *("CF_GATEWAY_ID", "CF_AI_GATEWAY_ID"),
+    ),
+    "token": ("CF_AIG_TOKEN", "CLOUDFLARE_AI_GATEWAY_TOKEN"),
+    "mistral_api_key": ("MISTRAL_API_KEY", "CF_AIG_MISTRAL_API_KEY"),
+    "base_url": ("CF_AIG_BASE_URL", "CLOUDFLARE_AI_GATEWAY_BASE_URL"),
+}
+
+SECRETS = ("token", "mistral_api_key", "access_client_secret", "access_token")
 
 # Names that people write by hand, by the setting that they seem to mean. They are not read, for
 # one of these reasons: without CF or CLOUDFLARE in it, a name may be another vendor's gateway; a
@@ -53,6 +68,28 @@ class Variable(NamedTuple):
     def label(self) -> str:
         """The name and where it is set."""
         return f"{self.name}{self.place}"
+
+
+def env_names(name: str) -> tuple[str, ...]:
+    """Return the environment variables of a setting, the one that wins first."""
+    return ALIASES.get(name, (f"CF_AIG_{name.upper()}",))
+
+
+def find_variable(name: str) -> str | None:
+    """Return the environment variable that gives a setting its value, if there is one."""
+    return next((variable for variable in env_names(name) if os.environ.get(variable)), None)
+
+
+def environment_key() -> str | None:
+    """Return the Mistral key of the environment as it is now, unchecked."""
+    first, second = ALIASES["mistral_api_key"]
+    return os.environ.get(first) or os.environ.get(second) or None
+
+
+def is_in_environment(name: str) -> bool:
+    """Return whether the environment gives a setting its value, in any case of letters."""
+    variables = {variable.lower() for variable in env_names(name)}
+    return any(text and variable.lower() in variables for variable, text in os.environ.items())
 
 
 def in_environment() -> list[Variable]:

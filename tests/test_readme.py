@@ -18,7 +18,7 @@ from mistral_cf_adapter import _errors as errors_module
 from mistral_cf_adapter._errors import BY_CODE, GatewayError
 from mistral_cf_adapter._options import gateway_headers, header_names
 from mistral_cf_adapter._sdk import Mistral
-from mistral_cf_adapter._settings import env_names
+from mistral_cf_adapter._variables import env_names
 from mistral_cf_adapter.cli.commands import parse
 from mistral_cf_adapter.cli.tools import TOOLS
 from mistral_cf_adapter.testing import LocalGateway

@@ -24,8 +24,9 @@ from pydantic_settings import (
 )
 
 from mistral_cf_adapter import __version__
-from mistral_cf_adapter._settings import ENV_FILE, GatewaySettings, env_names
+from mistral_cf_adapter._settings import GatewaySettings
 from mistral_cf_adapter._validation import did_you_mean
+from mistral_cf_adapter._variables import ENV_FILE, env_names
 
 from . import PROGRAM, UsageError
 from .children import (

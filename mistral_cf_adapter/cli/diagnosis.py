@@ -25,7 +25,8 @@ from mistral_cf_adapter._errors import (
 from mistral_cf_adapter._http_variables import find_problem
 from mistral_cf_adapter._options import GatewayConfigError
 from mistral_cf_adapter._secrets import mask_url
-from mistral_cf_adapter._settings import ENV_FILE, GatewaySettings, env_names
+from mistral_cf_adapter._settings import GatewaySettings
+from mistral_cf_adapter._variables import ENV_FILE, env_names
 
 from .report import Problem
 

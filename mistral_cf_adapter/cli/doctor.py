@@ -13,8 +13,9 @@ from pydantic import SecretStr
 from mistral_cf_adapter import __version__
 from mistral_cf_adapter._options import GatewayConfigError
 from mistral_cf_adapter._secrets import is_too_short, mask
-from mistral_cf_adapter._settings import ENV_FILE, GatewaySettings, env_names, live_secrets
-from mistral_cf_adapter._variables import PREFIX
+from mistral_cf_adapter._settings import GatewaySettings
+from mistral_cf_adapter._settings_secrets import live_secrets
+from mistral_cf_adapter._variables import ENV_FILE, PREFIX, env_names
 
 from .children import FLAGS, describe_children
 from .report import Report, as_text

@@ -11,7 +11,8 @@ from pydantic import SecretStr
 
 from mistral_cf_adapter._options import to_headers
 from mistral_cf_adapter._secrets import Secret
-from mistral_cf_adapter._settings import GatewaySettings, env_names, explain_off
+from mistral_cf_adapter._settings import GatewaySettings, explain_off
+from mistral_cf_adapter._variables import env_names
 
 from .guides import A_CALLABLE, Gateway, Guide, Text, hide, join, reveal
 from .tools import TOOLS

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, SkipValidation, create_model
 from pydantic.fields import FieldInfo
 
-from mistral_cf_adapter._settings import GatewaySettings, env_names
+from mistral_cf_adapter._settings import GatewaySettings
+from mistral_cf_adapter._variables import env_names
 
 _UNCHECKED: Any = SkipValidation  # a plain value, as the types in its brackets are values too
 

@@ -13,8 +13,9 @@ from pydantic_settings import DotEnvSettingsSource, EnvSettingsSource
 
 from mistral_cf_adapter._options import GatewayOptions
 from mistral_cf_adapter._secrets import Secret, abbreviate, mask_url
-from mistral_cf_adapter._settings import ENV_FILE, GatewaySettings, env_names, ignores_base_url
+from mistral_cf_adapter._settings import GatewaySettings, ignores_base_url
 from mistral_cf_adapter._settings_files import find_file_problem
+from mistral_cf_adapter._variables import ENV_FILE, env_names
 
 from .flags import is_secret
 

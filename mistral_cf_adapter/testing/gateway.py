@@ -16,7 +16,6 @@ from mistral_cf_adapter.testing.state import State
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-    from types import TracebackType
     from typing import Literal, Self
 
     from mistral_cf_adapter._settings import GatewaySettings
@@ -169,12 +168,7 @@ class LocalGateway:
         self.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         self.stop()
 
     def start(self) -> None:

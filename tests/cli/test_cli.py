@@ -8,7 +8,7 @@ import urllib.request
 import pytest
 
 from mistral_cf_adapter import GatewaySettings, __version__
-from mistral_cf_adapter._settings import env_names
+from mistral_cf_adapter._variables import env_names
 from mistral_cf_adapter.cli import main
 from mistral_cf_adapter.cli.commands import parse, split
 

@@ -33,7 +33,7 @@ from mistral_cf_adapter import (
     patch,
 )
 from mistral_cf_adapter._sdk import ROOT, Mistral, SDKError, httpx
-from mistral_cf_adapter._settings import SECRETS
+from mistral_cf_adapter._variables import SECRETS
 from mistral_cf_adapter.cli.doctor import run_checks
 from mistral_cf_adapter.cli.environment import print_environment
 from mistral_cf_adapter.cli.flags import SettingFlags

@@ -26,7 +26,8 @@ from mistral_cf_adapter import (
     gateway_options,
     make_client,
 )
-from mistral_cf_adapter._settings import env_names, live_secrets
+from mistral_cf_adapter._settings_secrets import live_secrets
+from mistral_cf_adapter._variables import env_names
 
 LONG_AGO = 1_700_000_000
 SECRETS = ("token", "mistral_api_key")  # for those of Access: test_rotating_access.py

@@ -13,7 +13,8 @@ from pydantic import SecretStr  # noqa: TC002 - the annotation is read
 from mistral_cf_adapter import GatewayConfigError, GatewayOptions, GatewaySettings, make_client
 from mistral_cf_adapter._options import header_names
 from mistral_cf_adapter._routing import get_route
-from mistral_cf_adapter._settings import ALIASES, env_names, from_environment
+from mistral_cf_adapter._settings import from_environment
+from mistral_cf_adapter._variables import ALIASES, env_names
 
 SECRET = "hunter2-hunter2"
 

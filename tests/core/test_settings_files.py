@@ -11,7 +11,7 @@ import warnings
 import pytest
 
 from mistral_cf_adapter import GatewayConfigError, GatewaySettings
-from mistral_cf_adapter._settings import ALIASES, env_names
+from mistral_cf_adapter._variables import ALIASES, env_names
 
 SAMPLES = {
     "account_id": ("here", "there"),

@@ -17,8 +17,7 @@ from mistral_cf_adapter import (
     make_client,
     patch,
 )
-from mistral_cf_adapter._settings import ALIASES, env_names
-from mistral_cf_adapter._variables import LOOK_ALIKES
+from mistral_cf_adapter._variables import ALIASES, LOOK_ALIKES, env_names
 
 SECRET = "hunter2-hunter2"
 LINES = f"CLOUDFLARE_ACCOUNT_ID=acc1\nCF_AIG_TOKEN={SECRET}\n"

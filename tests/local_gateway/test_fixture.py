@@ -14,7 +14,7 @@ from mistral_cf_adapter import (
     make_client,
     patch,
 )
-from mistral_cf_adapter._settings import ALIASES
+from mistral_cf_adapter._variables import ALIASES
 from mistral_cf_adapter.testing import LocalGateway
 from mistral_cf_adapter.testing.plugin import OTHER_NAMES
 
