@@ -272,7 +272,7 @@ def write_reference(rows: Sequence[tuple[str, ...]]) -> None:
 
 
 def shown_in_reference(version: str) -> tuple[str, ...] | None:
-    """Return what the reference's table says of a release of mistralai: its library and speed-ups."""
+    """Return what the reference says of a release of mistralai: its library and speed-ups."""
     text = REFERENCE.read_text("utf-8").partition(BEGIN)[2].partition(END)[0]
     for line in text.splitlines()[3:]:
         versions, _, *shown = (cell.strip() for cell in line.strip("|").split("|"))
@@ -293,7 +293,8 @@ def compare_with_reference(outcomes: Sequence[Outcome]) -> bool:
         if shown is None:
             print(f"{outcome.release} is not in the reference's table: see --write-reference")
         elif shown != actual:
-            print(f"REFERENCE.md: {outcome.release} is {' and '.join(shown)}, not {' and '.join(actual)}")
+            said, found = " and ".join(shown), " and ".join(actual)
+            print(f"REFERENCE.md: {outcome.release} is {said}, not {found}")
             holds = False
     return holds
 

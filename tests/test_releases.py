@@ -91,7 +91,9 @@ def test_a_reference_that_says_something_else_is_a_failure(run, capsys):
     run("--write-reference")
     assert run("--sample") == 0
     assert run("--sample", reports={"1.10.2": {**REPORT, "library": "httpx2"}}) == 1
-    assert "REFERENCE.md: mistralai==1.10.2 is httpx and 1 of 1, not httpx2" in capsys.readouterr().out
+    assert (
+        "REFERENCE.md: mistralai==1.10.2 is httpx and 1 of 1, not httpx2" in capsys.readouterr().out
+    )
 
 
 def test_one_that_the_reference_does_not_have_yet_is_told(run, capsys):

@@ -28,7 +28,7 @@ from mistral_cf_adapter import _gateway_call as call_module
 from mistral_cf_adapter import _usage as usage_module
 from mistral_cf_adapter._errors import BY_CODE
 from mistral_cf_adapter._options import header_names
-from mistral_cf_adapter._settings import env_names
+from mistral_cf_adapter._variables import env_names
 from mistral_cf_adapter.cli.commands import CommandLine
 from mistral_cf_adapter.testing import LocalGateway, records
 
