@@ -106,7 +106,7 @@ def test_the_test_that_users_are_shown_passes(cf_gateway):
 
 
 def test_what_the_comment_on_the_fixture_names_exists():
-    shown = DOCUMENTS["README.md"].sections["Testing"].code("python")[0].partition("# also ")[2]
+    shown = DOCUMENTS["README.md"].sections["Testing"].code("python")[0].partition("# or ")[2]
     named = re.findall(r"(\w+)\(", shown.partition("\n")[0])
     assert named
     assert [name for name in named if not hasattr(LocalGateway, name)] == []
