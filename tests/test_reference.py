@@ -38,7 +38,24 @@ def test_the_settings_are_those_of_the_code_with_their_variables_in_order():
 def test_a_default_is_that_of_the_code(name, row):
     default = GatewaySettings.model_fields[name].default
     shown = str(default).lower() if isinstance(default, bool) else str(default)
-    assert row["Default"] == ("none" if default is None else f"`{shown}`")
+    assert row["Default"].partition(", or ")[0] == ("none" if default is None else f"`{shown}`")
+
+
+CHOICES = [
+    (name, choice)
+    for name, row in SETTINGS.items()
+    for choice in quoted(row["Default"].partition(", or ")[2])
+]
+
+
+@pytest.mark.parametrize(("name", "choice"), CHOICES)
+def test_a_choice_is_one_that_is_accepted(name, choice):
+    settings = GatewaySettings(account_id="acc", **{name: choice})
+    assert getattr(settings, name) == choice
+
+
+def test_the_settings_with_choices_are_known():
+    assert {name for name, _ in CHOICES} == {"enabled", "unsupported", "fallback", "log"}
 
 
 def test_the_options_are_those_of_the_code_with_their_headers():

@@ -102,13 +102,24 @@ def settings() -> Iterator[Sequence[str]]:
     for name, field in GatewaySettings.model_fields.items():
         if name not in GatewayOptions.model_fields:
             variables = ", ".join(map(code, env_names(name)))
-            yield code(name), variables, _default(field.default), field.description or ""
+            default = "none" if field.default is None else code(_in_a_variable(field.default))
+            others = [code(each) for each in _choices(field.annotation) if each != field.default]
+            values = f"{default}, or {', '.join(others)}" if others else default
+            yield code(name), variables, values, field.description or ""
 
 
-def _default(value: object) -> str:
-    if value is None:
-        return "none"
-    return code(str(value).lower() if isinstance(value, bool) else str(value))
+def _in_a_variable(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _choices(annotation: Any) -> tuple[str, ...]:
+    """Return the texts that a setting is limited to, wherever in its type they stand."""
+    if get_origin(annotation) is Literal:
+        return get_args(annotation)
+    parts = get_args(annotation)
+    if get_origin(annotation) is Annotated:
+        parts = parts[:1]
+    return tuple(each for part in parts for each in _choices(part))
 
 
 MOST_USED = (
