@@ -368,12 +368,16 @@ def test_faults_hit_the_next_request(api, local_gateway, fields):
     assert api.get("/queue")["faults"] == []
 
 
+def _ask_until_refused(gateway):
+    while True:
+        exchange(gateway, asking(gateway, QUESTION))
+        time.sleep(0.02)
+
+
 def test_connections_are_refused_for_a_while(api, local_gateway):
     api.post("/fault", 201, kind="refuse", seconds=60)
     with pytest.raises(ConnectionRefusedError):
-        while True:
-            exchange(local_gateway, asking(local_gateway, QUESTION))
-            time.sleep(0.02)
+        _ask_until_refused(local_gateway)
     local_gateway.reset()
     assert api.get("/health")["status"] == "ok"
 
@@ -507,12 +511,12 @@ def test_a_client_that_comes_back_misses_no_call(api, client):
         client.models.list()
     ids = [call["id"] for call in all_calls(api)]
     with api.events(Last_Event_ID=str(ids[0])) as events:
-        assert [next(events)[1] for _ in range(3)][1:] == [str(id) for id in ids[1:]]
+        assert [next(events)[1] for _ in range(3)][1:] == [str(call_id) for call_id in ids[1:]]
     with api.events(f"?after={ids[1]}") as events:
         assert [next(events)[1] for _ in range(2)][1:] == [str(ids[2])]
     # Ids of another run of the gateway: what is there is sent from its start.
     with api.events(Last_Event_ID="99999999") as events:
-        assert [next(events)[1] for _ in range(4)][1:] == [str(id) for id in ids]
+        assert [next(events)[1] for _ in range(4)][1:] == [str(call_id) for call_id in ids]
 
 
 def test_changes_by_methods_are_told_as_well(api, local_gateway):
