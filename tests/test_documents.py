@@ -15,7 +15,7 @@ import mistral_cf_adapter
 from mistral_cf_adapter import GatewaySettings
 from mistral_cf_adapter._sdk import Mistral
 from mistral_cf_adapter._variables import env_names
-from mistral_cf_adapter.cli.commands import parse
+from mistral_cf_adapter.cli import _parse as parse
 from mistral_cf_adapter.cli.tools import TOOLS
 from mistral_cf_adapter.testing import LocalGateway
 from mistral_cf_adapter.testing.plugin import _point_environment_at
@@ -95,13 +95,15 @@ def test_the_reference_goes_to_where_it_says(cf_gateway, feedback):
     cf_gateway.assert_sent(headers=sent, times=1)
 
 
-def test_the_test_that_users_are_shown_passes(cf_gateway):
+@pytest.mark.parametrize("name", ["README.md", "REFERENCE.md"])
+def test_the_test_that_users_are_shown_passes(name, cf_gateway, feedback):
     names = {}
-    documents.execute(DOCUMENTS["README.md"], names)
+    documents.execute(DOCUMENTS[name], names)
     cf_gateway.reset()
-    tests = [value for name, value in names.items() if name.startswith("test_")]
-    assert len(tests) == 1
-    tests[0](cf_gateway)
+    (test,) = [value for name, value in names.items() if name.startswith("test_")]
+    for marker in getattr(test, "pytestmark", []):
+        LocalGateway(**marker.kwargs)  # takes these keywords
+    test(cf_gateway)
     cf_gateway.assert_all_used()
 
 
@@ -123,7 +125,7 @@ def test_a_shell_line_names_what_exists(line):
         program, *words = command.split()
         match program:
             case "mistral-cf-adapter":
-                words = [word for word in words if word != "app.py"]
+                words = [word for word in words if word not in {"app.py", "--help"}]
                 parse(words + ["x"] * (words[0] == "run"))
             case "export":
                 assert words[0].removesuffix('="..."') in KNOWN

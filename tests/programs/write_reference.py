@@ -13,6 +13,7 @@ import inspect
 import re
 import sys
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
@@ -23,14 +24,15 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "differential")]
 from differences import DIFFERENCES
 
 import mistral_cf_adapter
-from mistral_cf_adapter import GatewayError, GatewayOptions, GatewaySettings, _errors
+from mistral_cf_adapter import GatewayError, GatewayOptions, GatewaySettings, _errors, testing
 from mistral_cf_adapter import _gateway_call as call_module
 from mistral_cf_adapter import _usage as usage_module
 from mistral_cf_adapter._errors import BY_CODE
 from mistral_cf_adapter._options import header_names
 from mistral_cf_adapter._variables import env_names
 from mistral_cf_adapter.cli.commands import CommandLine
-from mistral_cf_adapter.testing import LocalGateway, records
+from mistral_cf_adapter.testing import LocalGateway, calls, records, when
+from mistral_cf_adapter.testing.http_api import ROUTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -233,6 +235,12 @@ def names() -> Iterator[Sequence[str]]:
             yield code(name), summary(getattr(mistral_cf_adapter, name))
 
 
+def testing_names() -> Iterator[Sequence[str]]:
+    yield "Name", "Meaning"
+    for name in testing.__all__:
+        yield code(name), summary(getattr(testing, name))
+
+
 def differences() -> Iterator[Sequence[str]]:
     yield "About", "With the adapter"
     for each in DIFFERENCES:
@@ -307,11 +315,37 @@ def log() -> Iterator[Sequence[str]]:
     yield from _properties(records.LogRecord)
 
 
+def served() -> Iterator[Sequence[str]]:
+    yield "Attribute", "Type", "Meaning"
+    yield from attributes(calls, "Call")
+    yield from _properties(calls.Call)
+
+
+def conditions() -> Iterator[Sequence[str]]:
+    yield "Key", "Type", "What the request must have"
+    yield from attributes(when, "When")
+
+
+def routes() -> Iterator[Sequence[str]]:
+    yield "Route", "What it does", "Fields"
+    for route in ROUTES:
+        said = route.describe()
+        fields = [_field(name, **field) for name, field in said["fields"].items()]
+        yield code(f"{said['method']} {said['path']}"), said["summary"], "; ".join(fields)
+
+
+def _field(name: str, *, required: bool, description: str, **_: object) -> str:
+    need = " (required)" if required else ""
+    return f"{code(name)}{need}{f': {description}' if description else ''}"
+
+
 def _properties(cls: type) -> Iterator[Sequence[str]]:
     for name, thing in vars(cls).items():
-        if isinstance(thing, property) and not name.startswith("_"):
-            kind = thing.fget.__annotations__["return"]
-            yield code(name), code(getattr(kind, "__name__", str(kind))), summary(thing)
+        if isinstance(thing, property | cached_property) and not name.startswith("_"):
+            function = thing.func if isinstance(thing, cached_property) else thing.fget
+            kind = function.__annotations__["return"]
+            words = kind if isinstance(kind, str) else kind.__name__
+            yield code(name), _type(words.removesuffix(" | None"), None), summary(thing)
         elif inspect.isfunction(thing) and not name.startswith("_"):
             yield code(name + _parameters(thing)), "", summary(thing)
 
@@ -348,6 +382,10 @@ TABLES: dict[str, Callable[[], Iterable[Sequence[str]]]] = {
     "faults": faults,
     "received": received,
     "log": log,
+    "served": served,
+    "conditions": conditions,
+    "routes": routes,
+    "testing names": testing_names,
     "examples": examples,
 }
 
