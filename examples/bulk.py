@@ -1,278 +1,173 @@
-"""Bulk work past one machine: a file of prompts through Ray Data, resumable after a kill.
+"""Ask a file of prompts through the gateway, and go on after a kill where it had come to.
 
-uv run --group bulk examples/bulk.py prompts.jsonl answers.jsonl [--workers N] [--concurrency M]
+python examples/bulk.py prompts.jsonl answers.jsonl
 
 A line of prompts.jsonl is {"id": ..., "prompt": ...} or has "messages", and any other argument of
-`chat.complete`; without an id it gets one from its number and content. Without arguments a sample
-is made. With RAY_ADDRESS the workers run on that cluster: its nodes need this library, the
-gateway's variables in their environment and the folder of answers.jsonl, shared.
+chat.complete(); without an id it has the number of its line. Answers are appended to answers.jsonl
+as they arrive, not in the prompts' order; errors to answers.jsonl.errors. Without arguments a
+sample is made; without a gateway in the environment a local one answers.
+
+Few prompts are asked by this process, many by Ray's workers if Ray is there: uv run --group bulk
+examples/bulk.py, or pip install ray. With RAY_ADDRESS and --workers they run on that cluster, whose
+nodes need this library and the gateway's variables.
 
 What is guaranteed, and what it rests on:
-- An outcome is appended to a shard in answers.jsonl.shards as soon as it is known, so kill -9
-  loses none; each batch is synced to disk, against a power cut. Start again, and rows answered or
-  failed for good are not asked; the others are. One run at a time for an answers.jsonl.
-- A request in flight at the kill may be paid for. It is asked again under the same cache key, and
-  a cache hit costs nothing (documented), for CACHE_TTL. Cloudflare calls the cache volatile, and
-  does not say whether it keeps the answer to a caller who has gone: for those requests "paid once"
-  is as good as the cache. An answer that has been written down is never paid for twice.
-- An error answer gives the row a new cache key: whether errors are cached is not documented.
+- The same command goes on where a run ended, however it did. Not asked again: what has an answer
+  in answers.jsonl, and what failed for good (remove answers.jsonl.errors to ask that again). A
+  prompt that was changed is a new one.
+- What was in flight at a kill is asked again: at most --concurrency prompts of each worker. It has
+  the same cache key, and a cache hit costs nothing (documented). But Cloudflare calls the cache
+  volatile, and does not say whether it keeps an answer to a caller who has gone.
+- A power cut may take the last answers: they are with the operating system, not on the disk.
+- One run at a time: it locks answers.jsonl.lock, which stays and is free when the run is gone.
+- Memory grows by 80 bytes a prompt, by 230 if it is done already, however long the prompts are.
+
+Exit status: 0 every prompt has an answer; 1 some have none; 2 wrong usage or input, and nothing was
+sent; 3 stopped, as no further prompt would have been answered; 130 interrupted.
 """
 
 import argparse
 import asyncio
 import json
-import logging
 import os
-import random
+import signal
 import sys
-import time
-from collections import Counter
-from hashlib import sha256
+import traceback
+from contextlib import closing
+from importlib.util import find_spec
+from itertools import takewhile
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from urllib.parse import quote
+
+from _bulk_asking import AGAIN, ANSWERED, start_here, start_ray
+from _bulk_files import Answers, InputError, check_prompts, hold_lock, read_prompts
+from _bulk_progress import Progress, move_output_aside
+from _gateway import gateway
 
 import mistral_cf_adapter as cf
 
-CACHE_TTL = 7 * 24 * 3600
-TIMEOUT_MS = 300_000
-OURS = ("key", "refusals")  # fields of a shard that the answers do without
-AGAIN, FAILED, ANSWERED = "to ask again", "failed for good", "answered"
-# These would meet every other row too: the run ends, and no row is given up because of them.
-STOPPING = (
-    cf.GatewaySpendLimitError,
-    cf.GatewayNotFoundError,
-    cf.GatewayInvalidProviderError,
-    cf.GatewayStoredKeyError,
-)
-RAY = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # silences a warning
-    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # workers use this environment, not a copy of it
-}
-LOCAL_RAY = {
-    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # on Linux it means: listen on 127.0.0.1 only
-    "RAY_BACKEND_LOG_LEVEL": "fatal",
-}
+RAY_FROM = 10_000  # prompts: below, Ray takes longer to start than it saves
+ALL_ANSWERED, SOME_NOT, USAGE, STOPPED, INTERRUPTED = 0, 1, 2, 3, 130
 
 
-class Book:
-    """What the shards say of each row: its state, where it is written, how often refused."""
-
-    def __init__(self, folder):
-        self.folder, self.read = folder, Counter()
-        self.state, self.place, self.refusals = {}, {}, Counter()
-        self.update()
-
-    def update(self):
-        """Read what has been appended since."""
-        for shard in sorted(self.folder.glob("*.jsonl")):
-            with shard.open("rb") as lines:
-                lines.seek(self.read[shard])
-                for line in lines:
-                    if not line.endswith(b"\n"):
-                        break  # torn by a kill, or being written
-                    self.add(json.loads(line), (shard, self.read[shard]))
-                    self.read[shard] += len(line)
-
-    def add(self, record, place=None):
-        key = record["key"]
-        self.refusals[key] = max(self.refusals[key], record["refusals"])
-        if self.is_left(key):
-            self.state[key], self.place[key] = record["state"], place
-
-    def is_left(self, key):
-        return self.state.get(key, AGAIN) == AGAIN
-
-    def record(self, key):
-        shard, offset = self.place[key]
-        with shard.open("rb") as lines:
-            lines.seek(offset)
-            return json.loads(lines.readline())
+def work(prompts, path, options):
+    """Ask what is left to ask, print a summary, and return the exit status."""
+    if not prompts.is_file():  # it is read twice
+        raise InputError(f"{prompts}: {'not a regular file' if prompts.exists() else 'not found'}")
+    if path.exists() and path.samefile(prompts):
+        raise InputError(f"{path}: these are the prompts, name another file for the answers")
+    cf.make_client()  # raises if a setting is wrong
+    log = path.with_name(f"{path.name}.log")
+    with hold_lock(path), closing(Answers(path)) as answers:
+        before = check_prompts(prompts, answers.states)
+        options.workers = choose_workers(options.workers, before[AGAIN])
+        with move_output_aside(log) as stream:
+            progress = Progress(before, stream)
+            is_interrupted = not ask(prompts, answers, progress, options)
+    print(progress.summarize())
+    if progress.errors:
+        print(f"Errors: {answers.errors_path}")
+    if log.exists():
+        print(f"Libraries have printed something: {log}")
+    if is_interrupted or progress.stop_reason:
+        print(f"{progress.stop_reason or 'Interrupted.'}\nThe same command goes on from here.")
+        return STOPPED if progress.stop_reason else INTERRUPTED
+    is_complete = before[ANSWERED] + progress.states[ANSWERED] == before.total()
+    return ALL_ANSWERED if is_complete else SOME_NOT
 
 
-class Worker:
-    """One client and one shard; Ray keeps one of these in each worker process."""
-
-    def __init__(self, folder, concurrency, retries):
-        # Settings do not travel: a worker has them from its own environment.
-        self.client = cf.make_client(timeout_ms=TIMEOUT_MS)
-        self.book, self.stop, self.retries = Book(folder), folder / "stop", retries
-        self.shard = (folder / f"{time.time_ns()}-{os.getpid()}.jsonl").open("xb", buffering=0)
-        self.slots, self.runner = asyncio.Semaphore(concurrency), asyncio.Runner()
-
-    def __call__(self, batch):
-        self.book.update()  # Ray gives the batch of a worker that died to another
-        rows = [json.loads(row) for row in batch["row"]]
-        states = self.runner.run(self.ask_all(rows))  # always one event loop: connections last
-        os.fsync(self.shard.fileno())
-        return {"state": states}
-
-    async def ask_all(self, rows):
-        return await asyncio.gather(*map(self.ask, rows))
-
-    async def ask(self, row):
-        async with self.slots:
-            for turn in range(self.retries + 1):
-                if self.stop.exists() or not self.book.is_left(row["key"]):
-                    break
-                await asyncio.sleep(turn and 2**turn * random.uniform(0.5, 1))
-                record = await self.attempt(row)
-                self.shard.write(json.dumps(record).encode() + b"\n")
-                self.book.add(record)
-        return self.book.state.get(row["key"], AGAIN)
-
-    async def attempt(self, row):
-        refusals, event = self.book.refusals[row["key"]], quote(row["id"])
-        key = f"{row['key']}-{refusals}"
-        options = cf.gateway_options(cache_ttl=CACHE_TTL, cache_key=key, event_id=event)
-        with cf.capture() as calls, options:
-            try:
-                outcome = answered(await self.client.chat.complete_async(**row["request"]))
-            except Exception as error:  # noqa: BLE001  # whatever it is, it is the row's outcome
-                outcome = self.failed(error, sent=bool(calls))
-        seen = {name: getattr(calls[-1], name) for name in ("log_id", "cache_status") if calls}
-        refusals += bool(outcome.get("error", {}).get("status"))
-        return {"id": row["id"], "key": row["key"], **outcome, **seen, "refusals": refusals}
-
-    def failed(self, error, *, sent):
-        status, code = getattr(error, "status_code", None), getattr(error, "code", None)
-        if isinstance(error, cf.GatewayConnectionError):
-            status = None  # there was no response: its 502 or 504 is a stand-in
-        passing = sent if status is None else status in {408, 429} or status >= 500
-        retryable = getattr(error, "retryable", passing)
-        stopping = isinstance(error, STOPPING) or status in {401, 402}
-        if stopping:
-            self.stop.write_text(f"{error}\n", "utf-8")
-        found = {"class": type(error).__name__, "code": code, "status": status}
-        found |= {"retryable": retryable, "message": str(error)}
-        return {"state": AGAIN if retryable or stopping else FAILED, "error": found}
+def choose_workers(wanted, left):
+    """Return how many workers of Ray to start; 1 is this process, without Ray."""
+    if wanted is None:
+        # One core is for this process, which writes what the workers answer.
+        return max(1, os.cpu_count() - 1) if left >= RAY_FROM and find_spec("ray") else 1
+    if wanted > 1 and not find_spec("ray"):
+        raise InputError("--workers: more than 1 needs Ray, which is not installed")
+    return wanted
 
 
-def answered(answer):
-    text = answer.choices[0].message.model_dump()["content"]
-    usage = answer.usage.model_dump(mode="json", exclude_none=True)
-    return {"state": ANSWERED, "text": text, "usage": usage}
+def ask(prompts, answers, progress, options):
+    """Ask what is left, and return whether that was not interrupted."""
+    with_ray = options.workers > 1 and progress.left
+    where = f"{options.workers} workers of Ray, once it runs" if with_ray else "this process"
+    progress.show(f"{progress.left:,} prompts to ask, by {where}")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # it is as Ctrl-C
+    try:
+        with start_ray(options) if with_ray else start_here(options) as asks:
+            signal.signal(signal.SIGTERM, signal.default_int_handler)  # Ray has set its own
+            left = read_prompts(prompts, answers.states)
+            asyncio.run(ask_all(left, asks * options.concurrency, answers, progress))
+    except KeyboardInterrupt:
+        return False
+    except Exception as error:  # noqa: BLE001  # such as a full disk, or Ray that does not start
+        error = getattr(error, "exceptions", [error])[0]  # of a TaskGroup's
+        progress.stop_reason = f"{type(error).__name__}: {error}"
+        if not isinstance(error, OSError):
+            traceback.print_exception(error)  # to the log
+    return True
 
 
-def read_rows(prompts):
-    """Return the rows by key, in the order of the file."""
-    rows, numbers = {}, {}
-    with prompts.open("rb") as lines:
-        for number, line in enumerate(lines, 1):
-            try:
-                request = {"model": "mistral-small-latest", **json.loads(line)}
-            except (ValueError, TypeError):
-                sys.exit(f"{prompts}, line {number}: not a JSON object")
-            name = str(request.pop("id", f"{number}-{sha256(line).hexdigest()[:12]}"))
-            if numbers.setdefault(name, number) != number:
-                sys.exit(f"{prompts}, line {number}: line {numbers[name]} has the id {name!r} too")
-            if "prompt" in request:
-                request["messages"] = [{"role": "user", "content": request.pop("prompt")}]
-            key = sha256(json.dumps([name, request], sort_keys=True).encode()).hexdigest()
-            rows[key] = {"id": name, "key": key, "request": request}
-    return rows
+async def ask_all(prompts, asks, answers, progress):
+    """Ask by each function one prompt after another; an outcome is written before the next."""
+    prompts = takewhile(lambda _: not progress.stop_reason, prompts)
+
+    async def ask_one_after_another(ask):
+        for prompt in prompts:
+            record = await ask(prompt, answers.error_counts[prompt["key"]])
+            answers.write(record)
+            progress.add(record)
+
+    showing = asyncio.create_task(progress.keep_showing())
+    try:
+        async with asyncio.TaskGroup() as group:
+            for ask in asks:
+                group.create_task(ask_one_after_another(ask))
+    finally:
+        showing.cancel()
+        progress.show(progress.describe())
 
 
-def ask_all(rows, folder, options):
-    """Let Ray's workers ask the rows, and yield how many of them have had their turn."""
-    cluster = "RAY_ADDRESS" in os.environ
-    os.environ.update((RAY if cluster else RAY | LOCAL_RAY) | os.environ)
-    import ray.data
-
-    local = {"num_cpus": options.workers + 1, "object_store_memory": 100 * 2**20}
-    local["include_dashboard"] = False
-    ray.init(logging_level="ERROR", log_to_driver=False, **({} if cluster else local))
-    logging.getLogger("ray.data").setLevel("ERROR")
-    ray.data.DataContext.get_current().enable_progress_bars = False  # ours counts rows
-
-    batch = min(8 * options.concurrency, -(-len(rows) // options.workers))
-    items = [{"row": json.dumps(row)} for row in rows]
-    asked = ray.data.from_items(items, override_num_blocks=-(-len(rows) // batch)).map_batches(
-        Worker,
-        batch_size=None,
-        compute=ray.data.ActorPoolStrategy(size=options.workers),
-        fn_constructor_args=(folder.resolve(), options.concurrency, options.retries),
-    )
-    done = 0
-    for states in asked.iter_batches(batch_size=None, prefetch_batches=0):
-        yield (done := done + len(states["state"]))
-    ray.shutdown()
-
-
-def show(done, total):
-    if sys.stderr.isatty():
-        bar = "#" * (40 * done // total)
-        print(f"\r[{bar:40}] {done}/{total}", end="\n" * (done == total), file=sys.stderr)
-
-
-def work(prompts, answers, options):
-    """Ask what is left to ask, write the answers in the prompts' order, print the ledger."""
-    rows, folder = read_rows(prompts), answers.with_name(f"{answers.name}.shards")
-    folder.mkdir(parents=True, exist_ok=True)
-    stop = folder / "stop"
-    stop.unlink(missing_ok=True)
-    before = Book(folder)
-    left = [row for key, row in rows.items() if before.is_left(key)]
-    if left:
-        cf.make_client()  # a setting that is wrong is told at once
-        show(0, len(left))
-        for done in ask_all(left, folder, options):
-            show(done, len(left))
-    after = Book(folder)
-    write(answers, rows, after)
-    states = Counter(after.state.get(key, AGAIN) for key in rows)
-    earlier = sum(before.state.get(key) == ANSWERED for key in rows)
-    now = {"answered before": earlier, "answered now": states.pop(ANSWERED, 0) - earlier}
-    for name, count in {"rows": len(rows), **now, FAILED: 0, AGAIN: 0, **states}.items():
-        print(f"{count:>8} {name}")
-    if stop.exists():
-        print(f"Stopped early. {stop.read_text('utf-8').strip()}")
-    return AGAIN in states
-
-
-def write(answers, rows, book):
-    """Replace the answers' file as a whole."""
-    draft = answers.with_name(f"{answers.name}.draft")
-    with draft.open("w", encoding="utf-8") as lines:
-        for key, row in rows.items():
-            unasked = {"id": row["id"], "state": AGAIN}
-            record = book.record(key) if key in book.place else unasked
-            record = {name: value for name, value in record.items() if name not in OURS}
-            lines.write(json.dumps(record, ensure_ascii=False) + "\n")
-    draft.replace(answers)
-
-
-def sample(folder):
-    prompts = folder / "prompts.jsonl"
+def make_sample(folder):
     lines = [json.dumps({"id": f"wind-{n}", "prompt": f"Name wind number {n}"}) for n in range(20)]
-    prompts.write_text("\n".join(lines), "utf-8")
-    return prompts
+    (folder / "prompts.jsonl").write_text("\n".join(lines), "utf-8")
+    return folder / "prompts.jsonl"
+
+
+def parse_arguments():
+    about, _, details = __doc__.partition("\n\n")
+    style = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=about, epilog=details, formatter_class=style)
+    add = parser.add_argument
+    add("prompts", type=Path, nargs="?", help="JSONL; a sample if left out")
+    add("answers", type=Path, nargs="?", help="JSONL, appended to")
+    add("--concurrency", type=int, default=32, help="requests in flight, each worker (32)")
+    add("--workers", type=int, help="1: this process, more: Ray; by default by the prompts' number")
+    add("--retry-for", type=int, default=60, help="seconds, if an error may pass (60)")
+    options = parser.parse_args()
+    if bool(options.prompts) != bool(options.answers):
+        parser.error("name both files, or none")
+    if options.concurrency < 1 or (options.workers or 1) < 1 or options.retry_for < 0:
+        parser.error("a number is too small")
+    return options
 
 
 def main():
-    from _gateway import gateway
-
-    parser = argparse.ArgumentParser(description="Ask a file of prompts, resumably.")
-    parser.add_argument("prompts", type=Path, nargs="?", help="JSONL; a sample if left out")
-    parser.add_argument("answers", type=Path, nargs="?", help="JSONL, in the prompts' order")
-    parser.add_argument("--workers", type=int, default=2, help="processes, default 2")
-    parser.add_argument("--concurrency", type=int, default=32, help="requests at once, each worker")
-    parser.add_argument("--retries", type=int, default=4, help="of what may pass, in one run")
-    options = parser.parse_args()
-    with gateway(), TemporaryDirectory() as folder:
-        prompts = options.prompts or sample(Path(folder))
-        answers = options.answers or Path(folder) / "answers.jsonl"
-        unfinished = work(prompts, answers, options)
-        if not options.answers:
+    options = parse_arguments()
+    try:
+        with TemporaryDirectory() as folder, gateway():
+            if options.prompts:
+                return work(options.prompts, options.answers, options)
+            answers = Path(folder) / "answers.jsonl"
+            status = work(make_sample(Path(folder)), answers, options)
             print(answers.read_text("utf-8"), end="")
-    return unfinished
+            return status
+    except (InputError, OSError, cf.GatewayConfigError) as error:
+        print(error, file=sys.stderr)
+        return USAGE
+    except KeyboardInterrupt:
+        print("Interrupted: nothing was sent.", file=sys.stderr)
+        return INTERRUPTED
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except cf.GatewayConfigError as error:
-        sys.exit(f"\n{error}")
-    except KeyboardInterrupt:
-        sys.exit("\nInterrupted: the same command goes on from here.")
+    sys.exit(main())
