@@ -13,9 +13,9 @@ OURS = "mistral-cf-adapter[testing]"  # with the local gateway that an example s
 BLOCK = re.compile(r"^# /// script\n((?:# .+\n)+)# ///$", re.MULTILINE)
 GROUPS = tomllib.loads((EXAMPLES.parent / "pyproject.toml").read_text("utf-8"))["dependency-groups"]
 KNOWN = {line for group in ("test", "examples") for line in GROUPS[group] if isinstance(line, str)}
-# No programs by themselves, and one whose group pyproject.toml has.
-WITHOUT = {"_gateway.py", "their_application.py", "bulk.py"}
-PROGRAMS = sorted(path.name for path in EXAMPLES.glob("*.py") if path.name not in WITHOUT)
+# No program of its own: patch_application.py has it.
+WITHOUT = {"their_application.py"}
+PROGRAMS = sorted(path.name for path in EXAMPLES.glob("[a-z]*.py") if path.name not in WITHOUT)
 
 
 def requirements(name):
