@@ -223,7 +223,7 @@ def _error_classes() -> list[tuple[str, type[GatewayError]]]:
     return [
         (name, thing)
         for name, thing in vars(_errors).items()
-        if inspect.isclass(thing) and issubclass(thing, GatewayError)
+        if inspect.isclass(thing) and issubclass(thing, GatewayError) and name == thing.__name__
     ]
 
 
