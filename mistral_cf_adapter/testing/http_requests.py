@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from mistral_cf_adapter.testing.http_api import HttpApi
 
 MAX_LIMIT = 1000
+_TEST_VALUES = frozenset({"cf-test-token", "mistral-test-key", "access-test-secret"})
+"""Secrets that every local gateway has by default."""
 _HOP_BY_HOP = frozenset({b"connection", b"content-length", b"transfer-encoding", b"keep-alive"})
 
 Path = Annotated[
@@ -505,12 +507,10 @@ class GetSettings(ApiRequest):
     """How to point an application here."""
 
     def run(self, api: "HttpApi") -> Any:
-        state, env = api.state, api.gateway.env()
-        if state.upstream is not None and not state.takes_any_key:
-            env["MISTRAL_API_KEY"] = "..."  # a real one
+        state = api.state
         return {
             "url": api.gateway.url,
-            "env": env,
+            "env": {name: _show(name, value) for name, value in api.gateway.env().items()},
             "mistral_url": f"{api.gateway.url}/mistral",
             "compat_url": f"{api.gateway.url}/compat",
             "upstream": state.upstream,
@@ -518,6 +518,12 @@ class GetSettings(ApiRequest):
             "routes": dict(state.routes),
             "aliases": dict(state.aliases),
         }
+
+
+def _show(name: str, value: str) -> str:
+    """Return the value of a variable; a secret of the user's own, which may be real, is masked."""
+    is_address = name.endswith(("_URL", "_ID"))
+    return value if is_address or value in _TEST_VALUES else "***"
 
 
 class ListBypassed(ApiRequest):

@@ -112,7 +112,6 @@ function forgetCalls(upTo) {
 const FIELDS = {
   id: (call) => String(call.id),
   op: (call) => call.operation,
-  operation: (call) => call.operation,
   model: (call) => call.model ?? "",
   status: (call) => String(call.status ?? "none"),
   cache: (call) => call.cache ?? "none",
@@ -162,7 +161,7 @@ function parseFilter(text) {
 
 const COLUMNS = [
   // Heading, class, what it shows. `medium`, `extra` and `wide` go first where it is narrow.
-  ["Time", "time", (call) => clock(call.time)],
+  ["Time", "time", timeParts],
   ["Operation", "operation", (call) => call.operation],
   ["Model", "dim", (call) => call.model ?? ""],
   ["Status", "status", (call) => (call.status == null ? "–" : String(call.status))],
@@ -171,8 +170,13 @@ const COLUMNS = [
   ["ms", "num", (call) => milliseconds(call.ms)],
   ["Try", "num wide extra dim", (call) => String(call.attempts)],
   ["Metadata", "wide extra", metadataText],
-  ["", "wide medium", (call) => (call.error ? errorText(call.error) : call.prompt)],
+  ["Prompt or error", "text wide medium", (call) => (call.error ? errorText(call.error) : call.prompt)],
 ];
+
+function timeParts(call) {
+  const [whole, fraction] = clock(call.time).split(".");
+  return [whole, element("span", { class: "fraction" }, `.${fraction}`)];
+}
 
 function tokens(call) {
   if (call.tokens_in == null && call.tokens_out == null) return "";
@@ -247,7 +251,7 @@ function makeRow(call) {
     let more = "";
     if (heading === "Status" && (call.error || call.status >= 400)) more = " bad";
     if (heading === "Cache") more = call.cache === "HIT" ? " hit" : " dim";
-    if (heading === "") more = call.error ? " error" : " dim";
+    if (heading === "Prompt or error") more = call.error ? " error" : " dim";
     if (heading === "Metadata") return metadataCell(call, kind);
     return element("span", { role: "gridcell", class: kind + more }, text(call));
   });
@@ -347,7 +351,7 @@ function describeCall(call) {
     headers("Request headers", call.request.headers),
     headers("Response headers", call.response.headers),
     body("Request body", call.request, call.request.body),
-    !call.streamed && body("Response body", call.response, call.response.body),
+    body("Response body", call.response, call.streamed ? wholeStream(call) : call.response.body),
   ].filter(Boolean);
 }
 
@@ -457,17 +461,21 @@ function answers(call) {
 }
 
 function streamedAnswer(call) {
-  const texts = [];
-  const tools = [];
-  const whole = call.response.pieces.map((piece) => piece.text).join("");
-  for (const line of whole.split(/\r?\n/)) {
-    if (!line.startsWith("data:")) continue;
-    const value = parse(line.slice(5));
-    const delta = value?.choices?.[0]?.delta ?? value;
-    if (delta?.content) texts.push(textOf(delta.content));
-    if (Array.isArray(delta?.tool_calls)) tools.push(...delta.tool_calls);
-  }
-  return { content: texts.join(""), tool_calls: tools.length ? tools : undefined };
+  const found = deltas(wholeStream(call));
+  const tools = found.flatMap((delta) => (Array.isArray(delta.tool_calls) ? delta.tool_calls : []));
+  const content = found.map((delta) => textOf(delta.content)).join("");
+  return { content, tool_calls: tools.length ? tools : undefined };
+}
+
+const wholeStream = (call) => call.response.pieces.map((piece) => piece.text).join("");
+
+// What each event of a stream adds: the delta of a completion, or a conversation's own event.
+function deltas(text) {
+  const events = text.split(/\r?\n/).filter((line) => line.startsWith("data:"));
+  return events
+    .map((line) => parse(line.slice(5)))
+    .map((value) => value?.choices?.[0]?.delta ?? value)
+    .filter((delta) => delta && typeof delta === "object");
 }
 
 function textOf(content) {
@@ -502,14 +510,16 @@ function message(role, value, kind = "") {
 }
 
 function streamPieces(call) {
-  const rows = call.response.pieces.map((piece) =>
-    element(
+  const rows = call.response.pieces.map((piece) => {
+    const text = deltas(piece.text).map((delta) => textOf(delta.content)).join("");
+    return element(
       "div",
       { class: "piece" },
       element("span", { class: "num" }, `${piece.ms.toFixed(1)} ms`),
-      element("code", {}, piece.text.trimEnd()),
-    ),
-  );
+      element("code", {}, text && JSON.stringify(text)),
+      element("code", { class: "raw", title: piece.text.trimEnd() }, piece.text.trimEnd()),
+    );
+  });
   return element(
     "details",
     { class: "stream", open: true },
@@ -536,7 +546,7 @@ function body(title, part, text) {
     "details",
     {},
     element("summary", {}, `${title} (${number(part.bytes)} bytes)`),
-    element("pre", { tabindex: "0" }, content),
+    element("pre", { tabindex: "0", role: "group", "aria-label": title }, content),
   );
 }
 
@@ -747,8 +757,9 @@ async function drawSetup() {
   const program = "from mistral_cf_adapter import make_client\n\nclient = make_client()";
   const alarm =
     "from mistral_cf_adapter.testing import report_bypasses\n\nreport_bypasses()  # this page warns of them";
-  const snippet = (title, text) => card(title, text, element("pre", { tabindex: "0" }, text));
-  $("setup").replaceChildren(
+  const snippet = (title, text) =>
+    card(title, text, element("pre", { tabindex: "0", role: "group", "aria-label": title }, text));
+  $("setup-cards").replaceChildren(
     card("Environment variables", exports.join("\n"), exports.map((text) => line(text, text.split("=")[0]))),
     card(
       "Base URLs",
