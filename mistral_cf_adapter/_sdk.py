@@ -293,15 +293,23 @@ def _is_of_sdk(frame: FrameType) -> bool:
 _PACKAGES = ("mistralai", "mistralai_azure", "mistralai_gcp")
 
 
+_CONFIGURATIONS = tuple(
+    f"{package}.sdkconfiguration"
+    for package in (
+        *("mistralai.azure.client", "mistralai.gcp.client"),  # 2 and 3
+        *("mistralai_azure", "mistralai_gcp"),  # 1
+    )
+)
+
+
 def configuration_classes() -> list[Any]:
     """Return the class of configurations, and those of the SDK's clients for Azure and GCP.
 
     The latter as far as they are loaded: they are packages of their own.
     """
-    names = [name for name in list(sys.modules) if name.endswith(".sdkconfiguration")]
-    ours = [name for name in names if name.partition(".")[0] in _PACKAGES]
-    found = [getattr(sys.modules[name], "SDKConfiguration", None) for name in ours]
-    return [cls for cls in dict.fromkeys([SDKConfiguration, *found]) if cls is not None]
+    modules = [sys.modules.get(name) for name in _CONFIGURATIONS]
+    found = [getattr(module, "SDKConfiguration", None) for module in modules]
+    return [SDKConfiguration, *(cls for cls in found if cls is not None)]
 
 
 def servers() -> dict[str, str]:

@@ -15,7 +15,7 @@ import mistral_cf_adapter
 from mistral_cf_adapter import GatewaySettings
 from mistral_cf_adapter._sdk import Mistral
 from mistral_cf_adapter._variables import env_names
-from mistral_cf_adapter.cli import _parse as parse
+from mistral_cf_adapter.cli.commands import parse
 from mistral_cf_adapter.cli.tools import TOOLS
 from mistral_cf_adapter.testing import LocalGateway
 from mistral_cf_adapter.testing.plugin import _point_environment_at

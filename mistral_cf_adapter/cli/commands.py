@@ -39,6 +39,7 @@ from .flags import GivenFlags, SettingFlags, Switch, flag_of, is_switch, secret_
 from .help import add_to_group, prepare_groups
 from .programs import find_program, replace_process
 from .python_flags import restart, take_python_flags, takes_next
+from .serve import Serve as ServeFlags
 from .tools import TOOLS
 
 Action = Callable[[], int]
@@ -284,13 +285,17 @@ class CommandLine(BaseSettings):
         return (init_settings,)
 
 
-def parse(arguments: list[str]) -> Doctor | Run | Env | Reference | _NoCommand | _Version:
+def parse(
+    arguments: list[str],
+) -> Doctor | Run | Env | Reference | ServeFlags | _NoCommand | _Version:
     """Return the command that was typed.
 
     Raises:
         UsageError: it cannot be understood.
         SystemExit: help was asked for, and has been printed.
     """
+    if arguments[:1] == ["serve"]:
+        return ServeFlags(arguments[1:])
     ours, theirs = split(arguments)
     python_flags, ours = take_python_flags(ours)
     reject_secrets(ours)

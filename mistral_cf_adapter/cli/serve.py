@@ -8,7 +8,7 @@ import os
 import sys
 import tomllib
 from argparse import ArgumentParser, BooleanOptionalAction, Namespace, RawDescriptionHelpFormatter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn, cast
@@ -243,7 +243,7 @@ def _explain(message: str, arguments: list[str]) -> NoReturn:
 # ---------------------------------------------------------------- the settings file
 
 
-def read_file(name: str, known: list[str]) -> dict[str, Any]:
+def read_file(name: str, known: Sequence[str]) -> dict[str, Any]:
     """Return the keywords of LocalGateway in a settings file, with the secrets it refers to.
 
     Args:

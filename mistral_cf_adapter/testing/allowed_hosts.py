@@ -2,11 +2,11 @@
 
 What the SDK hands to its HTTP client is looked at there, after all of the SDK's hooks: for clients
 without a route in their configuration, and for those of `make_client()` and `patch()` where the
-adapter sends, at each redirect and for a `server_url=` of the call too. The SDK's own connections,
+adapter sends, for a `server_url=` of the call too. So is each redirect. The SDK's own connections,
 such as realtime WebSockets, ask the configuration for the server, and that is looked at as well.
 
-Not seen are a redirect that the HTTP client of a client without a route follows by itself, from a
-host that is allowed, and a `server_url=` that is given to a call that opens a WebSocket.
+Not seen is a `server_url=` that is given to a call that opens a WebSocket. Clients for Azure and
+GCP are seen if their package was imported before the test.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 from urllib.parse import urlsplit
 
 from mistral_cf_adapter import _attach, _sdk
@@ -60,6 +60,7 @@ class HostGuard:
         """What was not sent, in words."""
         self._places: dict[int, str] = {}
         self._originals: list[tuple[Any, str, Any]] = []
+        self._hooks: dict[int, tuple[list[Any], Any]] = {}
 
     def __enter__(self) -> Self:
         for cls in _sdk.configuration_classes():
@@ -82,6 +83,9 @@ class HostGuard:
                 delattr(owner, name)
             else:
                 setattr(owner, name, original)
+        for hooks, hook in self._hooks.values():
+            hooks.remove(hook)
+        self._hooks.clear()
 
     def assert_nothing_refused(self) -> None:
         """Raise AssertionError if a request was refused, also where the application went on."""
@@ -140,6 +144,7 @@ class HostGuard:
             caller = sys._getframe(1)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
             if inner is None or not _sdk.is_sending(caller):
                 return inner
+            self._watch_redirects(inner, configuration)
             return _GuardedClient(self, inner, configuration)
 
         def put(configuration: Any, client: Any) -> None:
@@ -149,6 +154,25 @@ class HostGuard:
             configuration.__dict__[name] = client
 
         return property(get, put)
+
+    def _watch_redirects(self, inner: Any, configuration: Any) -> None:
+        """Look at each request that an HTTP client sends, also where a redirect leads to it."""
+        hooks = getattr(inner, "event_hooks", None)
+        if not isinstance(hooks, dict) or "request" not in hooks:
+            return  # it is no client of httpx
+        requests: list[Any] = cast("Any", hooks)["request"]
+        if id(requests) in self._hooks:  # which keeps the list, so that no other one has its id
+            return
+
+        def check(request: Any) -> None:
+            self.check(request.method, str(request.url), configuration)
+
+        async def check_async(request: Any) -> None:
+            check(request)
+
+        hook = check_async if hasattr(inner, "aclose") else check
+        requests.append(hook)
+        self._hooks[id(requests)] = requests, hook
 
     def _guarded_server(self, cls: Any) -> Any:
         original = cls.get_server_details

@@ -23,7 +23,7 @@ def find_sent(
 ) -> ReceivedRequest:
     """Return the last request that fits; raise AssertionError if none does, or too many."""
     fitting = [request for request in requests if not wanted.differences(Arrival(request))]
-    if not fitting and times != 0:
+    if not fitting:
         raise AssertionError(_failure("No request fits", wanted, requests))
     if times is not None and len(fitting) != times:
         problem = f"{len(fitting)} request(s) fit instead of {times}"
@@ -60,10 +60,12 @@ def _unused(state: State) -> str | None:
     left = [(entry.label, entry.condition) for entry in entries] + state.faults.pending()
     if not left:
         return None
-    names = ", ".join(label for label, _ in left)
-    lines = [f"{len(left)} scripted answer(s) were not used: {names}"]
+    listed = left[:MAX_LISTED]
+    names = ", ".join(label for label, _ in listed)
+    more = f" and {len(left) - len(listed)} more" if len(left) > len(listed) else ""
+    lines = [f"{len(left)} scripted answer(s) were not used: {names}{more}"]
     requests = state.requests[-MAX_LISTED:]
-    for label, condition in dict(left[:MAX_LISTED]).items():
+    for label, condition in dict(listed).items():
         lines.extend(_reasons(label, condition, requests))
     return "\n".join(lines)
 

@@ -6,7 +6,7 @@ import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from mistral_cf_adapter.testing import edge_pages
+from mistral_cf_adapter.testing import edge_pages, limits
 from mistral_cf_adapter.testing.keywords import check_names
 from mistral_cf_adapter.testing.matching import Arrival, Condition
 from mistral_cf_adapter.testing.responses import Response, bytes_response
@@ -110,8 +110,12 @@ class Faults:
         self._lock = threading.Lock()
 
     def add(self, fault: Fault) -> Fault:
-        """Put a fault in force."""
+        """Put a fault in force; raise ValueError if there are too many."""
         with self._lock:
+            self._faults = [known for known in self._faults if not known.ended]
+            if len(self._faults) >= limits.MAX_KEPT:
+                msg = f"{limits.MAX_KEPT} faults can be in force at once"
+                raise ValueError(msg)
             self._faults.append(fault)
         return fault
 

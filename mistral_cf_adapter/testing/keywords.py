@@ -7,7 +7,7 @@ import inspect
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
 __tracebackhide__ = True  # pytest shows the test's own line as the last
 
@@ -49,7 +49,8 @@ def suggest_keywords(function: Callable[P, R]) -> Callable[P, R]:
     return checked
 
 
-def keyword_names(function: Callable[..., object]) -> list[str]:
+@functools.cache
+def keyword_names(function: Callable[..., object]) -> Sequence[str]:
     """Return the names that a method takes as keywords."""
     parameters = list(inspect.signature(function).parameters.values())[1:]
-    return [one.name for one in parameters if one.kind is not one.VAR_KEYWORD]
+    return tuple(one.name for one in parameters if one.kind is not one.VAR_KEYWORD)

@@ -263,5 +263,6 @@ def _text(arrival: Arrival) -> str | None:
 
 
 def _label(name: str, value: Any) -> str:
-    text = getattr(value, "__name__", repr(value)) if callable(value) else repr(value)
+    begin = value[: MAX_LABEL + 1] if isinstance(value, str) else value
+    text = getattr(value, "__name__", repr(begin)) if callable(value) else repr(begin)
     return f"{name}({text if len(text) <= MAX_LABEL else text[:MAX_LABEL] + '...'})"

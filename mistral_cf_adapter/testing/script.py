@@ -6,6 +6,7 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from mistral_cf_adapter.testing import limits
 from mistral_cf_adapter.testing.own_code import run_test_code
 
 if TYPE_CHECKING:
@@ -56,8 +57,18 @@ class Script:
         self._lock = threading.Lock()
 
     def add(self, entry: Scripted, times: int = 1) -> None:
-        """Append a response, `times` over."""
+        """Append a response, `times` over.
+
+        Raises:
+            ValueError: `times` is less than 1, or there would be too many responses.
+        """
         with self._lock:
+            if times < 1 or len(self._entries) + times > limits.MAX_KEPT:
+                msg = (
+                    f"{entry.label}: times must be at least 1, and {limits.MAX_KEPT} responses can "
+                    "be scripted at once"
+                )
+                raise ValueError(msg)
             self._entries.extend([entry] * times)
 
     async def take(self, arrival: Arrival) -> Scripted | None:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 _MAX_REASONS = 5
 _MAX_MODEL = 100
+_MAX_TEXT = 4000
 _KEPT = re.compile(
     r"/v1/(models|files|batch|fine_tuning|libraries|agents(?!/completions))(/|$)|/v1/conversations"
 )
@@ -87,6 +88,7 @@ class Strict:
         raise self._refusal(text)
 
     def _refusal(self, text: str) -> Refused:
+        text = text if len(text) <= _MAX_TEXT else f"{text[:_MAX_TEXT]}..."
         self.refused.append(text)
         return Refused(gateway_error(None, message=text))
 

@@ -114,6 +114,26 @@ def test_a_hook_that_changes_the_address_is_seen(guard):
         SYNC.chat(client)
 
 
+def test_a_redirect_of_a_server_on_this_machine_is_seen(guard, local_gateway, mode):
+    own = (_sdk.httpx.AsyncClient if mode.is_async else _sdk.httpx.Client)(follow_redirects=True)
+    given = {"async_client" if mode.is_async else "client": own}
+    client = _sdk.Mistral(api_key=KEY, server_url=local_gateway.url + "/mistral", **given)
+    local_gateway.fault("redirect", to=f"{ELSEWHERE}/v1/chat/completions")
+
+    async def ask():
+        async with own:
+            await mode.achat(client)
+
+    with pytest.raises(HostNotAllowedError, match=rf"POST {ELSEWHERE}/v1"):
+        if mode.is_async:
+            asyncio.run(ask())
+        with own:
+            mode.chat(client)
+    assert len(own.event_hooks["request"]) == 1
+    guard.__exit__(None, None, None)
+    assert own.event_hooks["request"] == []
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]", "ALLOWED.invalid"])
 def test_this_machine_and_the_hosts_that_are_allowed_are_reached(guard, mode, host):
     client = _sdk.Mistral(api_key=KEY, server_url=f"http://{host}:9", timeout_ms=5000)

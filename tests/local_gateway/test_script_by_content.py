@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 import textwrap
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from unittest.mock import ANY
 
@@ -22,7 +23,7 @@ from mistral_cf_adapter import (
     gateway_options,
     make_client,
 )
-from mistral_cf_adapter.testing import LocalGateway, When
+from mistral_cf_adapter.testing import LocalGateway, When, limits
 
 LARGE = "mistral-large-latest"
 REQUEST = {
@@ -426,3 +427,46 @@ def test_guardrails_given_at_the_start_stay_on_after_a_reset():
     with pytest.raises(TypeError):
         LocalGateway(guardrail=True)
     assert issubclass(GatewayRateLimitedError, GatewayError)
+
+
+# ---------------------------------------------------------------- bounds
+
+
+@pytest.mark.parametrize("times", [0, -1, 10**12])
+def test_a_number_of_times_has_a_bound(gateway, times):
+    with pytest.raises(ValueError, match="times must be at least 1"):
+        gateway.upstream_fail(times=times)
+    gateway.assert_all_used()
+
+
+def test_there_is_a_bound_to_what_is_scripted(gateway, monkeypatch):
+    monkeypatch.setattr(limits, "MAX_KEPT", 3)
+    for _ in range(3):
+        gateway.reply("x")
+    with pytest.raises(ValueError, match="3 responses can be scripted at once"):
+        gateway.reply("x")
+    for _ in range(5):
+        gateway.fault("reset").end()
+    for _ in range(3):
+        gateway.fault("reset")
+    with pytest.raises(ValueError, match="3 faults can be in force at once"):
+        gateway.fault("reset")
+
+
+def test_many_responses_that_do_not_fit_are_no_burden(gateway):
+    for number in range(5000):
+        gateway.reply("x", when={"json_contains": {"messages": [{"content": str(number)}]}})
+    body = {**REQUEST, "messages": [{"role": "user", "content": "y" * 1_000_000}]}
+    assert statuses(exchange(gateway, asking(gateway, body))) == [200]
+    with pytest.raises(AssertionError, match=r"5000 .* and 4980 more") as caught:
+        gateway.assert_all_used()
+    assert len(str(caught.value)) < 20_000
+
+
+def test_nothing_is_left_behind(gateway):
+    before = set(threading.enumerate())
+    with LocalGateway(strict=True) as other:
+        other.reply(lambda request: "x", when=lambda request: True)
+        assert text_of(exchange(other, asking(other, QUESTION))) == "x"
+    left = [one for one in threading.enumerate() if one not in before and one.name != "scripted"]
+    assert left == []
