@@ -95,6 +95,7 @@ def move_output_aside(log):
         try:
             yield stream
         finally:
+            stream.write("\n" * stream.isatty())  # the line stays to be read
             sys.stdout.flush()
             os.dup2(stdout, 1)
             os.dup2(stderr, 2)

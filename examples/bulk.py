@@ -103,7 +103,7 @@ def ask(prompts, answers, progress, options):
             signal.signal(signal.SIGTERM, signal.default_int_handler)  # Ray has set its own
             left = read_prompts(prompts, answers.states)
             asyncio.run(ask_all(left, asks * options.concurrency, answers, progress))
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit):  # the latter by Ray, for SIGTERM while it starts
         return False
     except Exception as error:  # noqa: BLE001  # such as a full disk, or Ray that does not start
         error = getattr(error, "exceptions", [error])[0]  # of a TaskGroup's

@@ -396,10 +396,11 @@ def test_on_a_terminal_one_line_is_redrawn_and_nothing_of_others_is_between(loca
     ) as process:
         os.close(terminal)
         # What is before it is the log of what comes before the work.
-        _, begin, shown = read_terminal(controller).rstrip().partition("\r40 prompts to ask")
+        _, begin, shown = read_terminal(controller).partition("\r40 prompts to ask")
         printed = process.stdout.read()
     os.close(controller)
-    lines = f"{begin}{shown}".split("\r")[1:]
+    assert shown.endswith("\r\n")
+    lines = f"{begin}{shown.rstrip()}".split("\r")[1:]
     assert lines[0].rstrip() == "40 prompts to ask, by this process"
     assert len(lines) > 3
     assert all(re.fullmatch(f"{LINE} *", line) for line in lines[1:])
