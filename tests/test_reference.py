@@ -8,6 +8,7 @@ from dataclasses import fields
 import documents
 import operations
 import pytest
+from write_reference import RETRYABLE_BY
 
 import mistral_cf_adapter
 from mistral_cf_adapter import GatewayCall, GatewayConfigError, GatewayOptions, GatewaySettings
@@ -140,19 +141,10 @@ def test_every_error_of_the_gateway_has_a_row():
     assert names <= set(mistral_cf_adapter.__all__)
 
 
-# See test_edge_pages, test_connection_errors, test_stream_events, and the test of from_response().
-BY_RESPONSE = {
-    "GatewayError": "429, 5xx",
-    "GatewayUnavailableError": "by page",
-    "GatewayConnectionError": "by cause",
-    "GatewayStreamError": "by code",
-}
-
-
 @pytest.mark.parametrize(("name", "row"), ERRORS.items())
 def test_what_may_be_asked_again_is_what_the_code_says(name, row):
     by_class = {True: "yes", False: "no"}[getattr(errors_module, name).retryable]
-    assert row["Retryable"] == BY_RESPONSE.get(name, by_class)
+    assert row["Retryable"] == RETRYABLE_BY.get(name, by_class)
 
 
 def test_the_counted_methods_are_those_of_the_operations_test():

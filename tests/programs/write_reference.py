@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "differential")]
+sys.path.append(str(ROOT / "tests" / "differential"))
 
 from differences import DIFFERENCES
 
@@ -41,7 +41,8 @@ if TYPE_CHECKING:
 REFERENCE = Path(mistral_cf_adapter.__file__).parent / "REFERENCE.md"
 DOCUMENTS = (ROOT / "README.md", REFERENCE, ROOT / "examples" / "README.md")
 
-# Where the response decides, and not the class: see the tests of these errors.
+# Where the response decides, and not the class: see test_edge_pages, test_connection_errors,
+# test_stream_events, and the test of from_response().
 RETRYABLE_BY = {
     "GatewayError": "429, 5xx",
     "GatewayUnavailableError": "by page",
@@ -229,9 +230,9 @@ def _error_classes() -> list[tuple[str, type[GatewayError]]]:
 
 def names() -> Iterator[Sequence[str]]:
     yield "Name", "Meaning"
-    below = dict(_error_classes())
+    named_below = dict(_error_classes())
     for name in mistral_cf_adapter.__all__:
-        if name not in below:
+        if name not in named_below:
             yield code(name), summary(getattr(mistral_cf_adapter, name))
 
 
