@@ -6,6 +6,12 @@ For a budget of all processes give the gateway a spend limit: see cost_control.p
 CLOUDFLARE_ACCOUNT_ID, CF_AIG_TOKEN and MISTRAL_API_KEY to use your own gateway.
 """
 
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["mistral-cf-adapter[testing]"]
+# tool.uv.sources.mistral-cf-adapter = { path = "..", editable = true }
+# ///
+
 from threading import Lock
 
 from mistral_cf_adapter import make_client, on_call

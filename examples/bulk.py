@@ -1,13 +1,13 @@
 """Ask a file of prompts through the gateway, and go on after a kill where it had come to.
 
-python examples/bulk.py prompts.jsonl answers.jsonl
+uv run examples/bulk.py prompts.jsonl answers.jsonl
 
 A line of prompts.jsonl is {"id": ..., "prompt": ...} or has "messages", and any other argument of
 chat.complete(); without an id it has the number of its line. Answers are appended to answers.jsonl
 as they arrive, not in the prompts' order; errors to answers.jsonl.errors. Without arguments a
 sample is made; without a gateway in the environment a local one answers.
 
-Few prompts are asked by this process, many by Ray's workers if Ray is there: uv run --group bulk
+Few prompts are asked by this process, many by Ray's workers if Ray is there: uv run --with ray
 examples/bulk.py, or pip install ray. With RAY_ADDRESS and --workers they run on that cluster, whose
 nodes need this library and the gateway's variables.
 
@@ -25,6 +25,12 @@ What is guaranteed, and what it rests on:
 Exit status: 0 every prompt has an answer; 1 some have none; 2 wrong usage or input, and nothing was
 sent; 3 stopped, as no further prompt would have been answered; 130 interrupted.
 """
+
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["mistral-cf-adapter[testing]"]
+# tool.uv.sources.mistral-cf-adapter = { path = "..", editable = true }
+# ///
 
 import argparse
 import asyncio

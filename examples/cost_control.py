@@ -6,6 +6,12 @@ Set CLOUDFLARE_ACCOUNT_ID, CF_AIG_TOKEN and MISTRAL_API_KEY to use your own gate
 spend limit in the dashboard. A spend limit is raised at once and never retried.
 """
 
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["mistral-cf-adapter[testing]"]
+# tool.uv.sources.mistral-cf-adapter = { path = "..", editable = true }
+# ///
+
 from mistral_cf_adapter import GatewaySpendLimitError, capture, gateway_options, make_client
 
 # Costs per token as your contract has them; without them the gateway uses its own price list.

@@ -5,6 +5,12 @@ uv run examples/cost_per_team.py
 Set CLOUDFLARE_ACCOUNT_ID, CF_AIG_TOKEN and MISTRAL_API_KEY to use your own gateway.
 """
 
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["mistral-cf-adapter[testing]"]
+# tool.uv.sources.mistral-cf-adapter = { path = "..", editable = true }
+# ///
+
 from collections import Counter
 from contextlib import contextmanager
 from contextvars import ContextVar

@@ -7,6 +7,12 @@ Set CLOUDFLARE_ACCOUNT_ID and CF_AIG_TOKEN to use your own gateway. Routes are m
 dashboard page; their models use stored keys, so set CF_AIG_BYOK=true and no MISTRAL_API_KEY.
 """
 
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["mistral-cf-adapter[testing]", "openai>=1.60"]
+# tool.uv.sources.mistral-cf-adapter = { path = "..", editable = true }
+# ///
+
 import sys
 from importlib.util import find_spec
 

@@ -1,10 +1,16 @@
 """A FastAPI service: one client for all requests, and each log says whose request it was.
 
-uv run --group examples examples/fastapi_service.py            # asks itself four things and ends
-uv run --group examples examples/fastapi_service.py --serve    # serves on http://127.0.0.1:8000
+uv run examples/fastapi_service.py            # asks itself four things and ends
+uv run examples/fastapi_service.py --serve    # serves on http://127.0.0.1:8000
 
 Set CLOUDFLARE_ACCOUNT_ID, CF_AIG_TOKEN and MISTRAL_API_KEY to use your own gateway.
 """
+
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["mistral-cf-adapter[testing]", "fastapi>=0.115"]
+# tool.uv.sources.mistral-cf-adapter = { path = "..", editable = true }
+# ///
 
 import json
 from contextlib import asynccontextmanager

@@ -1,6 +1,6 @@
 """Score an answer in the gateway's log, through Cloudflare's own package.
 
-uv run --group examples examples/feedback.py
+uv run examples/feedback.py
 
 Set CLOUDFLARE_ACCOUNT_ID, CF_AIG_TOKEN and MISTRAL_API_KEY to use your own gateway (and
 CLOUDFLARE_GATEWAY_ID if it is not `default`), and CLOUDFLARE_API_TOKEN, a second token, with the
@@ -10,6 +10,12 @@ copy of that API, where logs come late.
 Accounts created since 2026-09-24 keep their logs elsewhere. Cloudflare documents this API for
 older ones only, and not what it answers the others: be ready for a 404 that stays.
 """
+
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["mistral-cf-adapter[testing]", "cloudflare>=4"]
+# tool.uv.sources.mistral-cf-adapter = { path = "..", editable = true }
+# ///
 
 import os
 import sys

@@ -1,6 +1,6 @@
 """LangChain through the gateway: langchain-mistralai does not use Mistral's SDK, so it is told.
 
-uv run --group examples examples/langchain_env.py
+uv run examples/langchain_env.py
 
 What it needs to know is what `mistral-cf-adapter env --for langchain` prints: an address, and
 headers. To write them into your program by hand, run that command; this one asks it each time.
@@ -9,6 +9,12 @@ Set CLOUDFLARE_ACCOUNT_ID, CF_AIG_TOKEN and MISTRAL_API_KEY to use your own gate
 account it starts a local one. Options of the environment, such as CF_AIG_CACHE_TTL, come along;
 gateway_options() and capture() do not reach code that does not use the SDK.
 """
+
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["mistral-cf-adapter[testing]", "langchain-mistralai"]
+# tool.uv.sources.mistral-cf-adapter = { path = "..", editable = true }
+# ///
 
 import json
 import os

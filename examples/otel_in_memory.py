@@ -1,9 +1,15 @@
 """OpenTelemetry metrics and spans of each call, in memory; put your exporters in their place.
 
-uv run --group examples examples/otel_in_memory.py
+uv run examples/otel_in_memory.py
 
 Set CLOUDFLARE_ACCOUNT_ID, CF_AIG_TOKEN and MISTRAL_API_KEY to use your own gateway.
 """
+
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["mistral-cf-adapter[testing]", "opentelemetry-sdk>=1.30"]
+# tool.uv.sources.mistral-cf-adapter = { path = "..", editable = true }
+# ///
 
 from opentelemetry import metrics, trace
 from opentelemetry.sdk.metrics import MeterProvider

@@ -5,11 +5,17 @@ uv run examples/patch_application.py
 `their_application` builds one client when it is imported and another one later; `patch()` takes
 both along. A program that has its own entry point needs no code at all:
 
-uv run mistral-cf-adapter run examples/their_application.py
+uv run --no-dev mistral-cf-adapter run examples/their_application.py
 
 Set CLOUDFLARE_ACCOUNT_ID, CF_AIG_TOKEN and MISTRAL_API_KEY to use your own gateway; without an
 account it starts a local one. The second command always asks for yours.
 """
+
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["mistral-cf-adapter[testing]"]
+# tool.uv.sources.mistral-cf-adapter = { path = "..", editable = true }
+# ///
 
 from mistral_cf_adapter import capture, gateway_options, patch
 

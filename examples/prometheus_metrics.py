@@ -1,10 +1,16 @@
 """Prometheus metrics of a FastAPI service: calls, tokens and seconds, by model and outcome.
 
-uv run --group examples examples/prometheus_metrics.py          # asks, scrapes itself and ends
-uv run --group examples examples/prometheus_metrics.py --serve  # serves on http://127.0.0.1:8000
+uv run examples/prometheus_metrics.py          # asks, scrapes itself and ends
+uv run examples/prometheus_metrics.py --serve  # serves on http://127.0.0.1:8000
 
 Set CLOUDFLARE_ACCOUNT_ID, CF_AIG_TOKEN and MISTRAL_API_KEY to use your own gateway.
 """
+
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["mistral-cf-adapter[testing]", "fastapi>=0.115", "prometheus-client>=0.21"]
+# tool.uv.sources.mistral-cf-adapter = { path = "..", editable = true }
+# ///
 
 from contextlib import asynccontextmanager
 

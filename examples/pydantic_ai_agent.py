@@ -1,10 +1,16 @@
 """A pydantic-ai agent with a tool: one run at once, one streamed, a log for each turn.
 
-uv run --group examples examples/pydantic_ai_agent.py
+uv run examples/pydantic_ai_agent.py
 
 Set CLOUDFLARE_ACCOUNT_ID, CF_AIG_TOKEN and MISTRAL_API_KEY to use your own gateway; without an
 account it starts a local one, whose model has been told what to say.
 """
+
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["mistral-cf-adapter[testing]", "pydantic-ai-slim[mistral]"]
+# tool.uv.sources.mistral-cf-adapter = { path = "..", editable = true }
+# ///
 
 import asyncio
 

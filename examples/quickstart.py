@@ -6,6 +6,12 @@ Set CLOUDFLARE_ACCOUNT_ID (or CF_AIG_BASE_URL), and MISTRAL_API_KEY, to use your
 without them it starts a local one, which needs no account and no key.
 """
 
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["mistral-cf-adapter[testing]"]
+# tool.uv.sources.mistral-cf-adapter = { path = "..", editable = true }
+# ///
+
 import asyncio
 import os
 import sys

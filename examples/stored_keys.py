@@ -8,6 +8,12 @@ CLOUDFLARE_ACCOUNT_ID and CF_AIG_TOKEN to use your own gateway, and CF_AIG_BYOK_
 CF_AIG_BYOK=true for the key called `default`. No MISTRAL_API_KEY.
 """
 
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["mistral-cf-adapter[testing]"]
+# tool.uv.sources.mistral-cf-adapter = { path = "..", editable = true }
+# ///
+
 import os
 import sys
 

@@ -9,6 +9,12 @@ Set CLOUDFLARE_ACCOUNT_ID, CF_AIG_TOKEN and MISTRAL_API_KEY to use your own gate
 account it starts a local one, whose first stream ends early.
 """
 
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["mistral-cf-adapter[testing]"]
+# tool.uv.sources.mistral-cf-adapter = { path = "..", editable = true }
+# ///
+
 import sys
 
 from mistral_cf_adapter import GatewayError, GatewayStreamError, capture, make_client

@@ -1,9 +1,15 @@
 """One line of JSON for each call, by structlog, whether your code or a library makes it.
 
-uv run --group examples examples/structlog_lines.py
+uv run examples/structlog_lines.py
 
 Set CLOUDFLARE_ACCOUNT_ID, CF_AIG_TOKEN and MISTRAL_API_KEY to use your own gateway.
 """
+
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["mistral-cf-adapter[testing]", "structlog>=24"]
+# tool.uv.sources.mistral-cf-adapter = { path = "..", editable = true }
+# ///
 
 import logging
 import sys

@@ -6,6 +6,12 @@ Set CLOUDFLARE_ACCOUNT_ID, CF_AIG_TOKEN and MISTRAL_API_KEY to use your own gate
 account it starts a local one, whose model has been told what to say.
 """
 
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["mistral-cf-adapter[testing]"]
+# tool.uv.sources.mistral-cf-adapter = { path = "..", editable = true }
+# ///
+
 import json
 
 from pydantic import BaseModel

@@ -18,7 +18,7 @@ class GatewayCall:
 
     A header that the gateway did not send is `None`. The headers are
     documented at https://developers.cloudflare.com/ai-gateway/ ; none of them
-    holds a secret.
+    holds a secret. The reference has a table of all fields (Calls).
 
     `elapsed`, `time_to_first_event` and `duration` are seconds from the
     request: to the response's headers (to its end if it is not streamed), to a

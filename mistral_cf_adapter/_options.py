@@ -279,7 +279,8 @@ class GatewayOptions(BaseModel):
     )
     custom_cost: _Cost | None = Field(
         default=None,
-        description="Costs per token, for the log: per_token_in, per_token_out, ...",
+        description="Costs per token, for the log: per_token_in, per_token_out, "
+        "per_cache_read_token, per_cache_write_token.",
     )
     event_id: _Text | None = Field(
         default=None, description="Your own id for the event, echoed back by the gateway."

@@ -49,6 +49,7 @@ ONCE = {
     "test_examples.py",
     "test_examples_calls.py",
     "test_examples_integrations.py",
+    "test_examples_requirements.py",
     "test_local_gateway_calls.py",
     "test_local_gateway_faults.py",
     "test_local_gateway_http_api.py",

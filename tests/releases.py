@@ -4,9 +4,9 @@ uv run tests/releases.py                            every release of each; exit 
 uv run tests/releases.py --sample                   the first and last release of each minor one
 uv run tests/releases.py --only mistralai           one dependency
 uv run tests/releases.py --only mistralai==2.10.1   one release; may be given more than once
-uv run tests/releases.py --write-readme             and write the README's table, if all work
+uv run tests/releases.py --write-reference          and write the reference's table, if all work
 
-Whatever was tried is compared with the README's table; exit 1 also if that says something else.
+Whatever was tried is compared with the reference's table; exit 1 also if that says something else.
 mistralai is tried on a local gateway (tests/release_trial.py); pydantic-settings and python-dotenv,
 which it brings, with the tests of the settings. Needs uv and a package index, which is asked for
 the releases, and no other network. Environments are kept in the user's cache folder.
@@ -26,8 +26,10 @@ from functools import partial
 from itertools import groupby
 from pathlib import Path
 
+import mistral_cf_adapter
+
 CHECKOUT = Path(__file__).resolve().parents[1]
-README = CHECKOUT / "README.md"
+REFERENCE = Path(mistral_cf_adapter.__file__).parent / "REFERENCE.md"
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mistral-cf-adapter"
 LIMIT = 300  # seconds that trying one release may take
 OURS = ("CF_", "CLOUDFLARE_", "MISTRAL_", "PYTEST_")
@@ -259,19 +261,19 @@ def print_stepping_aside(outcomes: Sequence[Outcome]) -> None:
         print(f"  {name!r} steps aside on {', '.join(versions)}")
 
 
-def write_readme(rows: Sequence[tuple[str, ...]]) -> None:
-    """Put the rows of mistralai between the README's markers."""
-    before, _, rest = README.read_text("utf-8").partition(BEGIN)
+def write_reference(rows: Sequence[tuple[str, ...]]) -> None:
+    """Put the rows of mistralai between the reference's markers."""
+    before, _, rest = REFERENCE.read_text("utf-8").partition(BEGIN)
     after = rest.partition(END)[2]
     lines = [("mistralai", "Releases", "Built on", "Speed-ups"), ("---",) * 4]
     lines += [row[1:5] for row in rows if row[0] == "mistralai"]
     text = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    README.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", "utf-8")
+    REFERENCE.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", "utf-8")
 
 
-def shown_in_readme(version: str) -> tuple[str, ...] | None:
-    """Return what the README's table says of a release of mistralai: its library and speed-ups."""
-    text = README.read_text("utf-8").partition(BEGIN)[2].partition(END)[0]
+def shown_in_reference(version: str) -> tuple[str, ...] | None:
+    """Return what the reference says of a release of mistralai: its library and speed-ups."""
+    text = REFERENCE.read_text("utf-8").partition(BEGIN)[2].partition(END)[0]
     for line in text.splitlines()[3:]:
         versions, _, *shown = (cell.strip() for cell in line.strip("|").split("|"))
         first, _, last = versions.partition(" to ")
@@ -280,18 +282,19 @@ def shown_in_readme(version: str) -> tuple[str, ...] | None:
     return None
 
 
-def compare_with_readme(outcomes: Sequence[Outcome]) -> bool:
-    """Return whether the README's table holds; one newer than its last row is said to be new."""
+def compare_with_reference(outcomes: Sequence[Outcome]) -> bool:
+    """Return whether the reference's table holds; one newer than its last row is said to be new."""
     holds = True
     for outcome in outcomes:
         if not outcome.report:
             continue
-        shown = shown_in_readme(outcome.release.version)
+        shown = shown_in_reference(outcome.release.version)
         actual = (outcome.report["library"], outcome.speedups)
         if shown is None:
-            print(f"{outcome.release} is not in the README's table: see --write-readme")
+            print(f"{outcome.release} is not in the reference's table: see --write-reference")
         elif shown != actual:
-            print(f"README: {outcome.release} is {' and '.join(shown)}, not {' and '.join(actual)}")
+            said, found = " and ".join(shown), " and ".join(actual)
+            print(f"REFERENCE.md: {outcome.release} is {said}, not {found}")
             holds = False
     return holds
 
@@ -318,9 +321,9 @@ def main() -> int:
     print_stepping_aside(outcomes)
     if any(outcome.failures for outcome in outcomes):
         return 1
-    if options.write_readme:
-        write_readme(rows)
-    return 0 if compare_with_readme(outcomes) else 1
+    if options.write_reference:
+        write_reference(rows)
+    return 0 if compare_with_reference(outcomes) else 1
 
 
 def _chosen(releases: Sequence[Release], options: argparse.Namespace) -> Sequence[Release]:
@@ -345,7 +348,7 @@ def _options() -> argparse.Namespace:
         help="how many releases to try at the same time: %(default)s",
     )
     parser.add_argument("--python", default=sys.executable, help="for the environments")
-    parser.add_argument("--write-readme", action="store_true", help="if all of them work")
+    parser.add_argument("--write-reference", action="store_true", help="if all of them work")
     return parser.parse_args()
 
 

@@ -9,12 +9,12 @@ import sys
 
 import pytest
 import releases
-from releases import InstallError, Outcome, Release, sample, shown_in_readme, table
+from releases import InstallError, Outcome, Release, sample, shown_in_reference, table
 
 from mistral_cf_adapter import _sdk
 from mistral_cf_adapter.speedups.registry import SPEEDUPS
 
-README = f"before\n{releases.BEGIN}\n{releases.END}\nafter\n"
+REFERENCE = f"before\n{releases.BEGIN}\n{releases.END}\nafter\n"
 KNOWN = ["1.9.11", "1.10.0", "1.10.1", "1.10.2", "2.0.0"]
 REPORT = {"library": "httpx", "results": {"chat": ""}, "speedups": {"streams": True}}
 
@@ -45,7 +45,7 @@ class Index:
 
 @pytest.fixture
 def run(monkeypatch, tmp_path):
-    """Run the program with a README of its own; return its exit status."""
+    """Run the program with a reference of its own; return its exit status."""
 
     def run(*arguments, reports=None):
         monkeypatch.setattr(releases, "Uv", lambda python: Index(tmp_path, reports or {}))
@@ -53,17 +53,17 @@ def run(monkeypatch, tmp_path):
         monkeypatch.setattr(sys, "argv", ["releases.py", "--jobs=1", *arguments])
         return releases.main()
 
-    readme = tmp_path / "README.md"
-    readme.write_text(README)
-    monkeypatch.setattr(releases, "README", readme)
-    run.readme = readme
+    reference = tmp_path / "REFERENCE.md"
+    reference.write_text(REFERENCE)
+    monkeypatch.setattr(releases, "REFERENCE", reference)
+    run.reference = reference
     return run
 
 
 def test_all_that_work_are_a_success_and_one_row_for_each_run_of_alike(run, capsys):
-    assert run("--write-readme") == 0
+    assert run("--write-reference") == 0
     assert "1.9.11 to 1.10.2" in capsys.readouterr().out
-    assert run.readme.read_text() == README.replace(
+    assert run.reference.read_text() == REFERENCE.replace(
         releases.END,
         "| mistralai | Releases | Built on | Speed-ups |\n"
         "| --- | --- | --- | --- |\n"
@@ -82,21 +82,23 @@ def test_all_that_work_are_a_success_and_one_row_for_each_run_of_alike(run, caps
     ids=["does not work", "does not install"],
 )
 def test_one_that_fails_is_named_and_a_failure(run, capsys, report, words):
-    assert run("--write-readme", reports={"1.10.1": report}) == 1
+    assert run("--write-reference", reports={"1.10.1": report}) == 1
     assert f"mistralai==1.10.1: FAIL: {words}" in capsys.readouterr().out
-    assert "| 1.9" not in run.readme.read_text()  # nothing is written of what fails
+    assert "| 1.9" not in run.reference.read_text()  # nothing is written of what fails
 
 
-def test_a_readme_that_says_something_else_is_a_failure(run, capsys):
-    run("--write-readme")
+def test_a_reference_that_says_something_else_is_a_failure(run, capsys):
+    run("--write-reference")
     assert run("--sample") == 0
     assert run("--sample", reports={"1.10.2": {**REPORT, "library": "httpx2"}}) == 1
-    assert "README: mistralai==1.10.2 is httpx and 1 of 1, not httpx2" in capsys.readouterr().out
+    assert (
+        "REFERENCE.md: mistralai==1.10.2 is httpx and 1 of 1, not httpx2" in capsys.readouterr().out
+    )
 
 
-def test_one_that_the_readme_does_not_have_yet_is_told(run, capsys):
+def test_one_that_the_reference_does_not_have_yet_is_told(run, capsys):
     assert run() == 0
-    assert "mistralai==2.0.0 is not in the README's table" in capsys.readouterr().out
+    assert "mistralai==2.0.0 is not in the reference's table" in capsys.readouterr().out
 
 
 def test_a_sample_is_the_first_and_last_of_each_minor_one():
@@ -116,7 +118,7 @@ def test_a_failure_divides_rows():
 
 
 @pytest.mark.every_sdk
-def test_the_readme_tells_of_the_release_that_is_installed():
+def test_the_reference_tells_of_the_release_that_is_installed():
     version = importlib.metadata.version("mistralai")
     code = "from mistral_cf_adapter import speedups; speedups.install(); print(speedups.active())"
     done = subprocess.run(
@@ -124,4 +126,4 @@ def test_the_readme_tells_of_the_release_that_is_installed():
     )
     active = sum(repr(seam.name) in done.stdout for seam in SPEEDUPS)
     applied = f"{active} of {len(SPEEDUPS)}"
-    assert shown_in_readme(version) == (_sdk.httpx.__name__, applied)
+    assert shown_in_reference(version) == (_sdk.httpx.__name__, applied)

@@ -1,4 +1,4 @@
-"""The command `mistral-cf-adapter`: doctor, run, env and serve."""
+"""The command `mistral-cf-adapter`: doctor, run, env, serve and reference."""
 
 import contextlib
 import sys

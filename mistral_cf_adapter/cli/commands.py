@@ -1,12 +1,14 @@
 """What can be typed: the commands, their flags, and the texts of `--help`."""
 
 import inspect
+import pydoc
 import re
 import sys
 import warnings
 from argparse import ArgumentParser, BooleanOptionalAction
 from collections.abc import Callable, Iterable
 from functools import partial
+from importlib.resources import files
 from typing import Any, Literal, NoReturn, cast
 
 from pydantic import AliasChoices, BaseModel, Field, PrivateAttr, ValidationError
@@ -208,11 +210,28 @@ class Serve(BaseModel):
     # It is here to be listed. `.serve` reads its flags, so that it starts without pydantic.
 
 
+class Reference(BaseModel):
+    """Print the reference: settings, options, fields, errors, and the local gateway for tests.
+
+    On a terminal it is shown page by page; / searches, q ends. It is the file REFERENCE.md of the
+    installed package, in Markdown.
+    """
+
+    def prepare(self) -> Action:
+        """Return what prints it."""
+        return self._print
+
+    def _print(self) -> int:
+        text = (files("mistral_cf_adapter") / "REFERENCE.md").read_text("utf-8")
+        pydoc.pager(re.sub(r"^<!-- .+ -->\n", "", text, flags=re.MULTILINE))
+        return 0
+
+
 class _NoCommand:
     """What to do when no command is given: say which there are."""
 
     def prepare(self) -> Action:
-        msg = f"which command? doctor, run, env or serve; see `{PROGRAM} --help`"
+        msg = f"which command? doctor, run, env, serve or reference; see `{PROGRAM} --help`"
         raise UsageError(msg)
 
 
@@ -252,6 +271,8 @@ class CommandLine(BaseSettings):
     """Print what points other tools at the same gateway."""
     serve: CliSubCommand[Serve]
     """Run a local gateway for tests."""
+    reference: CliSubCommand[Reference]
+    """Print the reference: every setting, option, field and error."""
     version: bool = False
     """Print the version."""
 
@@ -268,7 +289,9 @@ class CommandLine(BaseSettings):
         return (init_settings,)
 
 
-def parse(arguments: list[str]) -> Doctor | Run | Env | ServeFlags | _NoCommand | _Version:
+def parse(
+    arguments: list[str],
+) -> Doctor | Run | Env | Reference | ServeFlags | _NoCommand | _Version:
     """Return the command that was typed.
 
     Raises:
@@ -299,7 +322,7 @@ def parse(arguments: list[str]) -> Doctor | Run | Env | ServeFlags | _NoCommand 
     if isinstance(command, Run):
         restarting = partial(restart, python_flags, [*ours, *theirs])
         command.hand_over(theirs, restarting if python_flags else None)
-    return cast("Doctor | Run | Env", command)
+    return cast("Doctor | Run | Env | Reference", command)
 
 
 def _add_argument(parser: ArgumentParser, *flags: str, **options: Any) -> Any:
@@ -402,7 +425,7 @@ def split(arguments: list[str]) -> tuple[list[str], list[str]]:
     return arguments, []
 
 
-for _command in (Doctor, Run, Env, Serve, CommandLine):
+for _command in (Doctor, Run, Env, Serve, Reference, CommandLine):
     _command.__doc__ = inspect.cleandoc(_command.__doc__ or "")  # argparse keeps the indentation
 
 _WITH_VALUE = frozenset(

@@ -25,6 +25,7 @@ class ReceivedRequest:
     """
 
     method: str
+    """The HTTP method."""
     path: str
     """The path, percent-decoded, without the query."""
     raw_path: str
@@ -34,6 +35,7 @@ class ReceivedRequest:
     headers: Headers = field(repr=False)
     """Case-insensitive; `headers.getlist(name)` gives every value of a repeated header."""
     body: bytes = field(repr=False)
+    """The body, as sent."""
 
     def json(self) -> Any:
         """Return the body decoded from JSON; raise ValueError if it is not JSON.
@@ -67,9 +69,13 @@ class LogRecord:
     """One line of the gateway's log, written when its response starts."""
 
     id: str
+    """`cf-aig-log-id` of the response."""
     request_id: str
+    """`cf-aig-request-id` of the response."""
     event_id: str
+    """`cf-aig-event-id`: the caller's own, else the gateway's."""
     gateway_id: str
+    """Which of the gateways it was."""
     created_at: datetime
     """In UTC, when the response started."""
     duration: int
@@ -77,16 +83,23 @@ class LogRecord:
     written_at: float = field(repr=False)
     """From when on Cloudflare's API has it, in seconds of the gateway's clock."""
     provider: str
+    """Who was asked, such as `mistral`."""
     model: str | None
+    """The model that was asked for, behind a route or alias too."""
     path: str
     """The path behind the provider's name, such as `v1/chat/completions`."""
     status_code: int
+    """The status that the caller got."""
     cached: bool
+    """Whether the response came from the cache."""
     metadata: Mapping[str, str | int | float | bool]
+    """What the gateway keeps of `cf-aig-metadata`."""
     attempts: int
     """How many times the upstream was asked; 0 for a cache hit or a refusal."""
     step: int
+    """`cf-aig-step` of the response."""
     custom_cost: Mapping[str, float] | None
+    """Costs per token, as `cf-aig-custom-cost` says them."""
     request: bytes | None = field(repr=False)
     """The request's body, or None when `cf-aig-collect-log-payload: false` asked for that."""
     response: bytes | None = field(repr=False)

@@ -8,7 +8,7 @@ Each rival has an environment of its own; all call one local server, in rounds, 
 of all rivals before the next metric. Figures are compared within a round, so that whatever
 else the machine does touches all of them. Writes to --output:
 
-    summary.md    the README's table: how many times better than the bare SDK
+    summary.md    the table of RESULTS.md: how many times better than the bare SDK
     details.md    every figure, the targets, what failed
     chart.svg     the summary as a picture
     results.json  the figures as measured; `--from` makes the other files of it again

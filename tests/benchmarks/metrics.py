@@ -8,7 +8,7 @@ from rivals import Rival
 
 @dataclass(frozen=True)
 class Figure:
-    """One number of a metric. `headline` figures are in the README's table and the chart."""
+    """One number of a metric. `headline` figures are in RESULTS.md's table and the chart."""
 
     name: str
     title: str

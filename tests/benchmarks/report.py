@@ -1,4 +1,4 @@
-"""The figures as Markdown: the README's table, and everything else."""
+"""The figures as Markdown: RESULTS.md's table, and everything else."""
 
 from typing import Any
 
@@ -39,7 +39,7 @@ def shown(results: dict[str, Any], names: list[str]) -> list[Rival]:
 
 
 def summary(results: dict[str, Any]) -> str:
-    """Return the README's table: times better than the bare SDK, by metric and rival."""
+    """Return RESULTS.md's table: times better than the bare SDK, by metric and rival."""
     columns = shown(results, COLUMNS)
     columns.sort(key=lambda rival: COLUMNS.index(rival.name))
     titles = [f"**{one.title}**" if one.name == MINE else one.title for one in columns]
@@ -126,7 +126,7 @@ def _targets(results: dict[str, Any]) -> list[str]:
 
 
 def _figures(results: dict[str, Any], *, headline: bool = False) -> list[tuple[Metric, Figure]]:
-    """Return the figures that were measured, or only those for the README."""
+    """Return the figures that were measured, or only those of that table."""
     seen = {name for one in results["rounds"] for name, found in one.items() if found}
     return [
         (metric, one)

@@ -38,7 +38,7 @@ def test_every_spelling_of_version_works(arguments, capsys):
     assert capsys.readouterr().out == f"mistral-cf-adapter {__version__}\n"
 
 
-@pytest.mark.parametrize("command", [[], ["doctor"], ["run"], ["env"], ["serve"]])
+@pytest.mark.parametrize("command", [[], ["doctor"], ["run"], ["env"], ["serve"], ["reference"]])
 def test_every_command_has_help_on_standard_output(command, capsys):
     with pytest.raises(SystemExit) as ended:
         main([*command, "--help"])
@@ -175,6 +175,14 @@ def test_serve_runs_a_gateway_until_it_is_interrupted():
             served.terminate()
 
 
+def test_reference_prints_the_file_without_its_comments(capsys):
+    assert main(["reference"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("# Reference of mistral_cf_adapter\n")
+    assert "| `cache_ttl` |" in printed
+    assert "<!--" not in printed
+
+
 def test_serve_on_a_port_that_is_taken_says_so(capsys):
     from mistral_cf_adapter.testing import LocalGateway
 
@@ -269,7 +277,7 @@ def test_no_flag_is_suggested_for_a_secret(flag, hint, capsys):
 def test_a_flag_before_the_command_is_no_command(capsys):
     assert main(["--cache-ttl", "60", "doctor"]) == 2
     complaint = capsys.readouterr().err
-    assert "{doctor,run,env,serve}" in complaint
+    assert "{doctor,run,env,serve,reference}" in complaint
     assert "flags of a command come after its name" in complaint
 
 

@@ -2,7 +2,7 @@
 
 python tests/frameworks/run.py                     everything; exit status 1 if anything fails
 python tests/frameworks/run.py --only agno         one of them; may be given more than once
-python tests/frameworks/run.py --table             rows for the README as well
+python tests/frameworks/run.py --table             rows for examples/README.md as well
 
 Needs uv and a package index, and no other network: the gateway runs within each script.
 """

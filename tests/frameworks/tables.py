@@ -1,4 +1,4 @@
-"""What was proven, as a table to read and as one for the README."""
+"""What was proven, as a table to read and as one for examples/README.md."""
 
 import json
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 HEADER = ("Framework", "Version", "SDK", "Reached by", "Sync", "Async", "Stream", "")
-README = 7  # columns of the README's table
+COLUMNS = 7  # of the table in examples/README.md
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,8 @@ def plain(table: Sequence[tuple[str, ...]]) -> str:
 
 def markdown(table: Sequence[tuple[str, ...]]) -> str:
     """Set a table in Markdown, without the rows that failed."""
-    good = [line for line in table if line[README] != "FAIL"]
-    lines = [HEADER[:README], ("---",) * README]
+    good = [line for line in table if line[COLUMNS] != "FAIL"]
+    lines = [HEADER[:COLUMNS], ("---",) * COLUMNS]
     for framework, version, sdk, how, *modes in good:
-        lines.append((framework, version, sdk, f"`{how}`", *modes[: README - 4]))
+        lines.append((framework, version, sdk, f"`{how}`", *modes[: COLUMNS - 4]))
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
