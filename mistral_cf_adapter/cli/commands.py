@@ -387,7 +387,13 @@ def reject(message: str, arguments: list[str], flags: Iterable[str] = ()) -> NoR
     raise UsageError(msg)
 
 
-_COMMANDS: dict[str, type[BaseModel]] = {"doctor": Doctor, "run": Run, "env": Env, "serve": Serve}
+_COMMANDS: dict[str, type[BaseModel]] = {
+    "doctor": Doctor,
+    "run": Run,
+    "env": Env,
+    "serve": Serve,
+    "reference": Reference,
+}
 
 
 def _suggest(message: str, arguments: list[str], flags: Iterable[str]) -> str:

@@ -20,6 +20,7 @@ EXAMPLES = {
   mistral-cf-adapter doctor
   mistral-cf-adapter run app.py
   mistral-cf-adapter serve
+  mistral-cf-adapter reference | less
 """,
     "doctor": """examples:
   mistral-cf-adapter doctor
@@ -44,6 +45,9 @@ exit status: that of the program; 2 if it was not started.
 """,
     "serve": """example:
   mistral-cf-adapter serve --port 8787
+""",
+    "reference": """example:
+  mistral-cf-adapter reference | less
 """,
 }
 
