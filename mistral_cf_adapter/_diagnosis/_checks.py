@@ -23,20 +23,10 @@ from mistral_cf_adapter._settings import (
 from mistral_cf_adapter._switch import RUN_FLAGS
 from mistral_cf_adapter._variables import PREFIX, find_meant
 
-from ._explain import (
-    explain_error,
-    explain_settings,
-    failed_callable,
-    is_model_list,
-    missing_key,
-    no_model_list,
-    variable_of,
-    wrong_variable,
-)
 from ._findings import Problem
-from ._network import is_plain_loopback, named_proxy
 from ._sources import Source, find_sources
 from ._within import run_within
+from ._wrong_settings import WHY_UNREAD, explain_settings, missing_key, variable_of
 
 if TYPE_CHECKING:
     from mistral_cf_adapter._gateway_call import GatewayCall
@@ -62,8 +52,10 @@ class Findings:
     """The settings; `None` if they cannot work."""
     sources: dict[str, Source] = field(default_factory=dict[str, Source])
     """Where each setting came from; empty if the settings were given as an object."""
+    called: bool = False
+    """Whether a call was tried."""
     call: dict[str, Any] | None = None
-    """The result of the call, `None` if no request was sent."""
+    """The result of the call, `None` if there is none."""
 
 
 def check_environment(flags: Mapping[str, Any], *, call: bool, timeout: float) -> Findings:
@@ -145,13 +137,16 @@ def _check(
     if not settings.uses_gateway:
         _check_bare(found, settings)
         return
-    from mistral_cf_adapter._sdk import check_sdk, untried
-
     try:
+        from mistral_cf_adapter._sdk import check_sdk, untried
+
         check_sdk()
-    except GatewayConfigError as error:
+    except GatewayConfigError as error:  # of an SDK that is not known, or has changed
         found.problems += explain_settings(error)
+        found.settings = None
         return
+    from ._network import wrong_variable
+
     if not wrong.intersection(("mistral_api_key", "byok", "byok_alias")):
         found.problems += filter(None, [missing_key(settings)])
     found.problems += filter(None, [wrong_variable(settings)])
@@ -182,22 +177,10 @@ def _check_bare(found: Findings, settings: GatewaySettings) -> None:
 # ---------------------------------------------------------------- notes
 
 
-_WHY_UNREAD = {
-    "CLOUDFLARE_API_TOKEN": (
-        "such a token usually may do far more than call a gateway. Create one with `AI "
-        "Gateway Run` alone and set CF_AIG_TOKEN"
-    ),
-    "CLOUDFLARE_AI_GATEWAY_API_KEY": (
-        "it is the provider's key to some tools and the gateway's token to others. Set "
-        "MISTRAL_API_KEY or CF_AIG_TOKEN, whichever it is"
-    ),
-}
-
-
 def _unread() -> list[str]:
     return [
         f"{name} is set and never read: {reason}."
-        for name, reason in _WHY_UNREAD.items()
+        for name, reason in WHY_UNREAD.items()
         if os.environ.get(name)
     ]
 
@@ -286,6 +269,8 @@ def _secrets_of(settings: GatewaySettings) -> list[tuple[tuple[str, str], Secret
 
 
 def _about_proxy(settings: GatewaySettings) -> list[str]:
+    from ._network import is_plain_loopback, named_proxy
+
     url = settings.root_url
     proxy = named_proxy(url) if is_plain_loopback(url) else None
     if proxy is None:
@@ -303,6 +288,9 @@ def _about_proxy(settings: GatewaySettings) -> list[str]:
 
 def _call(found: Findings, settings: GatewaySettings, timeout: float) -> None:
     """List the models through the gateway, and judge what comes back."""
+    from ._failed_call import explain_error
+
+    found.called = True
     source = found.sources.get("base_url")
     address = (source and source.variable) or ("--base-url" if source else "base_url")
     try:
@@ -333,6 +321,8 @@ class _Outcome:
 def _list_models(settings: GatewaySettings, address: str, timeout: float) -> _Outcome:
     from mistral_cf_adapter._capture import capture
     from mistral_cf_adapter._client import make_client
+
+    from ._failed_call import explain_error, failed_callable, is_model_list, no_model_list
 
     # With a fallback, the response could be Mistral's and not the gateway's. The rest would change
     # this process for good: the SDK's code, and where its log goes.

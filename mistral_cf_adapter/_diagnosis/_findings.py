@@ -46,7 +46,7 @@ class Diagnosis:
     notes: tuple[str, ...]
     """What is no problem, and worth a look: a misspelt variable, a token that is not set."""
     called: bool
-    """Whether a request was sent."""
+    """Whether a call was tried."""
 
     @property
     def ok(self) -> bool:

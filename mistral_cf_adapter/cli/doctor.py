@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 from mistral_cf_adapter import __version__
 from mistral_cf_adapter._diagnosis import summarize
 from mistral_cf_adapter._diagnosis._checks import Findings, check_environment
-from mistral_cf_adapter._diagnosis._network import proxy_for
 from mistral_cf_adapter._diagnosis._sent import find_bare_headers, find_sent_headers
 from mistral_cf_adapter._diagnosis._sources import shown
+from mistral_cf_adapter._diagnosis._wrong_settings import explain_settings
+from mistral_cf_adapter._options import GatewayConfigError
 from mistral_cf_adapter._settings import GatewaySettings
 
 from .children import describe_children
@@ -39,8 +40,6 @@ def make_report(flags: "SettingFlags", *, offline: bool, timeout: float) -> Repo
     """Return the report; whatever goes wrong is in it."""
     found = check_environment(flags.given(), call=not offline, timeout=timeout)
     report = Report(
-        ok=not found.problems,
-        summary=summarize(found),
         problems=found.problems,
         notes=found.notes,
         call=found.call,
@@ -49,7 +48,12 @@ def make_report(flags: "SettingFlags", *, offline: bool, timeout: float) -> Repo
         settings=_describe_settings(found),
     )
     if found.settings is not None:
-        _describe_way(report, found.settings)
+        try:
+            _describe_way(report, found.settings)
+        except GatewayConfigError as error:  # such a request would be refused
+            report.problems += explain_settings(error)
+    report.ok = not report.problems
+    report.summary = summarize(found)
     return report
 
 
@@ -84,6 +88,7 @@ def _describe_way(report: Report, settings: GatewaySettings) -> None:
     if not settings.uses_gateway:
         report.sent = find_bare_headers()
         return
+    from mistral_cf_adapter._diagnosis._network import proxy_for
     from mistral_cf_adapter._sdk import httpx
 
     report.urls = {

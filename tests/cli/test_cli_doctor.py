@@ -13,7 +13,7 @@ import trustme
 from doctor_transcripts import SECRETS, SETUPS, WRONG, certificate_in
 
 from mistral_cf_adapter import GatewaySettings
-from mistral_cf_adapter._diagnosis._explain import explain_error
+from mistral_cf_adapter._diagnosis._failed_call import explain_error
 from mistral_cf_adapter._secrets import mask_url
 from mistral_cf_adapter.cli import main
 from mistral_cf_adapter.testing import Access, LocalGateway

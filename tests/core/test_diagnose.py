@@ -13,7 +13,6 @@ from urllib.parse import quote
 import pytest
 from pydantic import SecretStr
 
-import mistral_cf_adapter
 from mistral_cf_adapter import (
     Diagnosis,
     GatewayConfigError,
@@ -23,7 +22,6 @@ from mistral_cf_adapter import (
     diagnose_async,
     make_client,
 )
-from mistral_cf_adapter._sdk import ROOT
 from mistral_cf_adapter._secrets import mask_whole
 from mistral_cf_adapter.testing import LocalGateway
 
@@ -287,14 +285,36 @@ def test_threads_may_ask_at_once(served):
     assert results == [True] * 4
 
 
+def test_an_sdk_that_does_not_fit_is_a_problem_and_no_error():
+    code = (
+        "import sys, types\n"
+        "for name in ('mistralai', 'mistralai.client'):\n"
+        "    sys.modules[name] = types.ModuleType(name)\n"
+        "from mistral_cf_adapter import GatewaySettings, diagnose\n"
+        "found = diagnose(GatewaySettings(account_id='acc', mistral_api_key='k'), call=True)\n"
+        "print(found.ok, found.called, found.problems[0].message)\n"
+    )
+    assert run(code).startswith("False False ")
+    assert "2.x and 3.x" in run(code)
+
+
+def test_a_token_of_a_service_account_is_a_key(environment):
+    environment(CLOUDFLARE_ACCOUNT_ID="acc1", CF_AIG_TOKEN=TOKEN)
+    assert names(diagnose()) == ["no_key"]
+    environment(MISTRAL_SA_TOKEN_PATH="/run/token")
+    found = diagnose()
+    assert found.ok
+    assert [note for note in found.notes if note.startswith("MISTRAL_SA_TOKEN_PATH is set")]
+
+
 def test_the_name_loads_nothing_before_it_is_used():
-    assert ROOT in run(
+    code = (
         "import sys, mistral_cf_adapter as m\n"
-        "before = 'mistralai' in sys.modules\n"
-        "m.diagnose\n"
-        f"print(before, {ROOT!r} in sys.modules and {ROOT!r})"
-    ).removeprefix("False ")
-    assert "diagnose" in mistral_cf_adapter.__all__
+        "before = 'pydantic' in sys.modules\n"
+        "found = m.diagnose(m.GatewaySettings(enabled=False))\n"
+        "print(before, found.ok, 'mistralai' in sys.modules)"
+    )
+    assert run(code) == "False True False"
 
 
 def test_a_client_works_after_a_diagnosis(served):
