@@ -257,6 +257,11 @@ def _about_secrets(
     return notes
 
 
+def find_secrets(settings: GatewaySettings) -> list[SecretStr]:
+    """Return all secrets among the settings, those of their headers too."""
+    return [*(secret for _, secret in _secrets_of(settings)), *settings.headers.values()]
+
+
 def _secrets_of(settings: GatewaySettings) -> list[tuple[tuple[str, str], SecretStr]]:
     """Return the secrets among the settings, with their variables and what they are."""
     known = {
@@ -341,9 +346,7 @@ def _list_models(settings: GatewaySettings, address: str, timeout: float) -> _Ou
         except Exception as error:  # noqa: BLE001 - whatever it is, it is what is asked for
             problem = explain_error(error, asked, address)
             # A server's own words are in it, and may quote what was sent.
-            secrets = [secret for _, secret in _secrets_of(asked)]
-            secrets += settings.headers.values()
-            problem = replace(problem, message=mask_whole(problem.message, secrets))
+            problem = replace(problem, message=mask_whole(problem.message, find_secrets(asked)))
     if not calls:
         return _Outcome(problem, None)
     last = calls[-1]

@@ -610,6 +610,17 @@ def test_a_url_of_the_dashboard_is_put_right():
     assert problem["next_step"] == f"Set CF_AIG_BASE_URL={right}"
 
 
+def test_a_secret_that_is_pasted_elsewhere_is_not_shown(local):
+    pasted = {
+        "CF_AIG_CACHE_KEY": f"x-{local.token}",
+        "CF_AIG_METADATA": f'{{"k": "{local.token}"}}',
+    }
+    found = report("--offline", **local.env(), **pasted)["settings"]
+    assert found["cache_key"]["value"] == "****"
+    assert found["metadata"]["value"] == {"k": "****"}
+    assert found["token"]["value"] == "cf-t...89"
+
+
 def test_an_alias_of_a_stored_key_implies_byok(local):
     found = report("--offline", **local.env(), CF_AIG_BYOK_ALIAS="prod")["settings"]
     assert found["byok"] == {**found["byok_alias"], "value": True}
