@@ -19,6 +19,7 @@ from mistral_cf_adapter import (
     GatewayPolicyError,
     GatewaySpendLimitError,
     GatewayStreamError,
+    GatewayUnauthorizedError,
     _errors,
     capture,
     make_client,
