@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from mistral_cf_adapter._gateway_call import GatewayCall
     from mistral_cf_adapter._secrets import Secret
 
-_PLACEHOLDER = "unknown"
+_PLACEHOLDER = "https://unknown.invalid"
 _UNAUTHENTICATED = (
     "No token is set: the gateway refuses such calls unless its authentication is switched off."
 )
@@ -118,7 +118,7 @@ def _replacements(names: set[str]) -> dict[str, Any]:
     fields = GatewaySettings.model_fields
     values = {name: fields[name].get_default(call_default_factory=True) for name in names}
     if not names.isdisjoint(("account_id", "base_url")):
-        values |= {"account_id": _PLACEHOLDER, "base_url": None}
+        values["base_url"] = _PLACEHOLDER
     return values
 
 
