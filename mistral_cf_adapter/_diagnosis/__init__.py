@@ -5,6 +5,7 @@ _wrong_settings, _failed_call and _network. _sources and _sent say where a setti
 where it goes, for the command `doctor`. _findings has the classes of the results.
 """
 
+from functools import partial
 from types import NoneType
 
 from mistral_cf_adapter._options import GatewayConfigError
@@ -90,7 +91,11 @@ async def diagnose_async(
     """
     import asyncio
 
-    return await asyncio.to_thread(diagnose, settings, call=call, timeout=timeout)
+    check = partial(diagnose, settings, call=call, timeout=timeout)
+    try:
+        return await asyncio.to_thread(check)
+    except RuntimeError:  # there are no threads, as on Pyodide
+        return check()
 
 
 def _check_arguments(settings_class: type, timeout: float) -> None:
