@@ -1,10 +1,11 @@
 """`diagnose()`: whether calls can go through the gateway, and if not, why and what to do.
 
-_checks looks at the settings and, if asked to, makes one call; _explain turns what went wrong into
-problems, _network those of the connection; _sources and _sent say where a setting came from and
+_checks looks at the settings and, if asked to, makes one call. What is wrong is put into words by
+_wrong_settings, _failed_call and _network. _sources and _sent say where a setting came from and
 where it goes, for the command `doctor`. _findings has the classes of the results.
 """
 
+from functools import partial
 from types import NoneType
 
 from mistral_cf_adapter._options import GatewayConfigError
@@ -28,6 +29,9 @@ def diagnose(
     For a readiness probe, or a check when a program starts. What is wrong is
     in the result and not raised, and no text in it shows a secret. Nothing is
     sent unless `call` is true, and the process is left as it was.
+
+    A key that a program gives to the SDK itself, as `Mistral(api_key=...)`, is
+    not seen: give it as the setting `mistral_api_key`.
 
     Args:
         settings: What to look at; by default the environment, as
@@ -60,9 +64,7 @@ def diagnose(
         found = check_environment({}, call=call, timeout=timeout)
     else:
         found = check_settings(settings, call=call, timeout=timeout)
-    return Diagnosis(
-        summarize(found), tuple(found.problems), tuple(found.notes), found.call is not None
-    )
+    return Diagnosis(summarize(found), tuple(found.problems), tuple(found.notes), found.called)
 
 
 async def diagnose_async(
@@ -89,7 +91,11 @@ async def diagnose_async(
     """
     import asyncio
 
-    return await asyncio.to_thread(diagnose, settings, call=call, timeout=timeout)
+    check = partial(diagnose, settings, call=call, timeout=timeout)
+    try:
+        return await asyncio.to_thread(check)
+    except RuntimeError:  # there are no threads, as on Pyodide
+        return check()
 
 
 def _check_arguments(settings_class: type, timeout: float) -> None:

@@ -21,26 +21,16 @@ from mistral_cf_adapter._settings_secrets import live_secrets
 from mistral_cf_adapter._switch import RUN_FLAGS
 from mistral_cf_adapter._variables import ENV_FILE, PREFIX, env_names, find_meant
 
-from ._explain import (
-    explain_error,
-    explain_settings,
-    failed_callable,
-    is_model_list,
-    missing_key,
-    no_model_list,
-    variable_of,
-    wrong_variable,
-)
 from ._findings import Problem
-from ._network import is_plain_loopback, named_proxy
 from ._sources import Source, find_sources
 from ._within import run_within
+from ._wrong_settings import WHY_UNREAD, explain_settings, missing_key, variable_of
 
 if TYPE_CHECKING:
     from mistral_cf_adapter._gateway_call import GatewayCall
     from mistral_cf_adapter._secrets import Secret
 
-_PLACEHOLDER = "unknown"
+_PLACEHOLDER = "https://unknown.invalid"
 _UNAUTHENTICATED = (
     "No token is set: the gateway refuses such calls unless its authentication is switched off."
 )
@@ -60,8 +50,10 @@ class Findings:
     """The settings; `None` if they cannot work."""
     sources: dict[str, Source] = field(default_factory=dict[str, Source])
     """Where each setting came from; empty if the settings were given as an object."""
+    called: bool = False
+    """Whether a call was tried."""
     call: dict[str, Any] | None = None
-    """The result of the call, `None` if no request was sent."""
+    """The result of the call, `None` if there is none."""
 
 
 def check_environment(flags: Mapping[str, Any], *, call: bool, timeout: float) -> Findings:
@@ -124,7 +116,7 @@ def _replacements(names: set[str]) -> dict[str, Any]:
     fields = GatewaySettings.model_fields
     values = {name: fields[name].get_default(call_default_factory=True) for name in names}
     if not names.isdisjoint(("account_id", "base_url")):
-        values |= {"account_id": _PLACEHOLDER, "base_url": None}
+        values["base_url"] = _PLACEHOLDER
     return values
 
 
@@ -143,13 +135,16 @@ def _check(
     if not settings.uses_gateway:
         _check_bare(found, settings)
         return
-    from mistral_cf_adapter._sdk import check_sdk, untried
-
     try:
+        from mistral_cf_adapter._sdk import check_sdk, untried
+
         check_sdk()
-    except GatewayConfigError as error:
+    except GatewayConfigError as error:  # of an SDK that is not known, or has changed
         found.problems += explain_settings(error)
+        found.settings = None
         return
+    from ._network import wrong_variable
+
     if not wrong.intersection(("mistral_api_key", "byok", "byok_alias")):
         found.problems += filter(None, [missing_key(settings)])
     found.problems += filter(None, [wrong_variable(settings)])
@@ -180,22 +175,10 @@ def _check_bare(found: Findings, settings: GatewaySettings) -> None:
 # ---------------------------------------------------------------- notes
 
 
-_WHY_UNREAD = {
-    "CLOUDFLARE_API_TOKEN": (
-        "such a token usually may do far more than call a gateway. Create one with `AI "
-        "Gateway Run` alone and set CF_AIG_TOKEN"
-    ),
-    "CLOUDFLARE_AI_GATEWAY_API_KEY": (
-        "it is the provider's key to some tools and the gateway's token to others. Set "
-        "MISTRAL_API_KEY or CF_AIG_TOKEN, whichever it is"
-    ),
-}
-
-
 def _unread() -> list[str]:
     return [
         f"{name} is set and never read: {reason}."
-        for name, reason in _WHY_UNREAD.items()
+        for name, reason in WHY_UNREAD.items()
         if os.environ.get(name)
     ]
 
@@ -272,6 +255,11 @@ def _about_secrets(
     return notes
 
 
+def find_secrets(settings: GatewaySettings) -> list[SecretStr]:
+    """Return all secrets among the settings, those of their headers too."""
+    return [*(secret for _, secret in _secrets_of(settings)), *settings.headers.values()]
+
+
 def _secrets_of(settings: GatewaySettings) -> list[tuple[tuple[str, str], SecretStr]]:
     """Return the secrets among the settings, with their variables and what they are."""
     known = {
@@ -284,6 +272,8 @@ def _secrets_of(settings: GatewaySettings) -> list[tuple[tuple[str, str], Secret
 
 
 def _about_proxy(settings: GatewaySettings) -> list[str]:
+    from ._network import is_plain_loopback, named_proxy
+
     url = settings.root_url
     proxy = named_proxy(url) if is_plain_loopback(url) else None
     if proxy is None:
@@ -301,6 +291,9 @@ def _about_proxy(settings: GatewaySettings) -> list[str]:
 
 def _call(found: Findings, settings: GatewaySettings, timeout: float) -> None:
     """List the models through the gateway, and judge what comes back."""
+    from ._failed_call import explain_error
+
+    found.called = True
     source = found.sources.get("base_url")
     address = (source and source.variable) or ("--base-url" if source else "base_url")
     try:
@@ -332,6 +325,8 @@ def _list_models(settings: GatewaySettings, address: str, timeout: float) -> _Ou
     from mistral_cf_adapter._capture import capture
     from mistral_cf_adapter._client import make_client
 
+    from ._failed_call import explain_error, failed_callable, is_model_list, no_model_list
+
     # With a fallback, the response could be Mistral's and not the gateway's. The rest would change
     # this process for good: the SDK's code, and where its log goes.
     changes: dict[str, Any] = {"fallback": "none", "speedups": False, "log": None}
@@ -349,9 +344,7 @@ def _list_models(settings: GatewaySettings, address: str, timeout: float) -> _Ou
         except Exception as error:  # noqa: BLE001 - whatever it is, it is what is asked for
             problem = explain_error(error, asked, address)
             # A server's own words are in it, and may quote what was sent.
-            secrets = [secret for _, secret in _secrets_of(asked)]
-            secrets += settings.headers.values()
-            problem = replace(problem, message=mask_whole(problem.message, secrets))
+            problem = replace(problem, message=mask_whole(problem.message, find_secrets(asked)))
     if not calls:
         return _Outcome(problem, None)
     last = calls[-1]

@@ -10,6 +10,14 @@ from mistral_cf_adapter._signatures import document_attributes, shorten_signatur
 class Problem:
     """One thing that is wrong, and what to do about it.
 
+    Names, of settings: `configuration`, `no_key`, `callable_failed`; of the
+    gateway: `token_missing`, `token_rejected`, `stored_key_missing`,
+    `gateway_not_found`, `not_a_gateway`, `path_not_found`, and `gateway_`
+    with the error's class (`gateway_rate_limited`); of Mistral:
+    `key_rejected`, `provider_busy`, `provider_refused`; of the way there:
+    `dns`, `refused`, `tls`, `certificate`, `proxy`, `timeout`, `connection`,
+    and `unexpected_answer`.
+
     Example:
         >>> settings = GatewaySettings(account_id="0123abcd")
         >>> (problem,) = diagnose(settings).problems
@@ -46,7 +54,7 @@ class Diagnosis:
     notes: tuple[str, ...]
     """What is no problem, and worth a look: a misspelt variable, a token that is not set."""
     called: bool
-    """Whether a request was sent."""
+    """Whether a call was tried."""
 
     @property
     def ok(self) -> bool:

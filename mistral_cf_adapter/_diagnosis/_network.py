@@ -9,6 +9,7 @@ from urllib.request import getproxies, proxy_bypass
 from mistral_cf_adapter._base_url import is_loopback
 from mistral_cf_adapter._connection_errors import Cause, find_cause, first_of, iterate_causes
 from mistral_cf_adapter._errors import GatewayError
+from mistral_cf_adapter._http_variables import find_problem
 from mistral_cf_adapter._secrets import mask_url
 from mistral_cf_adapter._settings import GatewaySettings
 
@@ -41,6 +42,12 @@ def named_proxy(url: str) -> str | None:
     if proxy is None or proxy_bypass(parts.netloc):
         return None
     return mask_url(proxy)
+
+
+def wrong_variable(settings: GatewaySettings) -> Problem | None:
+    """Return what keeps the HTTP library from building a client: a proxy, a certificate file."""
+    found = find_problem(with_proxies=not is_plain_loopback(settings.root_url))
+    return None if found is None else Problem(found.kind, f"{found.cause}.", found.remedy)
 
 
 def explain_no_response(error: BaseException, settings: GatewaySettings) -> Problem:

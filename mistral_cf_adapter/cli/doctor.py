@@ -4,14 +4,18 @@ import importlib.metadata
 import platform
 import sys
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
+
+from pydantic import SecretStr
 
 from mistral_cf_adapter import __version__
 from mistral_cf_adapter._diagnosis import summarize
-from mistral_cf_adapter._diagnosis._checks import Findings, check_environment
-from mistral_cf_adapter._diagnosis._network import proxy_for
+from mistral_cf_adapter._diagnosis._checks import Findings, check_environment, find_secrets
 from mistral_cf_adapter._diagnosis._sent import find_bare_headers, find_sent_headers
 from mistral_cf_adapter._diagnosis._sources import shown
+from mistral_cf_adapter._diagnosis._wrong_settings import explain_settings
+from mistral_cf_adapter._options import GatewayConfigError
+from mistral_cf_adapter._secrets import mask_whole
 from mistral_cf_adapter._settings import GatewaySettings
 
 from .children import describe_children
@@ -39,8 +43,6 @@ def make_report(flags: "SettingFlags", *, offline: bool, timeout: float) -> Repo
     """Return the report; whatever goes wrong is in it."""
     found = check_environment(flags.given(), call=not offline, timeout=timeout)
     report = Report(
-        ok=not found.problems,
-        summary=summarize(found),
         problems=found.problems,
         notes=found.notes,
         call=found.call,
@@ -49,7 +51,12 @@ def make_report(flags: "SettingFlags", *, offline: bool, timeout: float) -> Repo
         settings=_describe_settings(found),
     )
     if found.settings is not None:
-        _describe_way(report, found.settings)
+        try:
+            _describe_way(report, found.settings)
+        except GatewayConfigError as error:  # such a request would be refused
+            report.problems += explain_settings(error)
+    report.ok = not report.problems
+    report.summary = summarize(found)
     return report
 
 
@@ -64,18 +71,28 @@ def _describe_settings(found: Findings) -> dict[str, dict[str, Any]]:
     sources, settings = dict(found.sources), found.settings
     if settings is not None and settings.stored_key and not settings.byok:
         sources["byok"] = sources["byok_alias"]  # which implies it
+    secrets = [] if settings is None else find_secrets(settings)
     described: dict[str, dict[str, Any]] = {}
     for name, source in sources.items():
         # What a setting comes to: an alias of a stored key implies `byok`.
         attribute = "stored_key" if name == "byok" else name
         value = source.raw if settings is None else getattr(settings, attribute)
+        text = shown(name, value)
         described[name] = {
-            "value": shown(name, value),
+            "value": text if isinstance(value, SecretStr) else _mask(text, secrets),
             "source": source.kind,
             "variable": source.variable,
             "shadowed": list(source.shadowed),
         }
     return described
+
+
+def _mask(value: Any, secrets: list[SecretStr]) -> Any:
+    """Return a value without a secret that was pasted into it."""
+    if isinstance(value, dict):
+        items = cast("dict[str, Any]", value).items()
+        return {name: _mask(each, secrets) for name, each in items}
+    return mask_whole(value, secrets) if isinstance(value, str) else value
 
 
 def _describe_way(report: Report, settings: GatewaySettings) -> None:
@@ -84,6 +101,7 @@ def _describe_way(report: Report, settings: GatewaySettings) -> None:
     if not settings.uses_gateway:
         report.sent = find_bare_headers()
         return
+    from mistral_cf_adapter._diagnosis._network import proxy_for
     from mistral_cf_adapter._sdk import httpx
 
     report.urls = {

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 from typing import TextIO
 
 BOLD, DIM, RED, GREEN, YELLOW = "1", "2", "31", "32", "33"
-_NARROWEST = 12  # characters of a column
+_NARROWEST = 16  # characters of a column
+_LEAST = 24  # characters of a page
 _GAP = "  "
 
 Row = Sequence[str]
@@ -44,7 +45,7 @@ class Page:
             marks: Whether there are ticks and crosses.
             encoding: Of what it is printed on.
         """
-        self.width = None if width is None else max(width, 2 * _NARROWEST)
+        self.width = None if width is None else max(width, _LEAST)
         self._colour = colour
         self._marks = marks
         self._encoding = encoding
@@ -109,15 +110,18 @@ class Page:
                 self._lines.append(self._paint(line, DIM if faint else ""))
 
     def _measure(self, rows: list[Row]) -> list[int] | None:
-        """Return the widths of columns, the widest shrunk until all fit; `None` if they do not."""
+        """Return the widths of columns that fit the page; `None` if they do not.
+
+        The widest is made narrower, but for the first one, which has the names.
+        """
         if self.width is None or not rows:
             return None
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        while sum(widths) + len(_GAP) * len(widths) > self.width:
-            if max(widths) <= _NARROWEST:
+        first, *others = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        while first + sum(others) + len(_GAP) * (len(others) + 1) > self.width:
+            if max(others, default=0) <= _NARROWEST:
                 return None
-            widths[widths.index(max(widths))] -= 1
-        return widths
+            others[others.index(max(others))] -= 1
+        return [first, *others]
 
     def _lay_out(self, row: Row, widths: list[int] | None, *, cut: bool) -> list[str]:
         if widths is None:
@@ -137,7 +141,7 @@ class Page:
     def _wrap(self, text: str, width: int | None) -> list[str]:
         if width is None:
             return [" ".join(text.splitlines())]
-        return textwrap.wrap(text, max(width, _NARROWEST), break_on_hyphens=False) or [""]
+        return textwrap.wrap(text, max(width, 8), break_on_hyphens=False) or [""]
 
     def _can_show(self, mark: str) -> bool:
         if not self._marks:

@@ -13,7 +13,7 @@ import trustme
 from doctor_transcripts import SECRETS, SETUPS, WRONG, certificate_in
 
 from mistral_cf_adapter import GatewaySettings
-from mistral_cf_adapter._diagnosis._explain import explain_error
+from mistral_cf_adapter._diagnosis._failed_call import explain_error
 from mistral_cf_adapter._secrets import mask_url
 from mistral_cf_adapter.cli import main
 from mistral_cf_adapter.testing import Access, LocalGateway
@@ -608,6 +608,17 @@ def test_a_url_of_the_dashboard_is_put_right():
     problem = report(CF_AIG_BASE_URL=url)["problem"]
     right = f"https://gateway.ai.cloudflare.com/v1/{account}/prod"
     assert problem["next_step"] == f"Set CF_AIG_BASE_URL={right}"
+
+
+def test_a_secret_that_is_pasted_elsewhere_is_not_shown(local):
+    pasted = {
+        "CF_AIG_CACHE_KEY": f"x-{local.token}",
+        "CF_AIG_METADATA": f'{{"k": "{local.token}"}}',
+    }
+    found = report("--offline", **local.env(), **pasted)["settings"]
+    assert found["cache_key"]["value"] == "****"
+    assert found["metadata"]["value"] == {"k": "****"}
+    assert found["token"]["value"] == "cf-t...89"
 
 
 def test_an_alias_of_a_stored_key_implies_byok(local):

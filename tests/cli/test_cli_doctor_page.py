@@ -203,6 +203,9 @@ def test_a_cell_that_is_too_wide_goes_on_below_itself_or_is_cut():
     page = Page(width=36)
     page.rows([row], cut=True)
     assert page.text == "  name  one two three four f...  end"
+    page = Page(width=28)
+    page.rows([row])
+    assert page.text == "  name  one two three four\n    five six seven  end"
 
 
 def test_a_report_without_settings_is_written():

@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import subprocess
 import sys
 import threading
 import warnings
+from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 from pydantic import SecretStr
 
-import mistral_cf_adapter
 from mistral_cf_adapter import (
     Diagnosis,
     GatewayConfigError,
     GatewaySettings,
     Problem,
+    _diagnosis,
     diagnose,
     diagnose_async,
     make_client,
 )
-from mistral_cf_adapter._sdk import ROOT
 from mistral_cf_adapter._secrets import mask_whole
 from mistral_cf_adapter.testing import LocalGateway
 
@@ -124,6 +125,13 @@ def test_a_wrong_address_is_one_problem_and_hides_no_other(environment):
     assert told == {"CF_AIG_BASE_URL", "CF_AIG_MAX_ATTEMPTS", no_key}
 
 
+def test_a_wrong_address_makes_nothing_else_look_wrong(environment):
+    environment(CF_AIG_BASE_URL="https://api.mistral.ai", MISTRAL_API_KEY=KEY)
+    environment(CF_AIG_ACCESS_CLIENT_ID="0123.access", CF_AIG_ACCESS_CLIENT_SECRET=TOKEN)
+    (problem,) = diagnose().problems
+    assert problem.message.startswith("CF_AIG_BASE_URL: ")
+
+
 @pytest.mark.parametrize(
     ("variable", "value"),
     [("CF_AIG_TOKEN", "Bearer"), ("MISTRAL_API_KEY", "two words"), ("CF_AIG_BYOK", "x")],
@@ -151,8 +159,7 @@ def test_the_switch_that_is_off_is_no_problem():
     assert found.summary == "Switched off: calls go to Mistral, and not through a gateway."
 
 
-@pytest.mark.parametrize("setting", ["_env_file", "_secrets_dir"])
-def test_a_misspelt_variable_is_a_note_and_no_warning(environment, tmp_path, setting):
+def test_a_misspelt_variable_is_a_note_and_no_warning(environment):
     environment(CLOUDFLARE_ACCOUNT_ID="acc1", CF_AIG_TOKN=TOKEN)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -287,16 +294,48 @@ def test_threads_may_ask_at_once(served):
     assert results == [True] * 4
 
 
+def test_an_sdk_that_does_not_fit_is_a_problem_and_no_error():
+    code = (
+        "import sys, types\n"
+        "for name in ('mistralai', 'mistralai.client'):\n"
+        "    sys.modules[name] = types.ModuleType(name)\n"
+        "from mistral_cf_adapter import GatewaySettings, diagnose\n"
+        "found = diagnose(GatewaySettings(account_id='acc', mistral_api_key='k'), call=True)\n"
+        "print(found.ok, found.called, found.problems[0].message)\n"
+    )
+    assert run(code).startswith("False False ")
+    assert "2.x and 3.x" in run(code)
+
+
+def test_a_token_of_a_service_account_is_a_key(environment):
+    environment(CLOUDFLARE_ACCOUNT_ID="acc1", CF_AIG_TOKEN=TOKEN)
+    assert names(diagnose()) == ["no_key"]
+    environment(MISTRAL_SA_TOKEN_PATH="/run/token")
+    found = diagnose()
+    assert found.ok
+    assert [note for note in found.notes if note.startswith("MISTRAL_SA_TOKEN_PATH is set")]
+
+
 def test_the_name_loads_nothing_before_it_is_used():
-    assert ROOT in run(
+    code = (
         "import sys, mistral_cf_adapter as m\n"
-        "before = 'mistralai' in sys.modules\n"
-        "m.diagnose\n"
-        f"print(before, {ROOT!r} in sys.modules and {ROOT!r})"
-    ).removeprefix("False ")
-    assert "diagnose" in mistral_cf_adapter.__all__
+        "before = 'pydantic' in sys.modules\n"
+        "found = m.diagnose(m.GatewaySettings(enabled=False))\n"
+        "print(before, found.ok, 'mistralai' in sys.modules)"
+    )
+    assert run(code) == "False True False"
 
 
 def test_a_client_works_after_a_diagnosis(served):
     diagnose(served.settings(), call=True)
     assert make_client(served.settings()).models.list().data
+
+
+def test_every_name_of_a_problem_is_documented():
+    doc = " ".join((Problem.__doc__ or "").split())
+    source = "".join(path.read_text() for path in Path(_diagnosis.__file__).parent.glob("*.py"))
+    found = set(re.findall(r'Problem\(\s*"([a-z_]+)"', source))
+    assert len(found) > 15
+    assert [
+        name for name in sorted(found) if f"`{name}`" not in doc and name[:8] != "gateway_"
+    ] == []

@@ -19,6 +19,7 @@ from mistral_cf_adapter import (
     GatewayPolicyError,
     GatewaySpendLimitError,
     GatewayStreamError,
+    GatewayUnauthorizedError,
     _errors,
     capture,
     make_client,
@@ -626,3 +627,12 @@ def test_a_response_of_an_error_that_may_pass_can_be_pickled(gateway, client):
     refused(gateway, 429, today(429, 2003, "Rate limited"))
     assert type(SYNC.error(client)) is _errors.GatewayRateLimitedError
     assert "Rate limited" in "".join(pickle.loads(kept[0]).iter_text())
+
+
+def test_2009_of_a_call_without_a_token_says_that_none_was_sent(served, mode):
+    for token, told in ((None, "No token was sent: set CF_AIG_TOKEN"), ("wrong", "Check CF_AIG")):
+        settings = served.settings().model_copy(update={"token": token})
+        with pytest.raises(GatewayUnauthorizedError) as caught:
+            mode.chat(make_client(settings))
+        assert told in str(caught.value)
+        assert told in caught.value.advice

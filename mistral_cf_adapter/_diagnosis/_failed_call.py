@@ -1,9 +1,8 @@
-"""From what went wrong to plain words: the cause, and what to do next."""
+"""A call failed: from its exception or response to the cause in plain words, and what to do."""
 
 import json
 import os
-import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -18,32 +17,18 @@ from mistral_cf_adapter._errors import (
     GatewayUnauthorizedError,
     find_sender,
 )
-from mistral_cf_adapter._http_variables import find_problem
 from mistral_cf_adapter._options import GatewayConfigError
 from mistral_cf_adapter._settings import GatewaySettings
-from mistral_cf_adapter._validation import name_flag
-from mistral_cf_adapter._variables import ENV_FILE, env_names
 
 from ._findings import Problem
-from ._network import explain_no_response, is_plain_loopback
-
-UNREAD = ("CLOUDFLARE_API_TOKEN", "CLOUDFLARE_AI_GATEWAY_API_KEY")
-_HOW_TO_AUTHENTICATE = (
-    "Create a Cloudflare API token with the permission `AI Gateway Run` (dashboard: AI > AI "
-    "Gateway > your gateway > Settings > Create a token) and set CF_AIG_TOKEN."
+from ._network import explain_no_response
+from ._wrong_settings import (
+    HOW_TO_AUTHENTICATE,
+    WHY_UNREAD,
+    explain_settings,
+    missing_key,
+    variable_of,
 )
-
-
-def missing_key(settings: GatewaySettings) -> Problem | None:
-    """Return the problem that there is no key to send, which needs no call to be seen."""
-    if settings.stored_key or settings.mistral_api_key is not None:
-        return None
-    return Problem(
-        "no_key",
-        "There is no Mistral key to send.",
-        "Set MISTRAL_API_KEY, or, if the key is stored in the gateway (Provider Keys), say so "
-        "with CF_AIG_BYOK=true.",
-    )
 
 
 def failed_callable(error: BaseException) -> Problem:
@@ -78,56 +63,6 @@ def explain_error(
     if response is None:
         return explain_no_response(error, settings)
     return _of_other_response(response, settings, address)
-
-
-def explain_settings(error: GatewayConfigError, flags: Collection[str] = ()) -> Iterator[Problem]:
-    """Yield the problem of each setting that cannot work.
-
-    Args:
-        error: What building the settings raised.
-        flags: The settings that were given as flags of the command line.
-    """
-    whole = str(error).removeprefix("Gateway settings: ")
-    for text in dict.fromkeys(error.problems.values()) or [whole]:
-        message, advice = _split(name_flag(text, flags))
-        yield Problem("configuration", message, advice)
-
-
-def _split(text: str) -> tuple[str, str]:
-    """Return what is wrong, and what to do: the end of the text, or what follows from it."""
-    found = _WITH_ADVICE.fullmatch(text)
-    if found is not None and "./.env" not in text:
-        message, advice = found.groups()
-        return f"{message}.", f"{advice[0].upper()}{advice[1:]}."
-    message = f"{text.removesuffix('.)')})." if text.endswith(".)") else f"{text.rstrip('.')}."
-    return message, _correction(text)
-
-
-# The texts of contradictions end in what to do, as does that of a missing account.
-_WITH_ADVICE = re.compile(r"(.+?)(?:(?<=is not set): |\. )((?:export|Set|Drop) .+)")
-
-
-def wrong_variable(settings: GatewaySettings) -> Problem | None:
-    """Return what keeps the HTTP library from building a client: a proxy, a certificate file."""
-    found = find_problem(with_proxies=not is_plain_loopback(settings.root_url))
-    return None if found is None else Problem(found.kind, f"{found.cause}.", found.remedy)
-
-
-def _correction(text: str) -> str:
-    """Say what to type, as far as the error's text knows."""
-    if f"{ENV_FILE}=.env" in text:
-        return f"Set {ENV_FILE}=.env."
-    named = re.search(r"\b(?:CF|CLOUDFLARE|MISTRAL)_[A-Z_]+\b|^--[a-z-]+", text)
-    if named is None or (named[0] == ENV_FILE and "there is no file" not in text):
-        return "Do what it says."
-    suggested = re.search(r"did you mean (\S+) \?", text)
-    if suggested is not None:
-        return f"Set {named[0]}={suggested[1]}"
-    if named[0].startswith("--"):
-        return f"Correct {named[0]}, or leave it out."
-    if f"{named[0]} is not set" in text:
-        return f"Set {named[0]}."
-    return f"Correct {named[0]}, or unset it."
 
 
 def _of_gateway(error: GatewayError, settings: GatewaySettings, address: str) -> Problem:
@@ -188,15 +123,15 @@ def _not_found(settings: GatewaySettings, address: str) -> Problem:
 
 def _unauthorized(settings: GatewaySettings) -> Problem:
     if settings.token is None:
-        unused = [name for name in UNREAD if os.environ.get(name)]
+        unused = [name for name in WHY_UNREAD if os.environ.get(name)]
         aside = f" {' and '.join(unused)} is set, but not used." if unused else ""
         cause = f"The gateway asks for a token, and none is set.{aside}"
-        return Problem("token_missing", cause, _HOW_TO_AUTHENTICATE)
+        return Problem("token_missing", cause, HOW_TO_AUTHENTICATE)
     if settings.mistral_api_key == settings.token:
         return Problem(
             "token_rejected",
             "The gateway rejected the token, which is the same text as the Mistral key.",
-            _HOW_TO_AUTHENTICATE,
+            HOW_TO_AUTHENTICATE,
         )
     return Problem(
         "token_rejected",
@@ -226,12 +161,6 @@ def _refused_by_access(error: GatewayError, settings: GatewaySettings) -> Proble
     else:
         next_step = error.advice
     return Problem("gateway_access", cause, next_step)
-
-
-def variable_of(name: str) -> str:
-    """Return the variable that a setting was read from, or would be."""
-    names = env_names(name)
-    return next((variable for variable in names if os.environ.get(variable)), names[0])
 
 
 def _no_stored_key(error: GatewayError, settings: GatewaySettings) -> Problem:
