@@ -273,6 +273,45 @@ def _name_operation(frame: FrameType) -> str | None:
     return name
 
 
+def is_sending(caller: FrameType) -> bool:
+    """Return whether a caller is the SDK's code that hands a request to the HTTP client."""
+    return caller.f_code.co_name in _SENDERS and _is_of_sdk(caller)
+
+
+def find_builder(caller: FrameType) -> FrameType | None:
+    """Return the first frame outside of the SDK from which an object of its is built."""
+    frame: FrameType | None = caller
+    while frame is not None and _is_of_sdk(frame):
+        frame = frame.f_back
+    return frame
+
+
+def _is_of_sdk(frame: FrameType) -> bool:
+    return frame.f_globals.get("__name__", "").partition(".")[0] in _PACKAGES
+
+
+_PACKAGES = ("mistralai", "mistralai_azure", "mistralai_gcp")
+
+
+_CONFIGURATIONS = tuple(
+    f"{package}.sdkconfiguration"
+    for package in (
+        *("mistralai.azure.client", "mistralai.gcp.client"),  # 2 and 3
+        *("mistralai_azure", "mistralai_gcp"),  # 1
+    )
+)
+
+
+def configuration_classes() -> list[Any]:
+    """Return the class of configurations, and those of the SDK's clients for Azure and GCP.
+
+    The latter as far as they are loaded: they are packages of their own.
+    """
+    modules = [sys.modules.get(name) for name in _CONFIGURATIONS]
+    found = [getattr(module, "SDKConfiguration", None) for module in modules]
+    return [SDKConfiguration, *(cls for cls in found if cls is not None)]
+
+
 def servers() -> dict[str, str]:
     """Map the SDK's server names to addresses; no name, `""`, is its default."""
     configuration = SimpleNamespace(server_url=None, server=None)
@@ -290,8 +329,11 @@ __all__ = [
     "SDKError",
     "Security",
     "check_sdk",
+    "configuration_classes",
+    "find_builder",
     "find_operation",
     "httpx",
+    "is_sending",
     "path_template",
     "servers",
     "unsupported_sdk",

@@ -47,7 +47,7 @@ from mistral_cf_adapter import (
     patch,
 )
 from mistral_cf_adapter._typed import BackoffStrategy, Mistral, RetryConfig, SDKError
-from mistral_cf_adapter.testing import LocalGateway, LogRecord, ReceivedRequest
+from mistral_cf_adapter.testing import LocalGateway, LogRecord, ReceivedRequest, When
 
 
 def make_client_returns_the_sdks_own_class() -> None:
@@ -301,6 +301,15 @@ def test_with_the_fixture(cf_gateway: LocalGateway) -> None:
     cf_gateway.upstream_delay(0.5)
     with cf_gateway.fault("refuse"):
         pass
+    cf_gateway.reply("x", when={"model": "m", "options": {"cache_ttl": 120}}, finish_reason="stop")
+    cf_gateway.reply(lambda request: request.path, when=lambda request: request.body == b"")
+    cf_gateway.reply("x", when=When(headers={"x-a": None}), tool_calls=[{"id": "1"}])
+    cf_gateway.reply_parsed({"a": 1}, when={"json_contains": {"n": 1}})
+    cf_gateway.reply_embeddings([[0.1, 0.2]])
+    cf_gateway.reply_ocr("# One", {"markdown": "# Two"})
+    cf_gateway.fault("reset", when={"method": "POST"}).end()
+    cf_gateway.assert_sent(options={"cache_ttl": 120}, model="m")
+    cf_gateway.assert_all_scripted()
     request = cf_gateway.assert_sent(path="models", headers={"cf-aig-skip-cache": None}, times=1)
     assert_type(request, ReceivedRequest)
     assert_type((request.method, request.path, request.body), tuple[str, str, bytes])
@@ -313,6 +322,11 @@ def test_with_the_fixture(cf_gateway: LocalGateway) -> None:
     cf_gateway.fail("2003")  # type: ignore[arg-type]
     cf_gateway.fail(kind="denied")  # type: ignore[arg-type]
     cf_gateway.fault("explode")  # type: ignore[arg-type]
+    cf_gateway.reply("x", toolcalls=[])  # type: ignore[call-arg]
+    cf_gateway.reply("x", when={"modle": "m"})  # type: ignore[arg-type]
+    cf_gateway.reply("x", when={"options": {"cach_ttl": 60}})  # type: ignore[arg-type]
+    cf_gateway.assert_sent(option={})  # type: ignore[call-arg]
+    LocalGateway(strict="yes")  # type: ignore[arg-type]
     cf_gateway.reply(5)  # type: ignore[arg-type]
 
 

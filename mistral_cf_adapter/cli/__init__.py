@@ -4,6 +4,7 @@ import contextlib
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from mistral_cf_adapter import __version__
 
@@ -39,21 +40,45 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _prepare(given: list[str]) -> Callable[[], int] | None:
     """Return what the command does; `None`, after a message, if that cannot work."""
-    from mistral_cf_adapter._options import GatewayConfigError
-
-    from .commands import parse
-
     # Only what precedes the action is ours to explain: `run` hands over to somebody's program.
     with warnings.catch_warnings(record=True) as caught:
         _have_no_warning_raised()
         try:
-            action = parse(given).prepare()
-        except (UsageError, GatewayConfigError) as error:
+            action = _parse(given).prepare()
+        except ValueError as error:
+            if not _is_for_user(error):
+                raise
             print(f"{PROGRAM}: {error}", file=sys.stderr)
             return None
     for warning in caught:
         _show(warning)
     return action
+
+
+class _Command(Protocol):
+    def prepare(self) -> Callable[[], int]:
+        """Return what the command does."""
+        ...
+
+
+def _parse(given: list[str]) -> _Command:
+    """Return the command that was typed; `serve` without what the others need, which is slow."""
+    if given[:1] == ["serve"]:
+        from .serve import Serve
+
+        return Serve(given[1:])
+    from .commands import parse
+
+    return parse(given)
+
+
+def _is_for_user(error: ValueError) -> bool:
+    """Return whether an error is about what was typed or set."""
+    if isinstance(error, UsageError):
+        return True
+    from mistral_cf_adapter._options import GatewayConfigError
+
+    return isinstance(error, GatewayConfigError)
 
 
 def _have_no_warning_raised() -> None:

@@ -5,7 +5,7 @@ import re
 import sys
 import warnings
 from argparse import ArgumentParser, BooleanOptionalAction
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, Literal, NoReturn, cast
 
@@ -36,6 +36,7 @@ from .flags import GivenFlags, SettingFlags, Switch, flag_of, is_switch, secret_
 from .help import add_to_group, prepare_groups
 from .programs import find_program, replace_process
 from .python_flags import restart, take_python_flags, takes_next
+from .serve import Serve as ServeFlags
 from .tools import TOOLS
 
 Action = Callable[[], int]
@@ -198,40 +199,9 @@ class Env(SettingFlags, _EnvFlags):
 
 
 class Serve(BaseModel):
-    """Run a local AI Gateway with a small Mistral behind it, for tests in any language.
+    """Run a local AI Gateway with a small Mistral behind it, for tests in any language."""
 
-    Listens on 127.0.0.1 alone, prints what to set, and ends with Ctrl-C. It does not show what
-    arrives: for that, use `LocalGateway` in Python. Needs the extra `testing`:
-    pip install 'mistral-cf-adapter[testing]'
-    """
-
-    port: int = 8787
-    """Port to listen on; 0 takes a free one."""
-    record: str | None = None
-    """A cassette (YAML) to write what passes to, without secrets, for LocalGateway(replay=...)."""
-
-    def prepare(self) -> Action:
-        """Load the server, and return what runs it."""
-        if not 0 <= self.port <= 65535:
-            msg = f"serve --port {self.port}: a port is 1 to 65535, or 0 for a free one"
-            raise UsageError(msg)
-        try:
-            from mistral_cf_adapter.testing import serve
-        except ModuleNotFoundError as error:
-            raise UsageError(str(error)) from None
-        return partial(self._serve, serve)
-
-    def _serve(self, serve: Callable[..., None]) -> int:
-        try:
-            serve(self.port, record=self.record)
-        except OSError as error:
-            reason = error.strerror or error
-            print(
-                f"{PROGRAM}: port {self.port}: {reason}. Try another: --port 0 takes a free one",
-                file=sys.stderr,
-            )
-            return 1
-        return 0
+    # It is here to be listed. `.serve` reads its flags, so that it starts without pydantic.
 
 
 class _NoCommand:
@@ -293,16 +263,18 @@ class CommandLine(BaseSettings):
         return (init_settings,)
 
 
-def parse(arguments: list[str]) -> Doctor | Run | Env | Serve | _NoCommand | _Version:
+def parse(arguments: list[str]) -> Doctor | Run | Env | ServeFlags | _NoCommand | _Version:
     """Return the command that was typed.
 
     Raises:
         UsageError: it cannot be understood.
         SystemExit: help was asked for, and has been printed.
     """
+    if arguments[:1] == ["serve"]:
+        return ServeFlags(arguments[1:])
     ours, theirs = split(arguments)
     python_flags, ours = take_python_flags(ours)
-    _reject_secrets(ours)
+    reject_secrets(ours)
     try:
         source = CliSettingsSource[Any](
             CommandLine,
@@ -312,16 +284,16 @@ def parse(arguments: list[str]) -> Doctor | Run | Env | Serve | _NoCommand | _Ve
         )
         line = CliApp.run(CommandLine, cli_args=ours, cli_settings_source=source)
     except ValidationError as error:
-        _reject(_first_problem(error), ours)
+        reject(_first_problem(error), ours)
     except ValueError as error:  # SettingsError is one
-        _reject(str(error), ours)
+        reject(str(error), ours)
     command: Any = get_subcommand(line, is_required=False)
     if command is None:
         return _Version() if line.version else _NoCommand()
     if isinstance(command, Run):
         restarting = partial(restart, python_flags, [*ours, *theirs])
         command.hand_over(theirs, restarting if python_flags else None)
-    return cast("Doctor | Run | Env | Serve", command)
+    return cast("Doctor | Run | Env", command)
 
 
 def _add_argument(parser: ArgumentParser, *flags: str, **options: Any) -> Any:
@@ -347,7 +319,7 @@ def _refuse(message: str) -> NoReturn:
     raise ValueError(message)
 
 
-def _reject_secrets(arguments: list[str]) -> None:
+def reject_secrets(arguments: list[str]) -> None:
     """Raise if a secret is given as a flag; what it is set with is where others cannot read it."""
     known = secret_flags()
     given = [argument.partition("=")[0].replace("_", "-").lower() for argument in arguments]
@@ -365,8 +337,14 @@ def _first_problem(error: ValidationError) -> str:
     return f"{flag_of(str(problem['loc'][-1]))}: {problem['msg']}"
 
 
-def _reject(message: str, arguments: list[str]) -> NoReturn:
-    """Raise with argparse's words, but without the values, one of which may be a secret."""
+def reject(message: str, arguments: list[str], flags: Iterable[str] = ()) -> NoReturn:
+    """Raise with argparse's words, but without the values, one of which may be a secret.
+
+    Args:
+        message: argparse's.
+        arguments: what was typed.
+        flags: those of the command; by default the settings'.
+    """
     message = message.removeprefix("error parsing CLI: ")
     for argument in arguments[1:]:
         value = argument.partition("=")[2] if argument.startswith("-") else argument
@@ -376,17 +354,17 @@ def _reject(message: str, arguments: list[str]) -> NoReturn:
         hint = f"See `{PROGRAM} {arguments[0]} --help`."
     else:
         hint = f"See `{PROGRAM} --help`; flags of a command come after its name."
-    msg = f"{message}{_suggest_flag(message)}\n{hint}"
+    msg = f"{message}{_suggest_flag(message, flags)}\n{hint}"
     raise UsageError(msg)
 
 
-def _suggest_flag(message: str) -> str:
-    """Return the end of a sentence that names the setting's flag nearest to an unknown one."""
+def _suggest_flag(message: str, flags: Iterable[str]) -> str:
+    """Return the end of a sentence that names the flag nearest to an unknown one."""
     unknown = re.match(r"unrecognized arguments: (--[\w-]+)", message)
     if unknown is None:
         return ""
     names = {flag_of(name): name for name in GatewaySettings.model_fields}
-    hint = did_you_mean(unknown[1], names)
+    hint = did_you_mean(unknown[1], [*flags] or names)
     secret = next((names[flag] for flag in secret_flags() if hint.endswith(f" {flag}?")), None)
     return hint if secret is None else f"; secrets are no flags: set {env_names(secret)[0]}"
 

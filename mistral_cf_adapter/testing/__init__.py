@@ -19,17 +19,32 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mistral_cf_adapter.testing.access import Access
+    from mistral_cf_adapter.testing.allowed_hosts import HostNotAllowedError
+    from mistral_cf_adapter.testing.bypasses import report_bypasses
     from mistral_cf_adapter.testing.foreground import serve
     from mistral_cf_adapter.testing.gateway import LocalGateway
     from mistral_cf_adapter.testing.records import LogRecord, ReceivedRequest
+    from mistral_cf_adapter.testing.when import When
 
-__all__ = ["Access", "LocalGateway", "LogRecord", "ReceivedRequest", "serve"]
+__all__ = [
+    "Access",
+    "HostNotAllowedError",
+    "LocalGateway",
+    "LogRecord",
+    "ReceivedRequest",
+    "When",
+    "report_bypasses",
+    "serve",
+]
 
 _HOMES = {
     "Access": "access",
+    "HostNotAllowedError": "allowed_hosts",
     "LocalGateway": "gateway",
     "LogRecord": "records",
     "ReceivedRequest": "records",
+    "When": "when",
+    "report_bypasses": "bypasses",
     "serve": "foreground",
 }
 

@@ -1,84 +1,110 @@
-"""What was sent, compared with what a test expects, in words a person can read."""
+"""What was sent and used, compared with what a test expects, in words a person can read."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
-from mistral_cf_adapter.testing.script import path_matches
+from mistral_cf_adapter.testing.matching import Arrival
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
+    from mistral_cf_adapter.testing.matching import Condition, Expectation
     from mistral_cf_adapter.testing.records import ReceivedRequest
+    from mistral_cf_adapter.testing.state import State
 
-SECRET_HEADERS = frozenset({"authorization", "cf-aig-authorization", "cookie", "x-api-key"})
-MAX_SHOWN = 200
-
-
-class Expectation:
-    """The request a test expects; every part left out fits anything."""
-
-    def __init__(
-        self,
-        *,
-        path: str | None,
-        method: str | None,
-        headers: Mapping[str, str | None] | None,
-        json_contains: Mapping[str, Any] | None,
-    ) -> None:
-        self._path = path
-        self._method = method
-        self._headers = headers or {}
-        self._json = json_contains or {}
-
-    def differences(self, request: ReceivedRequest) -> list[str]:
-        """Say what is other than expected; nothing if the request fits."""
-        found: list[str] = []
-        if not path_matches(self._path, request.path):
-            found.append(f"path is {request.path}, not {self._path}")
-        if self._method is not None and request.method != self._method.upper():
-            found.append(f"method is {request.method}, not {self._method.upper()}")
-        for name, wanted in self._headers.items():
-            found.extend(_header_difference(name, wanted, request.headers.get(name)))
-        if self._json:
-            found.extend(_json_differences(self._json, request.fields, "body"))
-        return found
-
-    def failure(self, requests: Sequence[ReceivedRequest], problem: str) -> str:
-        """Explain a failed assertion, request by request."""
-        lines = [f"{problem}. Received {len(requests)} request(s):"]
-        for number, request in enumerate(requests, 1):
-            differences = self.differences(request)
-            verdict = "; ".join(differences) if differences else "fits"
-            lines.append(f"  {number}. {request.method} {request.path}: {verdict}")
-        return "\n".join(lines)
+__tracebackhide__ = True  # pytest shows the test's own line as the last
+MAX_LISTED = 20
+"""Requests, responses and refusals that a message lists; the newest, as they are most likely."""
 
 
-def _header_difference(name: str, wanted: str | None, got: str | None) -> list[str]:
-    if wanted == got:
-        return []
-    if wanted is None:
-        return [f"header {name} is present"]
-    if got is None:
-        return [f"header {name} is absent"]
-    if name.lower() in SECRET_HEADERS:
-        return [f"header {name} has another value (not shown: it is a secret)"]
-    return [f"header {name} is {_short(got)}, not {_short(wanted)}"]
+def find_sent(
+    requests: Sequence[ReceivedRequest], wanted: Expectation, times: int | None
+) -> ReceivedRequest:
+    """Return the last request that fits; raise AssertionError if none does, or too many."""
+    fitting = [request for request in requests if not wanted.differences(Arrival(request))]
+    if not fitting and times != 0:
+        raise AssertionError(_failure("No request fits", wanted, requests))
+    if times is not None and len(fitting) != times:
+        problem = f"{len(fitting)} request(s) fit instead of {times}"
+        raise AssertionError(_failure(problem, wanted, requests))
+    return fitting[-1]
 
 
-def _json_differences(wanted: Any, got: Any, where: str) -> list[str]:
-    if isinstance(wanted, dict) and isinstance(got, dict):
-        found: list[str] = []
-        for key, value in cast("dict[str, Any]", wanted).items():
-            place = f"{where}.{key}"
-            if key not in got:
-                found.append(f"{place} is absent")
-                continue
-            found.extend(_json_differences(value, got[key], place))
-        return found
-    return [] if wanted == got else [f"{where} is {_short(got)}, not {_short(wanted)}"]
+def refuse_sent(requests: Sequence[ReceivedRequest], unwanted: Expectation) -> None:
+    """Raise AssertionError if a request fits."""
+    if any(not unwanted.differences(Arrival(request)) for request in requests):
+        problem = "A request fits that should not"
+        raise AssertionError(_failure(problem, unwanted, requests))
 
 
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."
+def check_script(state: State) -> None:
+    """Raise AssertionError if a scripted response was not used, or code of the test's failed."""
+    if state.script_errors:
+        error = state.script_errors[0]
+        raise AssertionError(str(error)) from error.__cause__
+    problem = _unused(state)
+    if problem is not None:
+        raise AssertionError(problem)
+
+
+def check_strict(state: State) -> None:
+    """Raise AssertionError if a request was refused because nothing was scripted for it."""
+    problem = _unscripted(state)
+    if problem is not None:
+        raise AssertionError(problem)
+
+
+def _unused(state: State) -> str | None:
+    entries = [*state.upstream_script.entries(), *state.script.entries()]
+    left = [(entry.label, entry.condition) for entry in entries] + state.faults.pending()
+    if not left:
+        return None
+    listed = left[:MAX_LISTED]
+    names = ", ".join(label for label, _ in listed)
+    more = f" and {len(left) - len(listed)} more" if len(left) > len(listed) else ""
+    lines = [f"{len(left)} scripted answer(s) were not used: {names}{more}"]
+    requests = state.requests[-MAX_LISTED:]
+    for label, condition in dict(listed).items():
+        lines.extend(_reasons(label, condition, requests))
+    return "\n".join(lines)
+
+
+def _reasons(
+    label: str, condition: Condition, requests: Sequence[ReceivedRequest]
+) -> Iterator[str]:
+    """Say of each request why a response was not used for it."""
+    if not requests:
+        return
+    yield f"{label}: {len(requests)} request(s) were received last:"
+    for number, request in enumerate(requests, 1):
+        differences = condition.differences(Arrival(request))
+        verdict = "; ".join(differences)
+        if not differences and condition.function is not None:
+            verdict = "the function in when= did not accept it, or was not asked"
+        yield _line(number, request, verdict or "fits, but was refused, cached or answered before")
+
+
+def _unscripted(state: State) -> str | None:
+    refused = [] if state.strict is None else state.strict.refused
+    if not refused:
+        return None
+    lines = [f"{len(refused)} request(s) were refused, as nothing was scripted for them:"]
+    lines.extend(f"  {number}. {text}" for number, text in enumerate(refused[:MAX_LISTED], 1))
+    return "\n".join(lines)
+
+
+def _failure(problem: str, wanted: Expectation, requests: Sequence[ReceivedRequest]) -> str:
+    """Explain a failed assertion, request by request."""
+    lines = [f"{problem}. Received {len(requests)} request(s):"]
+    skipped = max(len(requests) - MAX_LISTED, 0)
+    if skipped:
+        lines.append(f"  ({skipped} older ones)")
+    for number, request in enumerate(requests[skipped:], skipped + 1):
+        differences = wanted.differences(Arrival(request))
+        lines.append(_line(number, request, "; ".join(differences) or "fits"))
+    return "\n".join(lines)
+
+
+def _line(number: int, request: ReceivedRequest, verdict: str) -> str:
+    return f"  {number}. {request.method} {request.path}: {verdict}"

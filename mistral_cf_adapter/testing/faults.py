@@ -6,16 +6,17 @@ import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from mistral_cf_adapter.testing import edge_pages
+from mistral_cf_adapter.testing import edge_pages, limits
+from mistral_cf_adapter.testing.keywords import check_names
+from mistral_cf_adapter.testing.matching import Arrival, Condition
 from mistral_cf_adapter.testing.responses import Response, bytes_response
-from mistral_cf_adapter.testing.script import path_matches
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
     from types import TracebackType
     from typing import Self
 
-    from mistral_cf_adapter.testing.records import ReceivedRequest
+    from mistral_cf_adapter.testing.matching import Arrival, Condition
     from mistral_cf_adapter.testing.wire import Wire
 
 Kind = Literal[
@@ -60,6 +61,7 @@ class Fault:
     times: int | None
     path: str | None
     details: Mapping[str, Any]
+    condition: Condition = field(repr=False)
     on_end: Callable[[], None] = field(default=lambda: None, repr=False)
     fired: int = 0
     """How many requests it has hit. Always 0 for "refuse": nothing arrives to be counted."""
@@ -88,11 +90,16 @@ class Fault:
         """Whether requests are still due to be hit."""
         return not self.ended and self.times is not None and self.kind != "refuse"
 
-    def hits(self, request: ReceivedRequest) -> bool:
-        """Return whether this request is the next to be hit."""
-        if self.ended or self.kind == "refuse":
+    @property
+    def label(self) -> str:
+        """What `assert_all_used` calls it."""
+        return f"fault({self.kind!r})"
+
+    async def hits(self, arrival: Arrival) -> bool:
+        """Return whether this request is to be hit; raise ScriptError if the test's code fails."""
+        if self.ended or self.kind == "refuse" or self.condition.differences(arrival):
             return False
-        return path_matches(self.path, request.path)
+        return await self.condition.accepts(self.label, arrival)
 
     def fire(self) -> None:
         """Count one hit."""
@@ -109,23 +116,42 @@ class Faults:
         self._lock = threading.Lock()
 
     def add(self, fault: Fault) -> Fault:
-        """Put a fault in force."""
+        """Put a fault in force; raise ValueError if there are too many."""
         with self._lock:
+            self._faults = [known for known in self._faults if not known.ended]
+            if len(self._faults) >= limits.MAX_KEPT:
+                msg = f"{limits.MAX_KEPT} faults can be in force at once"
+                raise ValueError(msg)
             self._faults.append(fault)
         return fault
 
-    def next(self, request: ReceivedRequest) -> Fault | None:
-        """Return the fault that hits this request, counted as fired."""
-        with self._lock:
-            fault = next((fault for fault in self._faults if fault.hits(request)), None)
-            if fault is not None:
-                fault.fire()
-            return fault
+    async def next(self, arrival: Arrival) -> Fault | None:
+        """Return the fault that hits this request, counted as fired.
 
-    def labels(self) -> list[str]:
-        """Name the faults that still wait for a request."""
+        Raises:
+            ScriptError: a function of the test's own has failed.
+        """
         with self._lock:
-            return [f"fault({fault.kind!r})" for fault in self._faults if fault.pending]
+            faults = list(self._faults)
+        for fault in faults:
+            if not await fault.hits(arrival):
+                continue
+            with self._lock:
+                # Another request may have been hit while a function of the test's was asked.
+                if not fault.ended:
+                    fault.fire()
+                    return fault
+        return None
+
+    def in_force(self) -> list[Fault]:
+        """Return the faults that have not ended."""
+        with self._lock:
+            return [fault for fault in self._faults if not fault.ended]
+
+    def pending(self) -> list[tuple[str, Condition]]:
+        """Return name and condition of the faults that still wait for a request."""
+        with self._lock:
+            return [(fault.label, fault.condition) for fault in self._faults if fault.pending]
 
     def clear(self) -> None:
         """End all of them."""
@@ -143,11 +169,7 @@ def check(kind: str, times: int | None, details: Mapping[str, Any]) -> None:
     if times is not None and times < 1:
         msg = f"fault({kind!r}): times must be at least 1, or None for 'until ended'"
         raise ValueError(msg)
-    unknown = details.keys() - DETAILS[kind]
-    if unknown:
-        allowed = ", ".join(sorted(DETAILS[kind])) or "none besides path"
-        msg = f"fault({kind!r}) does not take {', '.join(sorted(unknown))}; it takes: {allowed}"
-        raise TypeError(msg)
+    check_names(f"fault({kind!r})", details, sorted({*DETAILS[kind], "times", "path", "when"}))
     if kind == "redirect" and not isinstance(details.get("to"), str):
         msg = "fault('redirect') needs to=URL"
         raise TypeError(msg)

@@ -5,31 +5,50 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mistral_cf_adapter._public import TESTING, set_public_module
-from mistral_cf_adapter.testing import faults, logs_api, replies
+from mistral_cf_adapter.testing import (
+    assertions,
+    connect,
+    faults,
+    logs_api,
+    media_replies,
+    replies,
+)
 from mistral_cf_adapter.testing.app import GatewayApp
-from mistral_cf_adapter.testing.assertions import Expectation
 from mistral_cf_adapter.testing.faults import Fault
+from mistral_cf_adapter.testing.keywords import suggest_keywords
+from mistral_cf_adapter.testing.matching import Condition, Expectation
 from mistral_cf_adapter.testing.mistral import Mistral
 from mistral_cf_adapter.testing.routing import PROVIDER, Target
 from mistral_cf_adapter.testing.server import HOST, ThreadedServer
 from mistral_cf_adapter.testing.state import State
+from mistral_cf_adapter.testing.unscripted import Strict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from os import PathLike
     from types import TracebackType
-    from typing import Literal, Self
+    from typing import Literal, Self, TypeAlias, TypeVar, Unpack
 
+    from mistral_cf_adapter._options import OptionKeywords
     from mistral_cf_adapter._settings import GatewaySettings
     from mistral_cf_adapter.testing.access import Access
+    from mistral_cf_adapter.testing.app import ASGIApp
+    from mistral_cf_adapter.testing.calls import Calls
     from mistral_cf_adapter.testing.faults import Kind
+    from mistral_cf_adapter.testing.matching import Predicate
     from mistral_cf_adapter.testing.player import Match, Player
     from mistral_cf_adapter.testing.recorder import Recorder
     from mistral_cf_adapter.testing.records import LogRecord, ReceivedRequest
+    from mistral_cf_adapter.testing.replies import MessageFields
     from mistral_cf_adapter.testing.responses import Response
     from mistral_cf_adapter.testing.server import Paths
+    from mistral_cf_adapter.testing.when import When
 
+    T = TypeVar("T")
+    Make: TypeAlias = Callable[[ReceivedRequest], T]
     PolicyKind = Literal["policy_denied", "policy_spend"]
+
+__tracebackhide__ = True  # pytest shows the test's own line as the last
 
 
 class LocalGateway:
@@ -102,6 +121,11 @@ class LocalGateway:
             then. None by default.
         api_token: the token that Cloudflare's API accepts, as `api_url` has it.
         log_delay: seconds from a response to its log in that API; `logs` has it at once.
+        guardrails: whether guardrails are on, see the attribute.
+        strict: whether to refuse, with 400, what nothing is scripted for, and each model that is
+            not known: the module `unscripted` says what that is. See `assert_all_scripted`.
+        models: names of models that `strict` takes besides those that the embedded Mistral lists.
+        page: whether a page for a browser is at `/`, which shows the calls and scripts responses.
         tls: paths of certificate and key, for https.
         port: 0 takes a free one.
         record: path of a cassette (YAML) to write all that the upstream is asked and answers to,
@@ -116,8 +140,10 @@ class LocalGateway:
         ValueError: for a cassette with mistakes, or `record`, `replay`, `match` and `upstream` that
             do not go together.
         ModuleNotFoundError: for `record` or `replay` without PyYAML.
+        TypeError: for an unknown keyword, here and in each method; the nearest is named.
     """
 
+    @suggest_keywords
     def __init__(  # noqa: PLR0913  # each is a setting by keyword
         self,
         *,
@@ -136,6 +162,10 @@ class LocalGateway:
         access: Access | None = None,
         api_token: str = "cf-api-test-token",  # noqa: S107
         log_delay: float = 0.0,
+        guardrails: bool = False,
+        strict: bool = False,
+        models: Iterable[str] = (),
+        page: bool = False,
         tls: Paths | None = None,
         port: int = 0,
         record: str | PathLike[str] | None = None,
@@ -159,6 +189,7 @@ class LocalGateway:
             api_token=api_token,
             log_delay=log_delay,
             access=access,
+            guardrails=guardrails,
         )
         if access is not None:
             access.use_clock(self._state.wall_time)
@@ -168,8 +199,14 @@ class LocalGateway:
             from mistral_cf_adapter.testing.cassette_modes import open_cassette
 
             self._cassette = open_cassette(self._state, record=record, replay=replay, match=match)
+        # A cassette is strict by itself, and a recording is to get what nothing is scripted for.
+        if strict and self._cassette is None:
+            targets = (*self._state.routes.values(), *self._state.aliases.values())
+            known = (name.removeprefix(f"{PROVIDER}/") for name in targets)
+            self._state.strict = Strict(self._mistral, self.mistral_api_key, [*models, *known])
         self._scheme = "http" if tls is None else "https"
-        app = GatewayApp(self._state, self._send_upstream)
+        app = GatewayApp(self._state, self._send_upstream, has_page=page)
+        app.make_api = self._make_api
         app.download = self._mistral.download
         self._server = ThreadedServer(app, port=port, tls=tls)
         app.transports = self._server.transports
@@ -261,6 +298,11 @@ class LocalGateway:
         return self._state.logs
 
     @property
+    def calls(self) -> Calls:
+        """The calls that were served, with their responses: see the module `calls`."""
+        return self._state.calls
+
+    @property
     def guardrails(self) -> bool:
         """Whether guardrails are on: a streamed request gets one plain JSON response."""
         return self._state.guardrails
@@ -284,47 +326,18 @@ class LocalGateway:
         With `byok` or a `byok_alias` they have no Mistral key. Behind `access` they have its
         service token in place of the gateway's token, unless an `access_token` is given.
         """
-        from mistral_cf_adapter._settings import GatewaySettings
-
-        values: dict[str, Any] = {"enabled": True, "base_url": self.url, **self._credentials()}
-        if overrides.get("access_token"):
-            values |= {"access_client_id": None, "access_client_secret": None}
-        if not (overrides.get("byok") or overrides.get("byok_alias")):
-            values["mistral_api_key"] = self.mistral_api_key
-        return GatewaySettings(**{**values, **overrides})
+        return connect.make_settings(self.url, self._state, overrides)
 
     def adopted(self, settings: GatewaySettings) -> GatewaySettings:
         """Return a copy of an application's settings that points at this gateway.
 
         Settings that are for this gateway already keep their token and key, wrong ones too.
         """
-        here: dict[str, Any] = {"enabled": True, "fallback": "none"}
-        if settings.root_url != self.url:
-            here |= {"base_url": self.url, **self._credentials()}
-            if not settings.stored_key:
-                here["mistral_api_key"] = self.mistral_api_key
-        return settings.model_copy(update=here)
+        return connect.adopt_settings(self.url, self._state, settings)
 
     def env(self) -> dict[str, str]:
         """Return the environment variables that point an application here."""
-        credentials = {
-            f"CF_AIG_{name.upper()}": value for name, value in self._credentials().items() if value
-        }
-        return {
-            "CF_AIG_BASE_URL": self.url,
-            **credentials,
-            "MISTRAL_API_KEY": self.mistral_api_key,
-        }
-
-    def _credentials(self) -> dict[str, str | None]:
-        """Return the settings that let a request in: the token, or what Access accepts."""
-        access = self._state.access
-        return {
-            "token": self.token if access is None else None,
-            "access_client_id": None if access is None else access.client_id,
-            "access_client_secret": None if access is None else access.client_secret,
-            "access_token": None,
-        }
+        return connect.make_environment(self.url, self._state)
 
     def api_env(self) -> dict[str, str]:
         """Return the environment variables that point Cloudflare's own packages here."""
@@ -334,37 +347,116 @@ class LocalGateway:
             "CLOUDFLARE_BASE_URL": self.api_url,
         }
 
-    def reply(self, text: str, *, path: str | None = None, **message_fields: Any) -> None:
+    def reply(
+        self,
+        text: str | Make[str] = "",
+        *,
+        when: When | Predicate | None = None,
+        path: str | None = None,
+        message: Mapping[str, Any] | None = None,
+        **fields: Unpack[MessageFields],
+    ) -> None:
         """Let the model say `text` to the next request for a text, streamed if it asks so.
 
-        `path` ("fim/completions") waits for a request to that path of the provider's.
-        `message_fields` are more fields of the message, such as `tool_calls`; `finish_reason`
-        is put where it belongs.
-        """
-        self._state.script.add(replies.reply(self._mistral, text, path, message_fields))
+        Here and in the other methods `when` says for which request, as a mapping, see `When`:
 
+            gateway.reply("Paris", when={"json_contains": {"messages": [{"content": "France?"}]}})
+            gateway.reply("short", when=lambda request: len(request.body) < 1000)
+
+        and what is scripted may be a function that gets the request (a `ReceivedRequest`) and
+        returns it: `gateway.reply(lambda request: request.json()["model"])`. Functions run in a
+        thread of their own. One that raises is a 500 for the caller, and fails `assert_all_used()`.
+        Of several responses that fit, the first is used; each is used once.
+
+        Args:
+            text: what it says, or a function that returns that.
+            when: the request it waits for; by default any.
+            path: the path it waits for, such as "fim/completions"; short for `when`.
+            message: more fields of the message, unchecked, for what this release does not know.
+            fields: more fields of the message: `tool_calls`, `content` (a list of chunks),
+                `prefix`, and `finish_reason`.
+
+        Raises:
+            TypeError: for a field, or a key of `when`, that is not known.
+            GatewayConfigError: for an option in `when` that is not known or takes no such value.
+        """
+        checked = replies.check_fields(fields, message)
+        self._state.script.add(replies.reply(self._mistral, text, checked, when, path))
+
+    @suggest_keywords
     def reply_stream(
-        self, pieces: Iterable[str | bytes | Mapping[str, Any]], *, path: str | None = None
+        self,
+        pieces: Iterable[str | bytes | Mapping[str, Any]] | Make[Iterable[Any]],
+        *,
+        when: When | Predicate | None = None,
+        path: str | None = None,
     ) -> None:
         """Stream the pieces to the next request for a text.
 
         Strings become chunks of the model's text; a mapping is sent as one event's JSON and
         bytes as they are. With strings alone, a request that asks for no stream gets the text
-        in one piece.
+        in one piece. For `when` and functions see `reply`.
         """
-        self._state.script.add(replies.reply_stream(self._mistral, list(pieces), path))
+        self._state.script.add(replies.reply_stream(self._mistral, pieces, when, path))
 
-    def reply_json(
+    @suggest_keywords
+    def reply_parsed(
+        self,
+        value: Any,
+        *,
+        when: When | Predicate | None = None,
+        path: str | None = None,
+    ) -> None:
+        """Let the model say a value as JSON to the next request for a text.
+
+        For `chat.parse(response_format=Model)` that is a pydantic model, `Model(...)`, or a mapping
+        with its fields. For `when` and functions see `reply`.
+        """
+        self._state.script.add(replies.reply_parsed(self._mistral, value, when, path))
+
+    @suggest_keywords
+    def reply_embeddings(
+        self,
+        vectors: Sequence[Sequence[float]] | Make[Sequence[Sequence[float]]],
+        *,
+        when: When | Predicate | None = None,
+    ) -> None:
+        """Answer the next request for embeddings that has as many inputs as there are vectors.
+
+        For `when` and functions see `reply`.
+        """
+        self._state.script.add(media_replies.reply_embeddings(vectors, when))
+
+    @suggest_keywords
+    def reply_ocr(
+        self,
+        *pages: str | Mapping[str, Any] | Make[Sequence[Any]],
+        when: When | Predicate | None = None,
+    ) -> None:
+        """Answer the next request for OCR with these pages.
+
+        A page is a text in Markdown, or a mapping with its fields (`markdown`, `images` ...). For
+        `when` and functions see `reply`; a function returns the list of pages.
+        """
+        self._state.script.add(media_replies.reply_ocr(pages, when))
+
+    @suggest_keywords
+    def reply_json(  # each is a part of a response
         self,
         value: Any,
         *,
         status: int = 200,
         headers: Mapping[str, str] | None = None,
+        when: When | Predicate | None = None,
         path: str | None = None,
     ) -> None:
-        """Let the provider answer the next request with this JSON."""
-        self._state.script.add(replies.reply_json(value, status, headers, path))
+        """Let the provider answer the next request with this JSON.
 
+        For `when` and functions see `reply`.
+        """
+        self._state.script.add(replies.reply_json(value, status, headers, when, path))
+
+    @suggest_keywords
     def fail(  # noqa: PLR0913  # one way to fail each, by keyword
         self,
         code: int | None = None,
@@ -375,6 +467,7 @@ class LocalGateway:
         body: bytes | None = None,
         content_type: str = "text/html",
         headers: Mapping[str, str] | None = None,
+        when: When | Predicate | None = None,
         path: str | None = None,
     ) -> None:
         """Let the gateway refuse the next request that passes its own checks and the cache.
@@ -382,7 +475,7 @@ class LocalGateway:
         With `code`, in the gateway's shape and with that code's usual status and message; with
         `kind`, in the shape of a policy's refusal, "policy_denied" (403, also where no policy
         allows the request) or "policy_spend" (429, with bucket, spent and limit); with `status` and
-        `body`, with these bytes.
+        `body`, with these bytes. For `when` see `reply`.
         A refusal is not retried by the gateway; for a provider that fails see `upstream_fail`.
         It has the gateway's headers, so a `body` that is not in the gateway's shape passes for the
         provider's own: what Cloudflare's edge says in the gateway's place is `fault("edge")`.
@@ -399,37 +492,57 @@ class LocalGateway:
             content_type=content_type,
         )
         what = code if code is not None else kind or status
-        self._state.script.add(replies.fail(what, response.with_headers(headers or {}), path))
+        entry = replies.fail(what, response.with_headers(headers or {}), when, path)
+        self._state.script.add(entry)
 
-    def upstream_fail(
+    @suggest_keywords
+    def upstream_fail(  # noqa: PLR0913  # each is a part of a response, or says when
         self,
         status: int = 500,
         *,
         times: int = 1,
         body: Any = None,
         headers: Mapping[str, str] | None = None,
+        when: When | Predicate | None = None,
         path: str | None = None,
     ) -> None:
         """Let the provider answer the next `times` attempts with an error.
 
-        401, 422 and 429 come in Mistral's own shapes unless `body` (JSON) says otherwise.
+        401, 422 and 429 come in Mistral's own shapes unless `body` (JSON) says otherwise. For
+        `when` see `reply`.
         """
-        self._state.upstream_script.add(replies.upstream_fail(status, body, headers, path), times)
+        entry = replies.upstream_fail(status, body, headers, when, path)
+        self._state.upstream_script.add(entry, times)
 
-    def upstream_delay(self, seconds: float, *, times: int = 1, path: str | None = None) -> None:
+    @suggest_keywords
+    def upstream_delay(
+        self,
+        seconds: float,
+        *,
+        times: int = 1,
+        when: When | Predicate | None = None,
+        path: str | None = None,
+    ) -> None:
         """Let the provider take this long to its next `times` responses.
 
-        With a shorter `cf-aig-request-timeout` the gateway gives up on the attempt.
+        With a shorter `cf-aig-request-timeout` the gateway gives up on the attempt. For `when` see
+        `reply`.
         """
-        self._state.upstream_script.add(replies.upstream_delay(seconds, path), times)
+        self._state.upstream_script.add(replies.upstream_delay(seconds, when, path), times)
 
     def fault(
-        self, kind: Kind, *, times: int | None = 1, path: str | None = None, **details: Any
+        self,
+        kind: Kind,
+        *,
+        times: int | None = 1,
+        when: When | Predicate | None = None,
+        path: str | None = None,
+        **details: Any,
     ) -> Fault:
         """Spoil the next `times` requests (None: until ended); return a handle to end it.
 
         - "refuse": the listening socket is closed until the handle's `end()`, the end of
-          `with gateway.fault("refuse"):`, or `reset()`; `times` does not apply.
+          `with gateway.fault("refuse"):`, or `reset()`; `times` and `when` do not apply.
         - "reset": a TCP reset instead of a response.
         - "stall": no byte of a response, until the caller or the gateway ends.
         - "cut_body": `keep` bytes (by default half) of the promised body, then the end.
@@ -447,14 +560,18 @@ class LocalGateway:
         - "access": Cloudflare Access refuses: `form` is "login" (a redirect, the default),
           "unauthorized", "page" or "json". `LocalGateway(access=...)` refuses what has no identity.
 
+        For `when` see `reply`; the path is the whole one, with account and gateway, or its end.
+
         Raises:
             ValueError: for an unknown kind, page or form. TypeError: for an unknown detail.
         """
         faults.check(kind, times, details)
+        condition = Condition("fault", when, path)
         if kind != "refuse":
-            return self._state.faults.add(Fault(kind, times, path, details))
+            return self._state.faults.add(Fault(kind, times, path, details, condition))
         self._server.refuse()
-        return self._state.faults.add(Fault(kind, times, path, details, self._server.listen))
+        fault = Fault(kind, times, path, details, condition, self._server.listen)
+        return self._state.faults.add(fault)
 
     def pass_time(self, seconds: float) -> None:
         """Move the gateway's clock, on which the cache and the rate limit run."""
@@ -469,50 +586,75 @@ class LocalGateway:
     def assert_all_used(self) -> None:
         """Raise AssertionError if a scripted response or a fault was not used.
 
+        It says of each request that was received last why it did not fit, and whether a function
+        of the test's own, in `when` or as a response, has raised.
+
         Also if a request did not fit the cassette or, by order, a recording was not used.
         """
         problems = [] if self._cassette is None else self._cassette.problems()
         if problems:
             raise AssertionError("\n".join(problems))
-        state = self._state
-        left = [*state.upstream_script.labels(), *state.script.labels(), *state.faults.labels()]
-        if left:
-            msg = f"{len(left)} scripted answer(s) were not used: {', '.join(left)}"
-            raise AssertionError(msg)
+        assertions.check_script(self._state)
 
-    def assert_sent(
+    def assert_all_scripted(self) -> None:
+        """Raise AssertionError if `strict` has refused a request; it names them."""
+        assertions.check_strict(self._state)
+
+    @suggest_keywords
+    def assert_sent(  # noqa: PLR0913  # each is a part of a request
         self,
         *,
         path: str | None = None,
         method: str | None = None,
+        model: str | None = None,
         headers: Mapping[str, str | None] | None = None,
         json_contains: Mapping[str, Any] | None = None,
+        options: OptionKeywords | None = None,
         times: int | None = None,
     ) -> ReceivedRequest:
         """Return the last request that fits; raise AssertionError, with reasons, if none does.
 
         `path` is a whole path or its end; a header of None must be absent; `json_contains` is
-        compared with the body object by object, extra fields allowed; `times` is how often
-        exactly, at least once if left out.
+        compared with the body object by object, extra fields allowed; `options` are those of
+        `gateway_options()`, such as `{"cache_ttl": 120}`; `times` is how often exactly, at least
+        once if left out.
         """
-        wanted = Expectation(path=path, method=method, headers=headers, json_contains=json_contains)
-        received = list(self._state.requests)
-        fitting = [request for request in received if not wanted.differences(request)]
-        if not fitting:
-            raise AssertionError(wanted.failure(received, "No request fits"))
-        if times is not None and len(fitting) != times:
-            problem = f"{len(fitting)} request(s) fit instead of {times}"
-            raise AssertionError(wanted.failure(received, problem))
-        return fitting[-1]
+        wanted = Expectation(
+            path=path,
+            method=method,
+            model=model,
+            headers=headers,
+            json_contains=json_contains,
+            options=options,
+        )
+        return assertions.find_sent(list(self._state.requests), wanted, times)
 
-    def assert_not_sent(
-        self, *, path: str | None = None, headers: Mapping[str, str | None] | None = None
+    @suggest_keywords
+    def assert_not_sent(  # noqa: PLR0913  # each is a part of a request
+        self,
+        *,
+        path: str | None = None,
+        method: str | None = None,
+        model: str | None = None,
+        headers: Mapping[str, str | None] | None = None,
+        json_contains: Mapping[str, Any] | None = None,
+        options: OptionKeywords | None = None,
     ) -> None:
         """Raise AssertionError if a request fits; without arguments, if any arrived."""
-        wanted = Expectation(path=path, method=None, headers=headers, json_contains=None)
-        received = list(self._state.requests)
-        if any(not wanted.differences(request) for request in received):
-            raise AssertionError(wanted.failure(received, "A request fits that should not"))
+        unwanted = Expectation(
+            path=path,
+            method=method,
+            model=model,
+            headers=headers,
+            json_contains=json_contains,
+            options=options,
+        )
+        assertions.refuse_sent(list(self._state.requests), unwanted)
+
+    def _make_api(self) -> ASGIApp:
+        from mistral_cf_adapter.testing.http_api import HttpApi
+
+        return HttpApi(self, self._state).app
 
     async def _send_upstream(self, request: ReceivedRequest, target: Target) -> Response:
         if self._cassette is None:

@@ -56,7 +56,7 @@ def read_flag(headers: Headers, name: str, *, default: bool) -> bool:
 
 def read_metadata(headers: Headers) -> Metadata:
     """Read `cf-aig-metadata` by the gateway's rules: mistakes lose it all, silently."""
-    value = _json_object(headers.get("cf-aig-metadata"))
+    value = read_object(headers.get("cf-aig-metadata"))
     if not all(isinstance(item, str | int | float | bool) for item in value.values()):
         return {}
     kept = [(key, item) for key, item in value.items() if not key.startswith("cf.")]
@@ -65,7 +65,7 @@ def read_metadata(headers: Headers) -> Metadata:
 
 def read_custom_cost(headers: Headers) -> Mapping[str, float] | None:
     """Read `cf-aig-custom-cost`; None when it is absent or no JSON object."""
-    return _json_object(headers.get("cf-aig-custom-cost")) or None
+    return read_object(headers.get("cf-aig-custom-cost")) or None
 
 
 def read_cache_policy(headers: Headers, gateway_ttl: int | None) -> CachePolicy:
@@ -102,7 +102,8 @@ def _integer(text: str | None) -> int | None:
         return None
 
 
-def _json_object(text: str | None) -> dict[str, Any]:
+def read_object(text: str | None) -> dict[str, Any]:
+    """Read a header that is a JSON object; an empty one stands for any mistake."""
     try:
         value = json.loads(text or "{}")
     except (ValueError, RecursionError):

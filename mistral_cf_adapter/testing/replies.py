@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, cast
 
+from mistral_cf_adapter.testing.keywords import check_names
+from mistral_cf_adapter.testing.matching import Arrival, Condition, check_function
 from mistral_cf_adapter.testing.mistral import is_text_path
 from mistral_cf_adapter.testing.mistral_chat import Turn
 from mistral_cf_adapter.testing.mistral_errors import invalid, too_many, unauthorized
+from mistral_cf_adapter.testing.own_code import call_own
 from mistral_cf_adapter.testing.responses import (
     GATEWAY_ERRORS,
     POLICY_ERRORS,
@@ -19,48 +24,98 @@ from mistral_cf_adapter.testing.responses import (
     stream_response,
     words,
 )
-from mistral_cf_adapter.testing.script import Scripted, path_matches
+from mistral_cf_adapter.testing.script import Scripted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
+    from mistral_cf_adapter.testing.matching import Predicate
     from mistral_cf_adapter.testing.mistral import Mistral
-    from mistral_cf_adapter.testing.records import ReceivedRequest
+    from mistral_cf_adapter.testing.when import When
 
-    Fits = Callable[[ReceivedRequest], bool]
-    Piece = str | bytes | Mapping[str, Any]
+    Wanted: TypeAlias = When | Predicate | None
 
+Piece: TypeAlias = "str | bytes | Mapping[str, Any]"
+
+__tracebackhide__ = True  # pytest shows the test's own line as the last
 MAX_LABEL = 40
 
 
+class MessageFields(TypedDict, total=False):
+    """What an assistant's message may hold besides its text, and why it ended."""
+
+    role: Literal["assistant"]
+    content: str | Sequence[Mapping[str, Any]]
+    """In place of the text: chunks, such as those of a model that thinks."""
+    tool_calls: Sequence[Mapping[str, Any]]
+    """Each with `id` and `function`, which has `name` and `arguments`."""
+    prefix: bool
+    finish_reason: Literal["stop", "length", "model_length", "error", "tool_calls"]
+    """By default "tool_calls" where there are some, else "stop"."""
+
+
+def check_fields(fields: Mapping[str, Any], unchecked: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return the fields of a message; raise TypeError for one that no message has."""
+    check_names("reply()", fields, [*MessageFields.__annotations__, "when", "path", "message"])
+    _check_tool_calls(fields.get("tool_calls"))
+    return {**fields, **(unchecked or {})}
+
+
 def reply(
-    mistral: Mistral, text: str, path: str | None, message_fields: Mapping[str, Any]
+    mistral: Mistral, text: Any, fields: Mapping[str, Any], when: Wanted, path: str | None
 ) -> Scripted:
     """Let the model say a text."""
-    fields = dict(message_fields)
     usual = "tool_calls" if fields.get("tool_calls") else "stop"
-    finish = fields.pop("finish_reason", usual)
-    turn = Turn(text, words(text), finish_reason=finish, message_fields=fields)
-    return Scripted(_label("reply", text), _text(path), lambda request: mistral.say(request, turn))
+    more = dict(fields)
+    finish = more.pop("finish_reason", usual)
+
+    def say(text: object, arrival: Arrival) -> Response:
+        said = _check_text("reply()", text)
+        turn = Turn(said, words(said), finish_reason=finish, message_fields=more)
+        return mistral.say(arrival.outgoing, turn)
+
+    return scripted("reply", text, say, Condition("reply", when, path, _text), check=_check_text)
 
 
-def reply_stream(mistral: Mistral, pieces: Sequence[Piece], path: str | None) -> Scripted:
+def reply_stream(mistral: Mistral, pieces: Any, when: Wanted, path: str | None) -> Scripted:
     """Let the model stream these pieces."""
-    texts = [piece for piece in pieces if isinstance(piece, str)]
-    label = _label("reply_stream", [*pieces])
-    if len(texts) == len(pieces):
-        turn = Turn("".join(texts), texts)
-        return Scripted(label, _text(path), lambda request: mistral.say(request, turn))
-    raw = stream_response(piece if isinstance(piece, bytes) else event(piece) for piece in pieces)
-    return Scripted(label, _text(path), lambda _: raw)
+
+    def stream(pieces: object, arrival: Arrival) -> Response:
+        given = _check_pieces("reply_stream()", pieces)
+        texts = [piece for piece in given if isinstance(piece, str)]
+        if len(texts) == len(given):
+            return mistral.say(arrival.outgoing, Turn("".join(texts), texts))
+        parts = (piece if isinstance(piece, bytes) else event(piece) for piece in given)
+        return stream_response(parts)
+
+    condition = Condition("reply_stream", when, path, _text)
+    value = pieces if callable(pieces) else _check_pieces("reply_stream()", pieces)
+    return scripted("reply_stream", value, stream, condition)
+
+
+def reply_parsed(mistral: Mistral, value: Any, when: Wanted, path: str | None) -> Scripted:
+    """Let the model say a value as JSON."""
+
+    def say(value: object, arrival: Arrival) -> Response:
+        text = _to_json(value)
+        return mistral.say(arrival.outgoing, Turn(text, words(text)))
+
+    def check(_where: str, value: object) -> None:
+        _to_json(value)
+
+    condition = Condition("reply_parsed", when, path, _text)
+    return scripted("reply_parsed", value, say, condition, check=check)
 
 
 def reply_json(
-    value: Any, status: int, headers: Mapping[str, str] | None, path: str | None
+    value: Any, status: int, headers: Mapping[str, str] | None, when: Wanted, path: str | None
 ) -> Scripted:
     """Let the provider respond with JSON."""
-    response = json_response(value, status, headers)
-    return Scripted(_label("reply_json", value), _path(path), lambda _: response)
+
+    def respond(value: object, _arrival: Arrival) -> Response:
+        return json_response(value, status, headers)
+
+    if not callable(value):
+        json.dumps(value)  # raises here, not where nobody sees it
+    return scripted("reply_json", value, respond, Condition("reply_json", when, path))
 
 
 def refusal(  # noqa: PLR0913  # one way to fail each, by keyword
@@ -90,26 +145,105 @@ def refusal(  # noqa: PLR0913  # one way to fail each, by keyword
     return gateway_error(code, message=message, status=status)
 
 
-def fail(what: int | str | None, response: Response, path: str | None) -> Scripted:
+def fail(what: int | str | None, response: Response, when: Wanted, path: str | None) -> Scripted:
     """Let the gateway refuse."""
-    return Scripted(_label("fail", what), _path(path), lambda _: response, final=True)
+    condition = Condition("fail", when, path)
+    return Scripted(_label("fail", what), condition, lambda _: response, final=True)
 
 
 def upstream_fail(
     status: int,
     body: Any,
     headers: Mapping[str, str] | None,
+    when: Wanted,
     path: str | None,
 ) -> Scripted:
     """Let the provider fail."""
     response = _mistral_error(status) if body is None else json_response(body, status)
     failure = response.with_headers(headers or {})
-    return Scripted(_label("upstream_fail", status), _path(path), lambda _: failure)
+    condition = Condition("upstream_fail", when, path)
+    return Scripted(_label("upstream_fail", status), condition, lambda _: failure)
 
 
-def upstream_delay(seconds: float, path: str | None) -> Scripted:
+def upstream_delay(seconds: float, when: Wanted, path: str | None) -> Scripted:
     """Let the provider take its time, and then respond as it would have."""
-    return Scripted(_label("upstream_delay", seconds), _path(path), None, delay=seconds)
+    condition = Condition("upstream_delay", when, path)
+    return Scripted(_label("upstream_delay", seconds), condition, None, delay=seconds)
+
+
+def scripted(
+    name: str,
+    value: Any,
+    respond: Callable[[object, Arrival], Response],
+    condition: Condition,
+    *,
+    check: Callable[[str, Any], object] | None = None,
+) -> Scripted:
+    """Script a value, or what a function makes of each request."""
+    label = _label(name, value)
+    if callable(value):
+        function = check_function(f"{name}()", value)
+        return Scripted(
+            label,
+            condition,
+            lambda arrival: respond(call_own(function, arrival.received), arrival),
+            is_function=True,
+        )
+    if check is not None:
+        check(f"{name}()", value)
+    return Scripted(label, condition, lambda arrival: respond(value, arrival))
+
+
+def _check_text(where: str, value: object) -> str:
+    if isinstance(value, str):
+        return value
+    msg = f"{where} takes a text, or a function that returns one, not {type(value).__name__}"
+    raise TypeError(msg)
+
+
+def _check_tool_calls(calls: object) -> None:
+    if calls is None:
+        return
+    items = cast("list[object]", calls) if isinstance(calls, list | tuple) else [None]
+    for call in items:
+        function = cast("Mapping[str, Any]", call).get("function") if _is_mapping(call) else None
+        if not (_is_mapping(function) and "name" in cast("Mapping[str, Any]", function)):
+            msg = (
+                "reply(tool_calls=...) takes a list of mappings with `id` and `function`, which "
+                "has `name` and `arguments`"
+            )
+            raise TypeError(msg)
+
+
+def _check_pieces(where: str, value: Any) -> list[Piece]:
+    if not _is_list(value):
+        msg = f"{where} takes a list of pieces, not one {type(value).__name__}"
+        raise TypeError(msg)
+    pieces: list[Any] = list(value)
+    for piece in pieces:
+        _check_piece(where, piece)
+    return pieces
+
+
+def _is_list(value: object) -> bool:
+    return hasattr(value, "__iter__") and not isinstance(value, str | bytes | Mapping)
+
+
+def _check_piece(where: str, piece: object) -> None:
+    if not isinstance(piece, str | bytes | Mapping):
+        msg = f"{where}: a piece must be a text, bytes or a mapping, not {type(piece).__name__}"
+        raise TypeError(msg)
+
+
+def _to_json(value: Any) -> str:
+    """Write a pydantic model, or anything JSON can hold, as the model would."""
+    if hasattr(value, "model_dump_json"):
+        return str(value.model_dump_json(by_alias=True))
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _is_mapping(value: object) -> bool:
+    return isinstance(value, Mapping)
 
 
 def _mistral_error(status: int) -> Response:
@@ -125,14 +259,11 @@ def _mistral_error(status: int) -> Response:
             return json_response({**fields, "param": None, "code": str(status)}, status)
 
 
-def _text(path: str | None) -> Fits:
-    return lambda request: is_text_path(request) and path_matches(path, request.path)
-
-
-def _path(path: str | None) -> Fits:
-    return lambda request: path_matches(path, request.path)
+def _text(arrival: Arrival) -> str | None:
+    return None if is_text_path(arrival.outgoing) else "it is no request for a text"
 
 
 def _label(name: str, value: Any) -> str:
-    text = repr(value)
+    begin = value[: MAX_LABEL + 1] if isinstance(value, str) else value
+    text = getattr(value, "__name__", repr(begin)) if callable(value) else repr(begin)
     return f"{name}({text if len(text) <= MAX_LABEL else text[:MAX_LABEL] + '...'})"

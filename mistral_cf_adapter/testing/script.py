@@ -6,10 +6,13 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from mistral_cf_adapter.testing import limits
+from mistral_cf_adapter.testing.own_code import run_test_code
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from mistral_cf_adapter.testing.records import ReceivedRequest
+    from mistral_cf_adapter.testing.matching import Arrival, Condition
     from mistral_cf_adapter.testing.responses import Response
 
 
@@ -19,13 +22,31 @@ class Scripted:
 
     label: str
     """What `assert_all_used` calls it."""
-    fits: Callable[[ReceivedRequest], bool]
-    respond: Callable[[ReceivedRequest], Response] | None
+    condition: Condition
+    respond: Callable[[Arrival], Response] | None
     """None lets the next entry, or the model, respond."""
     final: bool = False
     """Whether it is the gateway's own word, so that no retry follows."""
     delay: float = 0.0
     """Seconds the upstream takes to its first byte."""
+    is_function: bool = False
+    """Whether the response is made by a function of the test's own."""
+
+    async def fits(self, arrival: Arrival) -> bool:
+        """Return whether it is for this request; raise ScriptError if the test's code fails."""
+        if self.condition.differences(arrival):
+            return False
+        return await self.condition.accepts(self.label, arrival)
+
+    async def make_response(self, arrival: Arrival) -> Response:
+        """Return the response of one that has any; raise ScriptError if the test's code fails."""
+        respond = self.respond
+        if respond is None:
+            msg = f"{self.label} has no response"
+            raise AssertionError(msg)
+        if self.is_function:
+            return await run_test_code(self.label, lambda: respond(arrival))
+        return respond(arrival)
 
 
 class Script:
@@ -36,31 +57,50 @@ class Script:
         self._lock = threading.Lock()
 
     def add(self, entry: Scripted, times: int = 1) -> None:
-        """Append a response, `times` over."""
+        """Append a response, `times` over.
+
+        Raises:
+            ValueError: `times` is less than 1, or there would be too many responses.
+        """
         with self._lock:
+            if times < 1 or len(self._entries) + times > limits.MAX_KEPT:
+                msg = (
+                    f"{entry.label}: times must be at least 1, and {limits.MAX_KEPT} responses can "
+                    "be scripted at once"
+                )
+                raise ValueError(msg)
             self._entries.extend([entry] * times)
 
-    def take(self, request: ReceivedRequest) -> Scripted | None:
-        """Remove and return the first response that fits the request."""
-        with self._lock:
-            for index, entry in enumerate(self._entries):
-                if entry.fits(request):
-                    return self._entries.pop(index)
+    async def take(self, arrival: Arrival) -> Scripted | None:
+        """Remove and return the first response that fits the request.
+
+        Raises:
+            ScriptError: a function of the test's own has failed.
+        """
+        for entry in self.entries():
+            # Another request may have taken it while a function of the test's was asked.
+            if await entry.fits(arrival) and self._remove(entry):
+                return entry
         return None
 
-    def labels(self) -> list[str]:
+    def _remove(self, entry: Scripted) -> bool:
+        with self._lock:
+            for index, other in enumerate(self._entries):
+                if other is entry:
+                    del self._entries[index]
+                    return True
+        return False
+
+    def entries(self) -> list[Scripted]:
         """Return what is left, in order."""
         with self._lock:
-            return [entry.label for entry in self._entries]
+            return list(self._entries)
+
+    def labels(self) -> list[str]:
+        """Return what is left by name, in order."""
+        return [entry.label for entry in self.entries()]
 
     def clear(self) -> None:
         """Forget what is left."""
         with self._lock:
             self._entries.clear()
-
-
-def path_matches(wanted: str | None, path: str) -> bool:
-    """Return whether a path is the wanted one or ends with it, whole segments only."""
-    if wanted is None:
-        return True
-    return path == wanted or path.endswith("/" + wanted.strip("/"))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from mistral_cf_adapter.testing.cache import Cache
+from mistral_cf_adapter.testing.calls import Calls
 from mistral_cf_adapter.testing.faults import Faults
 from mistral_cf_adapter.testing.limits import BoundedList
 from mistral_cf_adapter.testing.script import Script
@@ -16,9 +17,13 @@ if TYPE_CHECKING:
     from typing import Any
 
     from mistral_cf_adapter.testing.access import Access
+    from mistral_cf_adapter.testing.own_code import ScriptError
     from mistral_cf_adapter.testing.records import LogRecord, ReceivedRequest
+    from mistral_cf_adapter.testing.unscripted import Strict
 
 RATE_WINDOW = 60.0
+SWITCHES = ("authenticated", "guardrails", "dlp", "rate_limit", "cache_ttl", "access")
+"""What can be changed while the gateway runs."""
 
 
 def _request_list() -> list[ReceivedRequest]:
@@ -27,6 +32,14 @@ def _request_list() -> list[ReceivedRequest]:
 
 def _log_list() -> list[LogRecord]:
     return BoundedList(lambda log: len(log.request or b"") + len(log.response or b""))
+
+
+def _error_list() -> list[ScriptError]:
+    return BoundedList(lambda _: 0)
+
+
+def _bypass_list() -> list[dict[str, Any]]:
+    return BoundedList(lambda _: 1000)
 
 
 @dataclass(slots=True)
@@ -49,6 +62,8 @@ class State:
     api_token: str
     log_delay: float
     access: Access | None = None
+    strict: Strict | None = None
+    """What refuses requests for which nothing is scripted; None for nothing."""
     guardrails: bool = False
     dlp: Mapping[str, Any] | None = None
     origin: str = ""
@@ -56,24 +71,34 @@ class State:
     requests: list[ReceivedRequest] = field(default_factory=_request_list)
     upstream_requests: list[ReceivedRequest] = field(default_factory=_request_list)
     logs: list[LogRecord] = field(default_factory=_log_list)
+    calls: Calls = field(default_factory=Calls)
     script: Script = field(default_factory=Script)
     upstream_script: Script = field(default_factory=Script)
+    script_errors: list[ScriptError] = field(default_factory=_error_list)
+    """What code of the test's own raised."""
     faults: Faults = field(default_factory=Faults)
     cache: Cache = field(default_factory=Cache)
+    bypassed: list[dict[str, Any]] = field(default_factory=_bypass_list)
+    """Calls that went past the gateway, as it was told."""
+    ahead: float = 0.0
+    """Seconds by which the gateway's clock was moved forward."""
     _admitted: list[float] = field(default_factory=list[float])
-    _ahead: float = 0.0
+    _given: dict[str, Any] = field(default_factory=dict[str, "Any"])
+
+    def __post_init__(self) -> None:
+        self._given = {name: getattr(self, name) for name in SWITCHES}
 
     def now(self) -> float:
         """Return the gateway's clock, in seconds."""
-        return time.monotonic() + self._ahead
+        return time.monotonic() + self.ahead
 
     def wall_time(self) -> float:
         """Return the same clock as seconds since 1970."""
-        return time.time() + self._ahead
+        return time.time() + self.ahead
 
     def pass_time(self, seconds: float) -> None:
         """Move the gateway's clock forward."""
-        self._ahead += seconds
+        self.ahead += seconds
 
     def admit(self) -> bool:
         """Count one request against the rate limit, a sliding window of a minute."""
@@ -88,9 +113,13 @@ class State:
 
     def clear(self) -> None:
         """Forget what was seen, cached and scripted; keep the settings given at the start."""
-        self.guardrails = False
-        self.dlp = None
+        for name, value in self._given.items():
+            setattr(self, name, value)
         for memory in (self.requests, self.upstream_requests, self.logs, self._admitted):
             memory.clear()
-        for part in (self.script, self.upstream_script, self.faults, self.cache):
+        self.bypassed.clear()
+        self.script_errors.clear()
+        if self.strict is not None:
+            self.strict.refused.clear()
+        for part in (self.calls, self.script, self.upstream_script, self.faults, self.cache):
             part.clear()

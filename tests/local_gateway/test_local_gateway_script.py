@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from functools import partial
 
 import httpx
 import pytest
+from plugin_runs import run_tests
 
 from mistral_cf_adapter.testing import LocalGateway
 
@@ -244,15 +246,7 @@ class TestPlugin:
 
     @pytest.fixture
     def run(self, pytester, pytestconfig):
-        pytester.makeini("[pytest]\nasyncio_default_fixture_loop_scope = function")
-        installed = pytestconfig.pluginmanager.has_plugin("mistral_cf_adapter")
-        options = [] if installed else ["-p", "mistral_cf_adapter.testing.plugin"]
-
-        def run(source):
-            pytester.makepyfile(source)
-            return pytester.runpytest_inprocess(*options, "-q")
-
-        return run
+        return partial(run_tests, pytester, pytestconfig)
 
     def test_the_environment_points_at_the_gateway_alone(self, run, monkeypatch):
         monkeypatch.setenv("CF_AIG_CACHE_TTL", "60")

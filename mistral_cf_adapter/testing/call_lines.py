@@ -1,0 +1,108 @@
+"""One line of text for each call, for people who look at a terminal."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from mistral_cf_adapter.testing.matching import SECRET_HEADERS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import TextIO
+
+    from mistral_cf_adapter.testing.calls import Call
+    from mistral_cf_adapter.testing.gateway import LocalGateway
+
+_OPERATION = 24
+_MODEL = 24
+_TOKENS = 11
+_MAX_ERROR = 160
+_SHORTEST_SECRET = 8
+_RED = "\x1b[31m"
+_DIM = "\x1b[2m"
+_END = "\x1b[0m"
+
+
+class CallLines:
+    """Writes calls as lines, whose columns stand below each other.
+
+    09:15:02  chat.complete             mistral-small-latest      200  MISS      4+6     12 ms  id
+
+    Colours are for a terminal alone, and not where the variable NO_COLOR is set. Secrets that the
+    gateway knows, or that came with the call, are masked; what cannot be printed is escaped.
+    """
+
+    def __init__(self, stream: TextIO, gateway: LocalGateway) -> None:
+        self._gateway = gateway
+        self._encoding = stream.encoding or "utf-8"
+        self._is_coloured = (
+            stream.isatty()
+            and not os.environ.get("NO_COLOR")
+            and os.environ.get("TERM", "") != "dumb"
+        )
+
+    def format(self, call: Call) -> str:
+        """Return the line of a call."""
+        error = call.error
+        columns = (
+            f"{call.received_at.astimezone():%H:%M:%S}",
+            _fit(call.operation, _OPERATION),
+            _fit(call.model or "-", _MODEL),
+            f"{call.status or '-':>3}",
+            f"{call.cache_status or '-':<4}",
+            f"{_tokens(call):>{_TOKENS}}",
+            f"{call.duration * 1000:>5.0f} ms",
+        )
+        note = f"log {log}" if (log := call.response_header("cf-aig-log-id")) else ""
+        if error is not None:
+            code = "" if error.code is None else f" {error.code}"
+            note = _fit(f"{error.source}{code}: {error.message}", _MAX_ERROR).rstrip()
+        line = self._encodable(_escape(self._mask("  ".join((*columns, note)).rstrip(), call)))
+        if not self._is_coloured:
+            return line
+        if error is not None:
+            return f"{_RED}{line}{_END}"
+        return line.replace(note, f"{_DIM}{note}{_END}") if note else line
+
+    def _mask(self, text: str, call: Call) -> str:
+        # Longest first: one may be a part of another.
+        for secret in sorted(self._secrets(call), key=len, reverse=True):
+            text = text.replace(secret, "***")
+        return text
+
+    def _secrets(self, call: Call) -> Iterable[str]:
+        gateway, headers = self._gateway, call.request.headers
+        found = {gateway.token, gateway.api_token, gateway.mistral_api_key}
+        found.update(gateway.stored_keys.values())
+        for name in SECRET_HEADERS:
+            found.update(part for value in headers.getlist(name) for part in value.split())
+        # A shorter one may be part of an ordinary word.
+        return (secret for secret in found if len(secret) >= _SHORTEST_SECRET)
+
+    def _encodable(self, text: str) -> str:
+        return text.encode(self._encoding, "backslashreplace").decode(self._encoding)
+
+
+def _tokens(call: Call) -> str:
+    usage = call.usage
+    if usage is None:
+        return "-"
+    return f"{_number(usage.prompt_tokens)}+{_number(usage.completion_tokens)}"
+
+
+def _number(value: int | None) -> str:
+    return "-" if value is None else str(value)
+
+
+def _fit(text: str, width: int) -> str:
+    """Return a text in a column, cut where it is longer."""
+    text = _escape(text)
+    return f"{text:<{width}}" if len(text) <= width else f"{text[: width - 3]}..."
+
+
+def _escape(text: str) -> str:
+    """Return a text in which nothing can move the cursor or change the terminal."""
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)
