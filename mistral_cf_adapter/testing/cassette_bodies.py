@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 EVENT_STREAM = "text/event-stream"
 FIELD_NAMES = ("event", "id", "retry")
 LINE_LENGTH = 76
+_JSON_TYPE = re.compile(r"(?i)(application|text)/([\w.-]+\+)?json\s*(;|$)")
 _UNPRINTABLE = re.compile("[\0-\x08\x0b-\x1f\x7f\x80-\x9f\ud800-\udfff\ufffe\uffff]")
 
 
@@ -41,8 +42,9 @@ def show(body: bytes, content_type: str, scrubber: Scrubber) -> Shown:
         return show_encoded(body, scrubber)
     if content_type.startswith(EVENT_STREAM):
         return {"events": [_event(block, scrubber) for block in _blocks(text)]}
-    value = _structure(text)
-    return {"text": scrubber.text(text)} if value is None else {"json": scrubber.json(value)}
+    # A file that holds JSON is to be downloaded byte by byte.
+    value = _structure(text, scrubber) if _JSON_TYPE.match(content_type) else None
+    return {"text": scrubber.text(text)} if value is None else {"json": value}
 
 
 def show_encoded(body: bytes, scrubber: Scrubber) -> Shown:
@@ -91,12 +93,12 @@ async def _part(name: str, value: Any, scrubber: Scrubber) -> Shown:
     return {**shown, **show(await value.read(), kind, scrubber)}
 
 
-def _structure(text: str) -> Any:
-    """Return a JSON object or array; None for anything else."""
+def _structure(text: str, scrubber: Scrubber) -> Any:
+    """Return a JSON object or array without secrets; None for anything else, or too deep a one."""
     if not text.lstrip().startswith(("{", "[")):
         return None
     try:
-        return json.loads(text)
+        return scrubber.json(json.loads(text))
     except (ValueError, RecursionError):
         return None
 
@@ -122,5 +124,5 @@ def _event(block: str, scrubber: Scrubber) -> Shown:
     if not data:
         return {"raw": scrubber.text(block)}
     text = "\n".join(data)
-    value = _structure(text)
-    return OneLine(fields, data=scrubber.text(text) if value is None else scrubber.json(value))
+    value = _structure(text, scrubber)
+    return OneLine(fields, data=scrubber.text(text) if value is None else value)

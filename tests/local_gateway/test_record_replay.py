@@ -171,6 +171,33 @@ def test_a_compressed_response_is_recorded_as_what_it_says(path):
         assert post(gateway, {"model": "m"}, "/v1/x").json() == {"a": 1}
 
 
+@pytest.mark.parametrize("depth", [300, 900, 100_000])
+def test_json_that_is_nested_too_deep_for_yaml_is_recorded_all_the_same(path, depth):
+    deep = b"[" * depth + b"]" * depth
+    with RecordingServer() as server:
+        server.replies.append(Reply(200, deep, {"content-type": "application/json"}))
+        with LocalGateway(upstream=server.origin, record=path) as gateway:
+            assert post(gateway, {"model": "m"}, "/v1/x").content == deep
+    with LocalGateway(replay=path) as gateway:
+        assert post(gateway, {"model": "m"}, "/v1/x").content == deep
+
+
+def test_a_file_that_holds_json_is_replayed_byte_by_byte(recording, path):
+    content = b'{"a":  1.0}\n'
+    file = {"file_name": "a.jsonl", "content": content}
+    assert reload(recording, file) == content
+    with LocalGateway(replay=path) as gateway:
+        assert reload(gateway, file) == content
+
+
+def reload(gateway, file):
+    client = make_client(gateway.settings())
+    answer = client.files.download(file_id=client.files.upload(file=file, purpose="batch").id)
+    content = answer.read()
+    answer.close()
+    return content
+
+
 def test_a_text_of_several_lines_is_a_block(recording, path):
     post(recording, {"model": MODEL, "messages": hello("one\ntwo\n")})
     assert "content: |\n          one\n          two\n" in path.read_text()
@@ -480,5 +507,4 @@ def test_any_other_body_is_read_byte_by_byte(body):
     shown = cassette_bodies.show(body, "text/plain", Scrubber([]))
     text = cassette.write_entry(shown)
     read = yaml.load(text, Loader=cassette._LOADER)[0]
-    if "json" not in shown:
-        assert cassette_bodies.read(read) == body
+    assert cassette_bodies.read(read) == body
