@@ -52,6 +52,7 @@ ONCE = {
     "test_local_gateway_script.py",
     "test_local_gateway_strict.py",
     "test_openapi.py",
+    "test_page.py",
     "test_releases.py",
     "test_report.py",
     "test_serve_other_languages.py",

@@ -23,7 +23,7 @@ def find_sent(
 ) -> ReceivedRequest:
     """Return the last request that fits; raise AssertionError if none does, or too many."""
     fitting = [request for request in requests if not wanted.differences(Arrival(request))]
-    if not fitting and times != 0:
+    if not fitting:
         raise AssertionError(_failure("No request fits", wanted, requests))
     if times is not None and len(fitting) != times:
         problem = f"{len(fitting)} request(s) fit instead of {times}"

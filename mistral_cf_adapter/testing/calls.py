@@ -7,24 +7,22 @@ after that, and only if it is asked for.
 
 from __future__ import annotations
 
-import json
 import logging
+import re
 import threading
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-from mistral_cf_adapter._envelopes import NO_MESSAGE, parse_json, read_envelope, read_event
-from mistral_cf_adapter._usage import Usage, read_body, read_model
 from mistral_cf_adapter.testing import policies
 from mistral_cf_adapter.testing.limits import BoundedList
-from mistral_cf_adapter.testing.operation_names import name_operation
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 
+    from mistral_cf_adapter._usage import Usage
     from mistral_cf_adapter.testing.policies import Metadata
     from mistral_cf_adapter.testing.records import ReceivedRequest
 
@@ -36,7 +34,7 @@ if TYPE_CHECKING:
 _logger = logging.getLogger("mistral_cf_adapter.testing")
 _SIZE_OF_PIECE = 100
 """Bytes that a piece takes besides its content, roughly."""
-_MAX_MESSAGE = 1000
+_PATH_OF_GATEWAY = re.compile("/v1/[^/]+/[^/]+/[^/]+/(.+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +83,15 @@ class Call:
     @cached_property
     def operation(self) -> str:
         """The SDK's name of it, such as `chat.complete`, else method and path."""
+        from mistral_cf_adapter.testing.operation_names import name_operation
+
         return name_operation(self.request.method, self.path, streams=self.request.streams)
 
     @cached_property
     def model(self) -> str | None:
         """The model it is for, behind a route or alias too."""
+        from mistral_cf_adapter._usage import read_model
+
         return self.target_model or read_model(self.request.body)
 
     @cached_property
@@ -105,6 +107,8 @@ class Call:
     @cached_property
     def usage(self) -> Usage | None:
         """The tokens that the response states. A cache hit states them, and uses none."""
+        from mistral_cf_adapter._usage import read_body
+
         if not self.is_streamed:
             return read_body(self.body)[1]
         # The last event that states a usage counts, and it is the last or the last but one.
@@ -114,13 +118,15 @@ class Call:
     @cached_property
     def error(self) -> CallError | None:
         """Why it did not succeed, None if it did."""
-        if self.fault is not None:
+        from mistral_cf_adapter.testing.call_errors import error_in_body, error_in_stream
+
+        if self.fault is not None and not (self.fault == "slow_drip" and self.is_complete):
             return CallError("fault", None, f"scripted fault: {self.fault}")
         if self.status is not None and self.status >= 400:
-            return _error_in_body(self.body, self.status)
+            return error_in_body(self.body, self.status)
         if not self.is_complete:
             return CallError("client", None, "The connection ended before the response did")
-        return _error_in_stream(self.body) if self.is_streamed else None
+        return error_in_stream(self.body) if self.is_streamed else None
 
     @property
     def body(self) -> bytes:
@@ -202,7 +208,7 @@ class OpenCall:
             received_at=self._received_at,
             request=self.request,
             provider=self.provider,
-            path=self.request.raw_path if self.path is None else self.path,
+            path=_path_behind(self.request.raw_path) if self.path is None else self.path,
             target_model=self.model,
             status=self._status,
             response_headers=tuple((_text(name), _text(value)) for name, value in self._headers),
@@ -317,47 +323,10 @@ def _events(body: bytes, *, newest_first: bool) -> Iterator[tuple[str, bytes]]:
             yield name, b"\n".join(data)
 
 
-def _error_in_stream(body: bytes) -> CallError | None:
-    if b"error" not in body and b"Error" not in body:
-        return None
-    for name, data in read_events(body):
-        found = read_event(name, parse_json(data))
-        if found is not None:
-            source = "gateway" if found.is_gateways else "provider"
-            return CallError(source, found.code, found.message[:_MAX_MESSAGE])
-    return None
-
-
-def _error_in_body(body: bytes, status: int) -> CallError:
-    value = parse_json(body)
-    found = read_envelope(value, status)
-    if found is not None:
-        message = f"HTTP {status}" if found.message == NO_MESSAGE else found.message
-        return CallError("gateway", found.code, message[:_MAX_MESSAGE])
-    message = _message_of_provider(value) or body[:_MAX_MESSAGE].decode(errors="replace").strip()
-    return CallError("provider", None, message[:_MAX_MESSAGE] or f"HTTP {status}")
-
-
-def _message_of_provider(value: Any) -> str | None:
-    """Return the message in one of Mistral's shapes: `message`, or `detail` as text or list."""
-    if not isinstance(value, dict):
-        return None
-    fields = cast("dict[str, Any]", value)
-    message = fields.get("message") or fields.get("detail") or fields.get("error")
-    if isinstance(message, str) or message is None:
-        return message
-    if isinstance(message, dict):
-        text = cast("dict[str, Any]", message).get("message")
-        return text if isinstance(text, str) else json.dumps(message)
-    return "; ".join(map(_detail, cast("list[Any]", message)))
-
-
-def _detail(problem: Any) -> str:
-    if not isinstance(problem, dict):
-        return str(problem)
-    fields = cast("dict[str, Any]", problem)
-    place = ".".join(map(str, fields.get("loc") or ()))
-    return f"{place}: {fields.get('msg')}"
+def _path_behind(raw_path: str) -> str:
+    """Return the path behind the provider's name, the whole path where it has no such form."""
+    found = _PATH_OF_GATEWAY.fullmatch(raw_path)
+    return raw_path if found is None else found[1]
 
 
 def _text(header: bytes) -> str:

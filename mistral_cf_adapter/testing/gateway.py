@@ -16,7 +16,7 @@ from mistral_cf_adapter.testing import (
 from mistral_cf_adapter.testing.app import GatewayApp
 from mistral_cf_adapter.testing.faults import Fault
 from mistral_cf_adapter.testing.keywords import suggest_keywords
-from mistral_cf_adapter.testing.matching import Condition, Expectation
+from mistral_cf_adapter.testing.matching import Condition, expect
 from mistral_cf_adapter.testing.mistral import Mistral
 from mistral_cf_adapter.testing.routing import PROVIDER, Target
 from mistral_cf_adapter.testing.server import HOST, ThreadedServer
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Literal, Self, TypeAlias, TypeVar, Unpack
 
-    from mistral_cf_adapter._options import OptionKeywords
     from mistral_cf_adapter._settings import GatewaySettings
     from mistral_cf_adapter.testing.access import Access
     from mistral_cf_adapter.testing.app import ASGIApp
@@ -600,55 +599,25 @@ class LocalGateway:
         """Raise AssertionError if `strict` has refused a request; it names them."""
         assertions.check_strict(self._state)
 
-    @suggest_keywords
-    def assert_sent(  # noqa: PLR0913  # each is a part of a request
-        self,
-        *,
-        path: str | None = None,
-        method: str | None = None,
-        model: str | None = None,
-        headers: Mapping[str, str | None] | None = None,
-        json_contains: Mapping[str, Any] | None = None,
-        options: OptionKeywords | None = None,
-        times: int | None = None,
-    ) -> ReceivedRequest:
+    def assert_sent(self, *, times: int | None = None, **parts: Unpack[When]) -> ReceivedRequest:
         """Return the last request that fits; raise AssertionError, with reasons, if none does.
 
-        `path` is a whole path or its end; a header of None must be absent; `json_contains` is
-        compared with the body object by object, extra fields allowed; `options` are those of
-        `gateway_options()`, such as `{"cache_ttl": 120}`; `times` is how often exactly, at least
-        once if left out.
+        Args:
+            times: how often exactly; at least once if left out.
+            parts: what the request must have, as in `When`: `path` (a whole path or its end),
+                `method`, `model`, `headers` (None for one that must be absent), `json_contains`
+                (compared with the body object by object, extra fields allowed) and `options`, those
+                of `gateway_options()`, such as `{"cache_ttl": 120}`.
         """
-        wanted = Expectation(
-            path=path,
-            method=method,
-            model=model,
-            headers=headers,
-            json_contains=json_contains,
-            options=options,
-        )
+        wanted = expect("assert_sent()", parts, "times")
         return assertions.find_sent(list(self._state.requests), wanted, times)
 
-    @suggest_keywords
-    def assert_not_sent(  # noqa: PLR0913  # each is a part of a request
-        self,
-        *,
-        path: str | None = None,
-        method: str | None = None,
-        model: str | None = None,
-        headers: Mapping[str, str | None] | None = None,
-        json_contains: Mapping[str, Any] | None = None,
-        options: OptionKeywords | None = None,
-    ) -> None:
-        """Raise AssertionError if a request fits; without arguments, if any arrived."""
-        unwanted = Expectation(
-            path=path,
-            method=method,
-            model=model,
-            headers=headers,
-            json_contains=json_contains,
-            options=options,
-        )
+    def assert_not_sent(self, **parts: Unpack[When]) -> None:
+        """Raise AssertionError if a request fits; without arguments, if any arrived.
+
+        `parts` are those of `assert_sent`.
+        """
+        unwanted = expect("assert_not_sent()", parts)
         assertions.refuse_sent(list(self._state.requests), unwanted)
 
     def _make_api(self) -> ASGIApp:

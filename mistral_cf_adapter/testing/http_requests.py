@@ -10,7 +10,7 @@ import ssl
 import threading
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -28,11 +28,20 @@ if TYPE_CHECKING:
     from mistral_cf_adapter.testing.http_api import HttpApi
 
 MAX_LIMIT = 1000
+_TEST_VALUES = frozenset({"cf-test-token", "mistral-test-key", "access-test-secret"})
+"""Secrets that every local gateway has by default."""
 _HOP_BY_HOP = frozenset({b"connection", b"content-length", b"transfer-encoding", b"keep-alive"})
 
 Path = Annotated[
     str | None,
     Field(description="The path of the request it is for, or its end: fim/completions"),
+]
+When = Annotated[
+    Mapping[str, Any] | None,
+    Field(
+        description="What the request must have: path, method, model, json_contains, headers, "
+        "options"
+    ),
 ]
 Headers = Annotated[Mapping[str, str] | None, Field(description="More headers of the response")]
 Times = Annotated[int, Field(ge=1, description="How many requests it is for")]
@@ -242,6 +251,7 @@ class Reply(_Scripting):
     """Script a text."""
 
     text: str = Field(description="What the model says")
+    when: When = None
     path: Path = None
     finish_reason: str | None = None
     tool_calls: list[dict[str, Any]] | None = None
@@ -256,6 +266,7 @@ class ReplyStream(_Scripting):
     pieces: list[str | dict[str, Any]] = Field(
         description="Texts become chunks of the model's text; an object is one event's JSON"
     )
+    when: When = None
     path: Path = None
 
     def add(self, api: "HttpApi") -> None:
@@ -268,11 +279,16 @@ class ReplyJson(_Scripting):
     value: Any = Field(description="What the provider responds with")
     status_code: int = Field(default=200, alias="status", ge=200, le=599)
     headers: Headers = None
+    when: When = None
     path: Path = None
 
     def add(self, api: "HttpApi") -> None:
         api.gateway.reply_json(
-            self.value, status=self.status_code, headers=self.headers, path=self.path
+            self.value,
+            status=self.status_code,
+            headers=self.headers,
+            when=cast("Any", self.when),
+            path=self.path,
         )
 
 
@@ -286,6 +302,7 @@ class Fail(_Scripting):
     body: str | None = Field(default=None, description="The body, in place of the gateway's own")
     content_type: str = "text/html"
     headers: Headers = None
+    when: When = None
     path: Path = None
 
     def add(self, api: "HttpApi") -> None:
@@ -302,6 +319,7 @@ class UpstreamFail(_Scripting):
     times: Times = 1
     body: Any = Field(default=None, description="JSON in place of Mistral's own")
     headers: Headers = None
+    when: When = None
     path: Path = None
 
     def add(self, api: "HttpApi") -> None:
@@ -313,6 +331,7 @@ class UpstreamDelay(_Scripting):
 
     seconds: float = Field(ge=0, le=3600, allow_inf_nan=False)
     times: Times = 1
+    when: When = None
     path: Path = None
 
     def add(self, api: "HttpApi") -> None:
@@ -326,6 +345,7 @@ class AddFault(_Scripting):
     times: Annotated[int, Field(ge=1)] | None = Field(
         default=1, description="How many requests it hits; null for all until it is cleared"
     )
+    when: When = None
     path: Path = None
     keep: int | None = Field(default=None, ge=0, description="Bytes or events before a cut")
     data: str | None = Field(default=None, description="What is sent as garbage")
@@ -401,8 +421,16 @@ class AssertNotSent(ApiRequest):
     """Check that none was sent."""
 
     path: Path = None
+    method: str | None = None
+    model: str | None = None
     headers: Mapping[str, str | None] | None = Field(
         default=None, description="Request headers; null for one that must be absent"
+    )
+    json_contains: Mapping[str, Any] | None = Field(
+        default=None, description="What the JSON body must have; more fields are allowed"
+    )
+    options: Mapping[str, Any] | None = Field(
+        default=None, description="Options of the adapter, as cache_ttl; null for an absent one"
     )
 
     def run(self, api: "HttpApi") -> Any:
@@ -410,17 +438,9 @@ class AssertNotSent(ApiRequest):
         return {"ok": True}
 
 
-class AssertSent(ApiRequest):
+class AssertSent(AssertNotSent):
     """Check that a request was sent."""
 
-    path: Path = None
-    method: str | None = None
-    headers: Mapping[str, str | None] | None = Field(
-        default=None, description="Request headers; null for one that must be absent"
-    )
-    json_contains: Mapping[str, Any] | None = Field(
-        default=None, description="What the JSON body must have; more fields are allowed"
-    )
     times: int | None = Field(default=None, ge=1, description="How often exactly")
 
     def run(self, api: "HttpApi") -> Any:
@@ -429,9 +449,10 @@ class AssertSent(ApiRequest):
 
 
 class AssertAllUsed(ApiRequest):
-    """Check that the queue is empty."""
+    """Check that the queue is empty and, where it is strict, that all was scripted."""
 
     def run(self, api: "HttpApi") -> Any:
+        api.gateway.assert_all_scripted()
         api.gateway.assert_all_used()
         return {"ok": True}
 
@@ -505,12 +526,10 @@ class GetSettings(ApiRequest):
     """How to point an application here."""
 
     def run(self, api: "HttpApi") -> Any:
-        state, env = api.state, api.gateway.env()
-        if state.upstream is not None and not state.takes_any_key:
-            env["MISTRAL_API_KEY"] = "..."  # a real one
+        state = api.state
         return {
             "url": api.gateway.url,
-            "env": env,
+            "env": {name: _show(name, value) for name, value in api.gateway.env().items()},
             "mistral_url": f"{api.gateway.url}/mistral",
             "compat_url": f"{api.gateway.url}/compat",
             "upstream": state.upstream,
@@ -518,6 +537,12 @@ class GetSettings(ApiRequest):
             "routes": dict(state.routes),
             "aliases": dict(state.aliases),
         }
+
+
+def _show(name: str, value: str) -> str:
+    """Return the value of a variable; a secret of the user's own, which may be real, is masked."""
+    is_address = name.endswith(("_URL", "_ID"))
+    return value if is_address or value in _TEST_VALUES else "***"
 
 
 class ListBypassed(ApiRequest):

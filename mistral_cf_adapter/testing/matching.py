@@ -226,18 +226,33 @@ _TYPES: Mapping[str, tuple[type, str]] = {
 }
 
 
-def _read_when(where: str, when: object) -> Expectation:
-    if not isinstance(when, Mapping):
-        msg = f"{where} takes a mapping or a function of the request, not {type(when).__name__}"
-        raise TypeError(msg)
-    given = cast("Mapping[str, Any]", when)
-    check_names(where, given, _TYPES)
+def expect(where: str, parts: Mapping[str, Any], *more: str) -> Expectation:
+    """Return what parts of a request make an expectation; `None` leaves one out.
+
+    Args:
+        where: what was called, as "assert_sent()".
+        parts: the parts, by the names of `When`.
+        more: further names that are suggested for an unknown one.
+
+    Raises:
+        TypeError: there is no such part, or it is of another type.
+        GatewayConfigError: there is no such option, or it does not take this value.
+    """
+    check_names(where, parts, [*_TYPES, *more])
+    given = {name: value for name, value in parts.items() if value is not None}
     for name, value in given.items():
         kind, words = _TYPES[name]
         if not isinstance(value, kind):
             msg = f"{where}: {name} must be {words}, not {type(value).__name__}"
             raise TypeError(msg)
     return Expectation(**given)
+
+
+def _read_when(where: str, when: object) -> Expectation:
+    if not isinstance(when, Mapping):
+        msg = f"{where} takes a mapping or a function of the request, not {type(when).__name__}"
+        raise TypeError(msg)
+    return expect(where, cast("Mapping[str, Any]", when))
 
 
 def _check_options(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 
 _NAMES = {
     "POST v1/chat/completions": "chat.complete",
@@ -59,11 +60,15 @@ _NAMES = {
 }
 """Method and path, with a star for an id. Later ones of the SDK are shown by method and path."""
 
-_PATTERNS = [
-    (re.compile(re.escape(route).replace(r"\*", "[^/]+")), name)
-    for route, name in _NAMES.items()
-    if "*" in route
-]
+
+@cache
+def _patterns() -> list[tuple[re.Pattern[str], str]]:
+    """Return the names of operations with an id; compiled on first use, as it takes a while."""
+    return [
+        (re.compile(re.escape(route).replace(r"\*", "[^/]+")), name)
+        for route, name in _NAMES.items()
+        if "*" in route
+    ]
 
 
 def name_operation(method: str, path: str, *, streams: bool) -> str:
@@ -77,7 +82,7 @@ def name_operation(method: str, path: str, *, streams: bool) -> str:
     route = f"{method} {path}"
     name = _NAMES.get(route)
     if name is None:
-        found = (name for pattern, name in _PATTERNS if pattern.fullmatch(route))
+        found = (name for pattern, name in _patterns() if pattern.fullmatch(route))
         name = next(found, None)
     if name is None:
         return f"{method} /{path.lstrip('/')}"

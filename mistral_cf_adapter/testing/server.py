@@ -63,6 +63,8 @@ class ThreadedServer:
         self._placeholder: socket.socket | None = None
         self._thread: threading.Thread | None = None
         self._stop: asyncio.Event | None = None
+        self._listening = asyncio.Lock()
+        """Held while the listener is opened or closed, as both wait in between."""
 
     def start(self) -> None:
         """Listen; return once connections are accepted. Raises OSError if the port is taken."""
@@ -100,6 +102,7 @@ class ThreadedServer:
     async def _main(self, ready: Future[None]) -> None:
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
+        self._listening = asyncio.Lock()
         try:
             self._config.load()
             await self._open_listener()
@@ -113,8 +116,11 @@ class ThreadedServer:
         await self._end_tasks()
 
     async def _open_listener(self) -> None:
-        if self._listener is not None:
-            return
+        async with self._listening:
+            if self._listener is None:
+                await self._listen()
+
+    async def _listen(self) -> None:
         taken = self._placeholder or _bound_socket(self.port)
         self._placeholder = taken
         self.port = taken.getsockname()[1]
@@ -124,7 +130,12 @@ class ThreadedServer:
         self._placeholder = None
 
     async def _close_listener(self, *, hold_port: bool) -> None:
+        async with self._listening:
+            await self._end_listening(hold_port=hold_port)
+
+    async def _end_listening(self, *, hold_port: bool) -> None:
         if self._listener is not None:
+            await _finish_accepting(self._listener)
             self._listener.close()
             self._listener = None
         self._release_port()
@@ -150,6 +161,20 @@ class ThreadedServer:
 
     def _protocol(self) -> asyncio.Protocol:
         return _Connection(self._config, self._state, self.transports)
+
+
+async def _finish_accepting(listener: asyncio.Server) -> None:
+    """Accept no more connections, and wait for the protocols of those that were accepted.
+
+    asyncio gives a connection its protocol two turns of the loop after it has accepted it. If the
+    listener is closed meanwhile, the connection is left open, and never read.
+    """
+    loop = asyncio.get_running_loop()
+    with contextlib.suppress(NotImplementedError):  # Windows
+        for sock in listener.sockets:
+            loop.remove_reader(sock.fileno())
+    for _ in range(3):
+        await asyncio.sleep(0)
 
 
 class _Connection(H11Protocol):

@@ -90,10 +90,25 @@ def test_why_a_call_failed(local_gateway, fail, source, code):
     assert call.error.message
 
 
+def test_a_slow_response_is_no_error(local_gateway, client):
+    local_gateway.fault("slow_drip", delay=0, size=1000)
+    last = local_gateway.calls.last_id
+    client.chat.complete(**CHAT)
+    (call,) = local_gateway.calls.wait(last, timeout=30)
+    assert (call.fault, call.error) == ("slow_drip", None)
+
+
 def test_what_is_refused_is_a_call_too(local_gateway):
     exchange(local_gateway, asking(local_gateway, QUESTION, "/nowhere"))
     call = _only(local_gateway)
     assert (call.operation, call.provider, call.error.code) == ("POST /nowhere", None, 2001)
+
+
+def test_what_never_reached_a_provider_has_its_operations_name(local_gateway):
+    local_gateway.fault("status")
+    exchange(local_gateway, asking(local_gateway, QUESTION))
+    call = _only(local_gateway)
+    assert (call.operation, call.provider) == ("chat.complete", None)
 
 
 def test_ids_go_on_after_a_reset_and_old_calls_go(local_gateway, client, monkeypatch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import threading
 
 import httpx
 import pytest
@@ -222,3 +223,21 @@ async def test_a_caller_that_goes_away_leaves_the_gateway_well(gateway, http):
         with pytest.raises(asyncio.CancelledError):
             await task
     assert chat(http, gateway).status_code == 200
+
+
+def _ask_until_refused(gateway):
+    while True:
+        # A connection without a response raises httpx.ReadTimeout after a while.
+        with httpx.Client(trust_env=False, headers=HEADERS, timeout=20) as client:
+            assert chat(client, gateway).status_code == 200
+
+
+def test_no_connection_is_left_unanswered_where_the_listener_closes():
+    with LocalGateway() as gateway:
+        for _ in range(40):
+            refusing = threading.Timer(0.01, gateway.fault, ("refuse",))
+            refusing.start()
+            with pytest.raises((httpx.NetworkError, httpx.RemoteProtocolError)):
+                _ask_until_refused(gateway)
+            refusing.join()
+            gateway.reset()

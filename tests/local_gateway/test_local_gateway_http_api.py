@@ -6,14 +6,15 @@ import json
 import socket
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
 from gateway_api import GatewayApi
 from raw_gateway import QUESTION, asking, exchange, port_of, statuses
 
-from mistral_cf_adapter import GatewayError, gateway_options, make_client
-from mistral_cf_adapter.testing import Access, LocalGateway, limits
+from mistral_cf_adapter import GatewayCall, GatewayError, gateway_options, make_client
+from mistral_cf_adapter.testing import Access, LocalGateway, limits, report_bypasses
 from mistral_cf_adapter.testing.http_api import PREFIX, ROUTES
 
 HTML = "<script>alert('x')</script>"
@@ -265,7 +266,8 @@ def test_no_secret_is_shown_anywhere():
         exchange(gateway, asking(gateway, body, **headers))
         gateway.reply(f"the answer is {key}")
         shown = [api.send("GET", f"/calls/{call['id']}") for call in all_calls(api)]
-        shown += [api.send("GET", path) for path in ("/calls", "/totals", "/queue", "/switches")]
+        paths = ("/calls", "/totals", "/queue", "/switches", "/settings")
+        shown += [api.send("GET", path) for path in paths]
         text = json.dumps(shown)
         for secret in (key, other, "s3cret-of-a-proxy-0001", "0123456789abcdefg"):
             assert secret not in text, secret
@@ -368,12 +370,16 @@ def test_faults_hit_the_next_request(api, local_gateway, fields):
     assert api.get("/queue")["faults"] == []
 
 
+def _ask_until_refused(gateway):
+    while True:
+        exchange(gateway, asking(gateway, QUESTION))
+        time.sleep(0.02)
+
+
 def test_connections_are_refused_for_a_while(api, local_gateway):
     api.post("/fault", 201, kind="refuse", seconds=60)
     with pytest.raises(ConnectionRefusedError):
-        while True:
-            exchange(local_gateway, asking(local_gateway, QUESTION))
-            time.sleep(0.02)
+        _ask_until_refused(local_gateway)
     local_gateway.reset()
     assert api.get("/health")["status"] == "ok"
 
@@ -507,12 +513,12 @@ def test_a_client_that_comes_back_misses_no_call(api, client):
         client.models.list()
     ids = [call["id"] for call in all_calls(api)]
     with api.events(Last_Event_ID=str(ids[0])) as events:
-        assert [next(events)[1] for _ in range(3)][1:] == [str(id) for id in ids[1:]]
+        assert [next(events)[1] for _ in range(3)][1:] == [str(call_id) for call_id in ids[1:]]
     with api.events(f"?after={ids[1]}") as events:
         assert [next(events)[1] for _ in range(2)][1:] == [str(ids[2])]
     # Ids of another run of the gateway: what is there is sent from its start.
     with api.events(Last_Event_ID="99999999") as events:
-        assert [next(events)[1] for _ in range(4)][1:] == [str(id) for id in ids]
+        assert [next(events)[1] for _ in range(4)][1:] == [str(call_id) for call_id in ids]
 
 
 def test_changes_by_methods_are_told_as_well(api, local_gateway):
@@ -552,6 +558,42 @@ def test_a_call_past_the_gateway_is_reported(api):
     assert (told["method"], told["path"], told["routed"]) == ("POST", "/v1/ocr", "direct")
     api.post("/reset")
     assert api.get("/bypassed")["bypassed"] == []
+
+
+def test_report_bypasses_tells_of_the_calls_of_a_client(local_gateway, client, elsewhere, api):
+    with report_bypasses(local_gateway.url):
+        client.models.list()
+        with pytest.warns(UserWarning, match="goes past AI Gateway"):
+            client.models.list(server_url=elsewhere.origin)
+        with api.events() as events:
+            state = next(data for name, _, data in events if name == "state" and data["bypassed"])
+    assert state["bypassed"] == 1
+    (told,) = api.get("/bypassed")["bypassed"]
+    assert (told["method"], told["routed"], told["operation"]) == (
+        "GET",
+        "elsewhere",
+        "models.list",
+    )
+
+
+def test_report_bypasses_logs_that_no_gateway_is_there(caplog):
+    with LocalGateway() as gateway:
+        url = gateway.url
+    known = {"attempt": 1, "elapsed": 0.1, "status_code": 200, "method": "GET", "path": "/v1/x"}
+    before = threading.active_count()
+    with report_bypasses(url) as listener:
+        listener(GatewayCall(routed="direct", **known))
+        while threading.active_count() > before:
+            time.sleep(0.01)
+    assert "could not be told of it: ConnectionRefusedError" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "url", [None, "", "https://gateway.ai.cloudflare.com/v1/a/b", "http://example.com/"]
+)
+def test_report_bypasses_needs_a_gateway_of_this_machine(url):
+    with pytest.raises(ValueError, match="CF_AIG_BASE_URL"):
+        report_bypasses(url)
 
 
 # ---------------------------------------------------------------- what it costs
