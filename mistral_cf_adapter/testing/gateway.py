@@ -192,15 +192,16 @@ class LocalGateway:
         if access is not None:
             access.use_clock(self._state.wall_time)
         self._mistral = Mistral(self._state)
-        if strict:
-            targets = (*self._state.routes.values(), *self._state.aliases.values())
-            known = (name.removeprefix(f"{PROVIDER}/") for name in targets)
-            self._state.strict = Strict(self._mistral, self.mistral_api_key, [*models, *known])
         self._cassette: Recorder | Player | None = None
         if record is not None or replay is not None:
             from mistral_cf_adapter.testing.cassette_modes import open_cassette
 
             self._cassette = open_cassette(self._state, record=record, replay=replay, match=match)
+        # A cassette is strict by itself, and a recording is to get what nothing is scripted for.
+        if strict and self._cassette is None:
+            targets = (*self._state.routes.values(), *self._state.aliases.values())
+            known = (name.removeprefix(f"{PROVIDER}/") for name in targets)
+            self._state.strict = Strict(self._mistral, self.mistral_api_key, [*models, *known])
         self._scheme = "http" if tls is None else "https"
         app = GatewayApp(self._state, self._send_upstream, has_page=page)
         app.make_api = self._make_api
@@ -576,15 +577,17 @@ class LocalGateway:
             self._cassette.rewind()
 
     def assert_all_used(self) -> None:
-        """Raise AssertionError if a scripted response, fault or recording (by order) was not used.
+        """Raise AssertionError if a scripted response or a fault was not used.
 
         It says of each request that was received last why it did not fit, and whether a function
         of the test's own, in `when` or as a response, has raised.
+
+        Also if a request did not fit the cassette or, by order, a recording was not used.
         """
-        assertions.check_script(self._state)
         problems = [] if self._cassette is None else self._cassette.problems()
         if problems:
             raise AssertionError("\n".join(problems))
+        assertions.check_script(self._state)
 
     def assert_all_scripted(self) -> None:
         """Raise AssertionError if `strict` has refused a request; it names them."""

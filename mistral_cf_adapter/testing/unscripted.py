@@ -3,7 +3,8 @@
 Refused is what the provider would have to answer by itself: chat, agents, fill-in-the-middle,
 conversations, embeddings, OCR, moderation, classification, audio, and each path that is not
 imitated. Served as ever is what is only kept and listed: models, files, batch and fine-tuning jobs,
-agents, libraries and the conversations so far, whose content is the test's own.
+agents, libraries, voices, connectors, prompts, skills and the conversations so far, whose content
+is the test's own.
 
 Refused too is a model that is not known, even where a response is scripted: a misspelt name is the
 most usual mistake that a test against an imitation does not find. Known are those that the embedded
@@ -36,7 +37,8 @@ _MAX_REASONS = 5
 _MAX_MODEL = 100
 _MAX_TEXT = 4000
 _KEPT = re.compile(
-    r"/v1/(models|files|batch|fine_tuning|libraries|agents(?!/completions))(/|$)|/v1/conversations"
+    r"/(v1/(?:models|files|batch|fine_tuning|libraries|agents(?!/completions)|audio/voices"
+    r"|connectors|users)|v2/(?:prompts|skills))(/|$)|/v1/conversations"
 )
 
 
