@@ -29,7 +29,7 @@ from starlette.routing import Route
 
 from mistral_cf_adapter._validation import did_you_mean, format_validation_error
 from mistral_cf_adapter.testing import http_requests as asked
-from mistral_cf_adapter.testing.call_view import mask_all
+from mistral_cf_adapter.testing.call_view import Mask
 from mistral_cf_adapter.testing.http_events import stream_events
 from mistral_cf_adapter.testing.totals import Totals
 
@@ -173,7 +173,7 @@ class HttpApi:
         except asked.NotFoundError as error:
             return _error(404, str(error))
         except AssertionError as error:
-            return _error(409, mask_all(str(error), self.secrets()))
+            return _error(409, Mask(self.secrets()).mask_all(str(error)))
         except (ValueError, TypeError) as error:
             return _error(422, str(error))
         if route.method != "GET":
