@@ -20,14 +20,26 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mistral_cf_adapter.testing.access import Access
     from mistral_cf_adapter.testing.bypasses import report_bypasses
+    from mistral_cf_adapter.testing.calls import Call, Calls
     from mistral_cf_adapter.testing.foreground import serve
     from mistral_cf_adapter.testing.gateway import LocalGateway
     from mistral_cf_adapter.testing.records import LogRecord, ReceivedRequest
 
-__all__ = ["Access", "LocalGateway", "LogRecord", "ReceivedRequest", "report_bypasses", "serve"]
+__all__ = [
+    "Access",
+    "Call",
+    "Calls",
+    "LocalGateway",
+    "LogRecord",
+    "ReceivedRequest",
+    "report_bypasses",
+    "serve",
+]
 
 _HOMES = {
     "Access": "access",
+    "Call": "calls",
+    "Calls": "calls",
     "LocalGateway": "gateway",
     "LogRecord": "records",
     "ReceivedRequest": "records",

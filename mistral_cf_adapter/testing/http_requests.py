@@ -37,7 +37,7 @@ Path = Annotated[
     Field(description="The path of the request it is for, or its end: fim/completions"),
 ]
 Headers = Annotated[Mapping[str, str] | None, Field(description="More headers of the response")]
-Times = Annotated[int, Field(ge=1, description="How many requests it is for")]
+Times = Annotated[int, Field(ge=1, le=limits.MAX_KEPT, description="How many requests it is for")]
 CallId = Annotated[int, Field(ge=1, description="The call's id")]
 
 
@@ -326,7 +326,7 @@ class AddFault(_Scripting):
     """Spoil the next requests on the network."""
 
     kind: Kind
-    times: Annotated[int, Field(ge=1)] | None = Field(
+    times: Annotated[int, Field(ge=1, le=limits.MAX_KEPT)] | None = Field(
         default=1, description="How many requests it hits; null for all until it is cleared"
     )
     path: Path = None
