@@ -109,6 +109,8 @@ def test_get_changes_nothing():
         ("POST", "/reply", b"{", 400, "not JSON"),
         ("POST", "/reply", b"[" * 100_000, 400, "not JSON"),
         ("POST", "/reply", b"\xff", 400, "not JSON"),
+        ("POST", "/upstream-fail", {"times": 10**9}, 422, "times"),
+        ("POST", "/fault", {"kind": "reset", "times": 10**9}, 422, "times"),
         ("POST", "/fail", {}, 422, "needs code="),
         ("POST", "/fail", {"code": 999}, 422, "give status= too"),
         ("POST", "/fail", {"kind": "policy"}, 422, "policy_denied"),
