@@ -10,7 +10,7 @@ import ssl
 import threading
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -35,6 +35,13 @@ _HOP_BY_HOP = frozenset({b"connection", b"content-length", b"transfer-encoding",
 Path = Annotated[
     str | None,
     Field(description="The path of the request it is for, or its end: fim/completions"),
+]
+When = Annotated[
+    Mapping[str, Any] | None,
+    Field(
+        description="What the request must have: path, method, model, json_contains, headers, "
+        "options"
+    ),
 ]
 Headers = Annotated[Mapping[str, str] | None, Field(description="More headers of the response")]
 Times = Annotated[int, Field(ge=1, le=limits.MAX_KEPT, description="How many requests it is for")]
@@ -245,6 +252,7 @@ class Reply(_Scripting):
     """Script a text."""
 
     text: str = Field(description="What the model says")
+    when: When = None
     path: Path = None
     finish_reason: str | None = None
     tool_calls: list[dict[str, Any]] | None = None
@@ -259,6 +267,7 @@ class ReplyStream(_Scripting):
     pieces: list[str | dict[str, Any]] = Field(
         description="Texts become chunks of the model's text; an object is one event's JSON"
     )
+    when: When = None
     path: Path = None
 
     def add(self, api: "HttpApi") -> None:
@@ -271,11 +280,16 @@ class ReplyJson(_Scripting):
     value: Any = Field(description="What the provider responds with")
     status_code: int = Field(default=200, alias="status", ge=200, le=599)
     headers: Headers = None
+    when: When = None
     path: Path = None
 
     def add(self, api: "HttpApi") -> None:
         api.gateway.reply_json(
-            self.value, status=self.status_code, headers=self.headers, path=self.path
+            self.value,
+            status=self.status_code,
+            headers=self.headers,
+            when=cast("Any", self.when),
+            path=self.path,
         )
 
 
@@ -289,6 +303,7 @@ class Fail(_Scripting):
     body: str | None = Field(default=None, description="The body, in place of the gateway's own")
     content_type: str = "text/html"
     headers: Headers = None
+    when: When = None
     path: Path = None
 
     def add(self, api: "HttpApi") -> None:
@@ -305,6 +320,7 @@ class UpstreamFail(_Scripting):
     times: Times = 1
     body: Any = Field(default=None, description="JSON in place of Mistral's own")
     headers: Headers = None
+    when: When = None
     path: Path = None
 
     def add(self, api: "HttpApi") -> None:
@@ -316,6 +332,7 @@ class UpstreamDelay(_Scripting):
 
     seconds: float = Field(ge=0, le=3600, allow_inf_nan=False)
     times: Times = 1
+    when: When = None
     path: Path = None
 
     def add(self, api: "HttpApi") -> None:
@@ -329,6 +346,7 @@ class AddFault(_Scripting):
     times: Annotated[int, Field(ge=1, le=limits.MAX_KEPT)] | None = Field(
         default=1, description="How many requests it hits; null for all until it is cleared"
     )
+    when: When = None
     path: Path = None
     keep: int | None = Field(default=None, ge=0, description="Bytes or events before a cut")
     data: str | None = Field(default=None, description="What is sent as garbage")
@@ -404,8 +422,16 @@ class AssertNotSent(ApiRequest):
     """Check that none was sent."""
 
     path: Path = None
+    method: str | None = None
+    model: str | None = None
     headers: Mapping[str, str | None] | None = Field(
         default=None, description="Request headers; null for one that must be absent"
+    )
+    json_contains: Mapping[str, Any] | None = Field(
+        default=None, description="What the JSON body must have; more fields are allowed"
+    )
+    options: Mapping[str, Any] | None = Field(
+        default=None, description="Options of the adapter, as cache_ttl; null for an absent one"
     )
 
     def run(self, api: "HttpApi") -> Any:
@@ -413,17 +439,9 @@ class AssertNotSent(ApiRequest):
         return {"ok": True}
 
 
-class AssertSent(ApiRequest):
+class AssertSent(AssertNotSent):
     """Check that a request was sent."""
 
-    path: Path = None
-    method: str | None = None
-    headers: Mapping[str, str | None] | None = Field(
-        default=None, description="Request headers; null for one that must be absent"
-    )
-    json_contains: Mapping[str, Any] | None = Field(
-        default=None, description="What the JSON body must have; more fields are allowed"
-    )
     times: int | None = Field(default=None, ge=1, description="How often exactly")
 
     def run(self, api: "HttpApi") -> Any:
@@ -432,9 +450,10 @@ class AssertSent(ApiRequest):
 
 
 class AssertAllUsed(ApiRequest):
-    """Check that the queue is empty."""
+    """Check that the queue is empty and, where it is strict, that all was scripted."""
 
     def run(self, api: "HttpApi") -> Any:
+        api.gateway.assert_all_scripted()
         api.gateway.assert_all_used()
         return {"ok": True}
 

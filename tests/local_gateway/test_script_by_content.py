@@ -13,6 +13,7 @@ from unittest.mock import ANY
 
 import pytest
 from call_modes import MODES, SYNC
+from gateway_api import GatewayApi
 from pydantic import BaseModel
 from raw_gateway import BASE, CHAT, QUESTION, asking, exchange, statuses
 
@@ -167,6 +168,13 @@ def test_an_unreadable_body_fits_nothing_that_looks_into_it(gateway):
     assert statuses(exchange(gateway, asking(gateway, deep))) == [400]
     with pytest.raises(AssertionError, match="nested too deep"):
         gateway.assert_sent(json_contains={"a": 1})
+    gateway.reset()
+    gateway.reply_embeddings([[0.5]])
+    deep = b'{"model":"m","input":' + b"[" * 200_000 + b"]" * 200_000 + b"}"
+    sent = asking(gateway, deep, f"{BASE}/v1/embeddings")
+    assert statuses(exchange(gateway, sent)) == [400]
+    with pytest.raises(AssertionError, match="nested too deep"):
+        gateway.assert_all_used()
 
 
 # ---------------------------------------------------------------- what is refused at once
@@ -351,10 +359,16 @@ async def test_concurrent_tasks_get_their_own(gateway, client):
 
 
 def test_one_response_is_for_one_of_many_that_fit(gateway, client):
-    gateway.reply("the one", when=lambda request: True)
-    with ThreadPoolExecutor(20) as pool:
-        got = list(pool.map(lambda number: ask(client, str(number)), range(20)))
+    together = threading.Barrier(5, timeout=20)
+
+    def fits(request):
+        return together.wait() >= 0  # so that all are asked before one takes the response
+
+    gateway.reply("the one", when=fits)
+    with ThreadPoolExecutor(5) as pool:
+        got = list(pool.map(lambda number: ask(client, str(number)), range(5)))
     assert got.count("the one") == 1
+    gateway.assert_all_used()
 
 
 # ---------------------------------------------------------------- other kinds of reply
@@ -470,3 +484,42 @@ def test_nothing_is_left_behind(gateway):
         assert text_of(exchange(other, asking(other, QUESTION))) == "x"
     left = [one for one in threading.enumerate() if one not in before and one.name != "scripted"]
     assert left == []
+
+
+# ---------------------------------------------------------------- from other languages
+
+
+BY_API = {
+    "/reply": {"text": "it"},
+    "/reply-json": {"value": {}, "status": 201},
+    "/reply-stream": {"pieces": ["a"]},
+    "/fail": {"code": 2003},
+    "/upstream-fail": {"status": 503},
+    "/upstream-delay": {"seconds": 0.01},
+    "/fault": {"kind": "status", "status": 418},
+}
+
+
+@pytest.mark.parametrize(("route", "fields"), BY_API.items(), ids=BY_API)
+def test_the_http_api_takes_when_as_well(gateway, route, fields):
+    api = GatewayApi(gateway)
+    api.post(route, 201, **fields, when={"model": LARGE, "options": {"cache_ttl": 120}})
+    exchange(gateway, asking(gateway, QUESTION))
+    problem = api.post("/assert-all-used", 409)
+    assert any("not 'mistral-large-latest'" in reason for reason in problem["reasons"])
+    exchange(gateway, asking(gateway, REQUEST, **HEADERS))
+    api.post("/assert-all-used")
+    wrong = api.post(route, 422, **fields, when={"modle": "m"})
+    assert wrong["error"].endswith("(when=...) does not take modle; did you mean model?")
+
+
+def test_the_http_api_asserts_by_option_and_model(gateway):
+    api = GatewayApi(gateway)
+    exchange(gateway, asking(gateway, REQUEST, **HEADERS))
+    api.post("/assert-sent", options={"cache_ttl": 120}, model=LARGE, times=1)
+    api.post("/assert-not-sent", options={"cache_ttl": 60})
+    problem = api.post("/assert-sent", 409, options={"cache_ttl": 60})
+    assert "option cache_ttl is '120', not '60'" in problem["reasons"][0]
+    assert (
+        "did you mean cache_ttl" in api.post("/assert-sent", 422, options={"cach_ttl": 1})["error"]
+    )
