@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from mistral_cf_adapter.testing.access import Access
     from mistral_cf_adapter.testing.allowed_hosts import HostNotAllowedError
     from mistral_cf_adapter.testing.bypasses import report_bypasses
+    from mistral_cf_adapter.testing.calls import Call, Calls
     from mistral_cf_adapter.testing.foreground import serve
     from mistral_cf_adapter.testing.gateway import LocalGateway
     from mistral_cf_adapter.testing.records import LogRecord, ReceivedRequest
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Access",
+    "Call",
+    "Calls",
     "HostNotAllowedError",
     "LocalGateway",
     "LogRecord",
@@ -39,6 +42,8 @@ __all__ = [
 
 _HOMES = {
     "Access": "access",
+    "Call": "calls",
+    "Calls": "calls",
     "HostNotAllowedError": "allowed_hosts",
     "LocalGateway": "gateway",
     "LogRecord": "records",

@@ -36,7 +36,7 @@ __tracebackhide__ = True  # pytest shows the test's own line as the last
 _CLIENTS = ("client", "async_client")
 # As in _attach: code that asks for the server's address to connect to it by itself.
 _CONNECTS = "mistralai.extra."
-_LIBRARIES = ("site-packages", "dist-packages")
+_LIBRARIES = ("site-packages", "dist-packages", str(Path(os.__file__).parent))
 _MISSING = object()
 
 
@@ -234,8 +234,10 @@ def _place_of(frame: FrameType | None) -> str:
 
 
 def _is_library(frame: FrameType) -> bool:
+    if frame.f_globals.get("__name__", "").startswith("mistral_cf_adapter."):
+        return True  # patch() wraps what builds a client
     name = frame.f_code.co_filename
-    return name.startswith("<") or any(part in name for part in (*_LIBRARIES, os.__file__[:-5]))
+    return name.startswith("<") or any(part in name for part in _LIBRARIES)
 
 
 def _variable_of(configuration: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import TYPE_CHECKING, Any, cast
 
@@ -14,16 +15,16 @@ from mistral_cf_adapter.testing.snippets import make_snippets
 from mistral_cf_adapter.testing.used_options import explain_options
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from mistral_cf_adapter.testing.calls import Call, CallError
 
-    Mask = Callable[[str], str]
     Headers = Iterable[tuple[str, str]]
 
 MAX_SHOWN = 1024 * 1024
 """Bytes of a body that is shown."""
 _SECRET_NAME = re.compile(r"token|key|secret|auth|cookie|password|credential|signature|jwt")
+_PLAIN = re.compile(r"[ !#-\[\]-~]+")
 _NO_SECRETS = frozenset({"cf-aig-cache-key"})
 
 
@@ -33,18 +34,46 @@ def is_secret_header(name: str) -> bool:
     return low in SECRET_HEADERS or (low not in _NO_SECRETS and bool(_SECRET_NAME.search(low)))
 
 
+class Mask:
+    """Masks secrets in texts, and in JSON with such texts."""
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        # Longest first: one may be a part of another.
+        self._texts = sorted({clean(text) for text in texts if text}, key=len, reverse=True)
+        self._secrets = [Secret(text) for text in self._texts]
+
+    def __call__(self, text: str) -> str:
+        """Return a text with the secrets in it abbreviated."""
+        return mask_secrets(text, self._secrets)
+
+    def mask_all(self, value: Any) -> Any:
+        """Return JSON with the secrets abbreviated in all its texts."""
+        # Most have none: one search in all of it is fast. JSON writes each of these as it is.
+        text = json.dumps(value, ensure_ascii=False, default=str)
+        if any(secret in text or not _PLAIN.fullmatch(secret) for secret in self._texts):
+            return self._mask(value)
+        return value
+
+    def _mask(self, value: Any) -> Any:
+        if isinstance(value, str):
+            return self(value)
+        if isinstance(value, dict):
+            fields = cast("dict[str, Any]", value)
+            return {self(key): self._mask(item) for key, item in fields.items()}
+        if isinstance(value, list):
+            return [self._mask(item) for item in as_list(value)]
+        return value
+
+
 def make_mask(call: Call, known: Iterable[str]) -> Mask:
-    """Return what masks in a text the gateway's secrets and those that the call carries."""
+    """Return what masks the gateway's secrets and those that the call carries."""
     carried = (value for name, value in call.request.headers.items() if is_secret_header(name))
-    texts = {clean(value) for value in (*carried, *known) if value}
-    # Longest first: one may be a part of another.
-    secrets = [Secret(text) for text in sorted(texts, key=len, reverse=True)]
-    return lambda text: mask_secrets(text, secrets)
+    return Mask((*carried, *known))
 
 
 def summarize(call: Call, known: Iterable[str]) -> dict[str, Any]:
     """Return a call in one line, as the list shows it."""
-    view: dict[str, Any] = _mask_all(_summary(call), make_mask(call, known))
+    view: dict[str, Any] = make_mask(call, known).mask_all(_summary(call))
     return view
 
 
@@ -53,7 +82,7 @@ def describe(call: Call, known: Iterable[str], origin: str) -> dict[str, Any]:
     mask = make_mask(call, known)
     request, response = call.request, call.body
     query = f"?{request.query}" if request.query else ""
-    view: dict[str, Any] = _mask_all(
+    view: dict[str, Any] = mask.mask_all(
         {
             **_summary(call),
             "url": request.raw_path + query,
@@ -65,8 +94,7 @@ def describe(call: Call, known: Iterable[str], origin: str) -> dict[str, Any]:
                 "bytes": len(response),
                 "pieces": _pieces(call) if call.is_streamed else [],
             },
-        },
-        mask,
+        }
     )
     for option in view["options"]:
         if is_secret_header(option["header"]):
@@ -75,12 +103,6 @@ def describe(call: Call, known: Iterable[str], origin: str) -> dict[str, Any]:
     view["request"]["headers"] = _shown_headers(request.headers.items(), mask)
     view["response"]["headers"] = _shown_headers(call.response_headers, mask)
     return view
-
-
-def mask_all(value: Any, known: Iterable[str]) -> Any:
-    """Return JSON with these secrets masked in all its texts."""
-    secrets = [Secret(text) for text in known if text]
-    return _mask_all(value, lambda text: mask_secrets(text, secrets))
 
 
 def _summary(call: Call) -> dict[str, Any]:
@@ -146,14 +168,3 @@ def _hide(value: str) -> str:
     if scheme.lower() in {"bearer", "basic"} and space:
         return f"{scheme} {abbreviate(Secret(rest))}"
     return abbreviate(Secret(value))
-
-
-def _mask_all(value: Any, mask: Mask) -> Any:
-    if isinstance(value, str):
-        return mask(value)
-    if isinstance(value, dict):
-        fields = cast("dict[str, Any]", value)
-        return {mask(key): _mask_all(item, mask) for key, item in fields.items()}
-    if isinstance(value, list):
-        return [_mask_all(item, mask) for item in as_list(value)]
-    return value

@@ -5,31 +5,29 @@ its response finds it here. What takes time (reading tokens and errors, telling 
 after that, and only if it is asked for.
 """
 
-from __future__ import annotations
-
 import logging
 import re
 import threading
 import time
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from mistral_cf_adapter._public import TESTING, set_public_module
 from mistral_cf_adapter.testing import policies
 from mistral_cf_adapter.testing.limits import BoundedList
+from mistral_cf_adapter.testing.policies import Metadata
+from mistral_cf_adapter.testing.records import ReceivedRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, MutableMapping
-
     from mistral_cf_adapter._usage import Usage
-    from mistral_cf_adapter.testing.policies import Metadata
-    from mistral_cf_adapter.testing.records import ReceivedRequest
 
-    Message = MutableMapping[str, Any]
-    Send = Callable[[Message], Awaitable[None]]
-    Listener = Callable[["Call"], None]
-    Pieces = list[tuple[float, bytes]]
+_Message = MutableMapping[str, Any]
+_Send = Callable[[_Message], Awaitable[None]]
+_Listener = Callable[["Call"], None]
+_Pieces = list[tuple[float, bytes]]
 
 _logger = logging.getLogger("mistral_cf_adapter.testing")
 _SIZE_OF_PIECE = 100
@@ -65,7 +63,7 @@ class Call:
     status: int | None
     """The status that was sent; None where a fault or the client came first."""
     response_headers: tuple[tuple[str, str], ...] = field(repr=False)
-    pieces: Pieces = field(repr=False)
+    pieces: _Pieces = field(repr=False)
     """What was sent of the body: seconds since the request, and bytes, for each write."""
     is_complete: bool
     """Whether the response was sent to its end."""
@@ -105,7 +103,7 @@ class Call:
         return policies.read_metadata(self.request.headers)
 
     @cached_property
-    def usage(self) -> Usage | None:
+    def usage(self) -> "Usage | None":
         """The tokens that the response states. A cache hit states them, and uses none."""
         from mistral_cf_adapter._usage import read_body
 
@@ -153,7 +151,7 @@ class OpenCall:
     """A call that is being served, as the gateway learns of it."""
 
     def __init__(
-        self, calls: Calls, request: ReceivedRequest, client: tuple[str, int] | None
+        self, calls: "Calls", request: ReceivedRequest, client: tuple[str, int] | None
     ) -> None:
         self._calls = calls
         self._kept: Call | None = None
@@ -169,19 +167,19 @@ class OpenCall:
         self._started = time.perf_counter()
         self._status: int | None = None
         self._headers: list[tuple[bytes, bytes]] = []
-        self._pieces: Pieces = []
+        self._pieces: _Pieces = []
         self._is_complete = False
 
-    def watch(self, send: Send) -> Send:
+    def watch(self, send: _Send) -> _Send:
         """Return a `send` of ASGI that notes what it sends."""
 
-        async def note_and_send(message: Message) -> None:
+        async def note_and_send(message: _Message) -> None:
             self._note(message)
             await send(message)
 
         return note_and_send
 
-    def _note(self, message: Message) -> None:
+    def _note(self, message: _Message) -> None:
         if message["type"] == "http.response.start":
             self._status = message["status"]
             self._headers = message["headers"]
@@ -228,7 +226,7 @@ class Calls:
     def __init__(self) -> None:
         self._calls: BoundedList[Call] = BoundedList(lambda call: call.size)
         self._changed = threading.Condition()
-        self._listeners: tuple[Listener, ...] = ()
+        self._listeners: tuple[_Listener, ...] = ()
         self._last_id = 0
         self.cleared_at = 0
         """The id of the last call that `clear()` forgot."""
@@ -238,11 +236,11 @@ class Calls:
         """The id of the newest call, 0 before the first."""
         return self._last_id
 
-    def open(self, request: ReceivedRequest, client: tuple[str, int] | None) -> OpenCall:
+    def open(self, request: ReceivedRequest, client: tuple[str, int] | None) -> "OpenCall":
         """Begin a call, whose `close()` must follow."""
         return OpenCall(self, request, client)
 
-    def keep(self, open_call: OpenCall) -> Call:
+    def keep(self, open_call: "OpenCall") -> Call:
         """Keep a call that is over, and wake those who wait for it."""
         with self._changed:
             self._last_id += 1
@@ -277,7 +275,7 @@ class Calls:
             self._changed.wait_for(lambda: self._last_id > after, timeout)
         return self.since(after)
 
-    def subscribe(self, listener: Listener) -> Callable[[], None]:
+    def subscribe(self, listener: _Listener) -> Callable[[], None]:
         """Call a function with each call that is over, in the gateway's own thread.
 
         Its response is sent by then, but other calls wait for the function: it must be quick.
@@ -331,3 +329,6 @@ def _path_behind(raw_path: str) -> str:
 
 def _text(header: bytes) -> str:
     return header.decode("latin-1")
+
+
+set_public_module(Call, Calls, package=TESTING)

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from mistral_cf_adapter.testing.matching import Arrival, Condition
     from mistral_cf_adapter.testing.wire import Wire
 
+__tracebackhide__ = True  # pytest shows the test's own line as the last
+
 Kind = Literal[
     "refuse",
     "reset",

@@ -94,6 +94,8 @@ class LocalGateway:
 
     The modules `logs_api` and `access` say the same of Cloudflare's API for logs and of Access.
 
+    Below `/_gateway/` it has an HTTP API of its own, for tests in other languages: see `http_api`.
+
     It serves this machine's programs alone: a `Host` that is not localhost gives 421, an `Origin`
     of another host 403. The module `limits` says how large a body may be, how long a request may
     take to arrive, and how much is kept; the oldest requests and logs go first.

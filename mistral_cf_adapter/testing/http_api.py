@@ -29,7 +29,7 @@ from starlette.routing import Route
 
 from mistral_cf_adapter._validation import did_you_mean, explain_validation_error
 from mistral_cf_adapter.testing import http_requests as asked
-from mistral_cf_adapter.testing.call_view import mask_all
+from mistral_cf_adapter.testing.call_view import Mask
 from mistral_cf_adapter.testing.http_events import stream_events
 from mistral_cf_adapter.testing.totals import Totals
 
@@ -168,18 +168,26 @@ class HttpApi:
             # In a thread: it takes a while with many calls, and closing a listener waits for
             # this event loop.
             result = await asyncio.to_thread(fields.run, self)
-        except ValidationError as error:
-            return _error(422, "; ".join(explain_validation_error(error, route.fields).values()))
-        except asked.NotFoundError as error:
-            return _error(404, str(error))
-        except AssertionError as error:
-            return _error(409, mask_all(str(error), self.secrets()))
-        except (ValueError, TypeError) as error:
-            return _error(422, str(error))
+        except _REFUSALS as error:
+            return self._refuse(route, error)
         if route.method != "GET":
             for changed in self.changed:
                 changed.set()
         return _json(result, route.request.success)
+
+    def _refuse(self, route: ApiRoute, error: Exception) -> Response:
+        if isinstance(error, ValidationError):
+            return _error(422, "; ".join(explain_validation_error(error, route.fields).values()))
+        if isinstance(error, asked.NotFoundError):
+            return _error(404, str(error))
+        if isinstance(error, RecursionError):
+            return _error(422, "The request's JSON is nested too deep")
+        status = 409 if isinstance(error, AssertionError) else 422
+        return _error(status, Mask(self.secrets()).mask_all(str(error)))
+
+
+_REFUSALS = (asked.NotFoundError, AssertionError, ValueError, TypeError, RecursionError)
+"""What a request is refused with; pydantic's ValidationError is a ValueError."""
 
 
 async def _read_fields(route: ApiRoute, request: Request) -> ApiRequest:

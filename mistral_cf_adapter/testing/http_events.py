@@ -34,7 +34,7 @@ LOOK_EVERY = 1.0
 """Seconds after which the state is looked at: a test may have changed it by methods."""
 RETRY = 1000
 """Milliseconds after which a browser connects again."""
-AT_ONCE = 100
+AT_ONCE = 20
 """Calls that are written in one piece; other requests are served after each."""
 
 

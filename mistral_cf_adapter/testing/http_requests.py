@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from mistral_cf_adapter import __version__
 from mistral_cf_adapter.testing import limits
 from mistral_cf_adapter.testing.access import Access
-from mistral_cf_adapter.testing.call_view import describe, mask_all, summarize
+from mistral_cf_adapter.testing.call_view import Mask, describe, summarize
 from mistral_cf_adapter.testing.faults import Kind
 from mistral_cf_adapter.testing.state import SWITCHES
 
@@ -44,7 +44,7 @@ When = Annotated[
     ),
 ]
 Headers = Annotated[Mapping[str, str] | None, Field(description="More headers of the response")]
-Times = Annotated[int, Field(ge=1, description="How many requests it is for")]
+Times = Annotated[int, Field(ge=1, le=limits.MAX_KEPT, description="How many requests it is for")]
 CallId = Annotated[int, Field(ge=1, description="The call's id")]
 
 
@@ -125,7 +125,8 @@ class ListCalls(ApiRequest):
         kept = api.state.calls.since(self.after)
         if self.before is not None:
             kept = [call for call in kept if call.id < self.before]
-        fitting = [call for call in kept if self._fits(call)]
+        filters = self.model_fields_set - {"after", "before", "limit"}
+        fitting = [call for call in kept if self._fits(call)] if filters else kept
         newest = self.before is not None
         page = fitting[-self.limit :] if newest else fitting[: self.limit]
         return {
@@ -181,7 +182,7 @@ class GetTotals(ApiRequest):
     """Sums since the start or the last reset: tokens, cache hits, durations, errors."""
 
     def run(self, api: "HttpApi") -> Any:
-        return mask_all(api.totals.read(), api.secrets())
+        return Mask(api.secrets()).mask_all(api.totals.read())
 
 
 class GetEvents(ApiRequest):
@@ -342,7 +343,7 @@ class AddFault(_Scripting):
     """Spoil the next requests on the network."""
 
     kind: Kind
-    times: Annotated[int, Field(ge=1)] | None = Field(
+    times: Annotated[int, Field(ge=1, le=limits.MAX_KEPT)] | None = Field(
         default=1, description="How many requests it hits; null for all until it is cleared"
     )
     when: When = None
@@ -406,7 +407,7 @@ def read_queue(api: "HttpApi") -> dict[str, Any]:
             for fault in api.state.faults.in_force()
         ],
     }
-    return dict(mask_all(queue, api.secrets()))
+    return dict(Mask(api.secrets()).mask_all(queue))
 
 
 def _rename(fields: dict[str, Any]) -> dict[str, Any]:
@@ -565,5 +566,5 @@ class ReportBypassed(ApiRequest):
 
     def run(self, api: "HttpApi") -> Any:
         told = {**self.model_dump(by_alias=True), "time": datetime.now(UTC).isoformat()}
-        api.state.bypassed.append(mask_all(told, api.secrets()))
+        api.state.bypassed.append(Mask(api.secrets()).mask_all(told))
         return {"ok": True}

@@ -30,7 +30,7 @@ SECRET_HEADERS = frozenset(
 
 MAX_SHOWN = 200
 _TOO_DEEP = "the body's JSON is nested too deep to be read"
-_MODEL_IN_FORM = re.compile(rb'name="model"\r\n(?:[^\r\n]+\r\n)*\r\n([^\r\n]*)')
+_MODEL_IN_FORM = re.compile(rb'name="model"\r\n(?:[^\r\n]{1,1000}\r\n){0,9}\r\n([^\r\n]*)')
 
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = MAX_SHOWN
@@ -177,7 +177,10 @@ class Condition:
 
     def differences(self, arrival: Arrival) -> list[str]:
         """Say why a request does not fit, without asking the test's own function."""
-        kind = None if self._kind is None else self._kind(arrival)
+        try:
+            kind = None if self._kind is None else self._kind(arrival)
+        except RecursionError:
+            kind = _TOO_DEEP
         if kind is not None:
             return [kind]
         return [*self._path.differences(arrival), *self._fields.differences(arrival)]

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from mistral_cf_adapter.testing.responses import Response
 
 
+__tracebackhide__ = True  # pytest shows the test's own line as the last
+
+
 @dataclass(frozen=True, slots=True)
 class Scripted:
     """One response, for the next request that fits."""

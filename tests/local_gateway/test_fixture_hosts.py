@@ -174,7 +174,7 @@ def test_a_redirect_is_seen(guard, local_gateway, mode):
 def test_a_client_that_patch_leaves_alone_is_seen(guard, local_gateway):
     with patch(settings=local_gateway.settings()):
         client = _sdk.Mistral(api_key=KEY, server_url=ELSEWHERE)
-        with pytest.raises(HostNotAllowedError):
+        with pytest.raises(HostNotAllowedError, match=rf"built by \S*{HERE}:\d+ without"):
             SYNC.chat(client)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import subprocess
@@ -109,6 +110,8 @@ def test_get_changes_nothing():
         ("POST", "/reply", b"{", 400, "not JSON"),
         ("POST", "/reply", b"[" * 100_000, 400, "not JSON"),
         ("POST", "/reply", b"\xff", 400, "not JSON"),
+        ("POST", "/upstream-fail", {"times": 10**9}, 422, "times"),
+        ("POST", "/fault", {"kind": "reset", "times": 10**9}, 422, "times"),
         ("POST", "/fail", {}, 422, "needs code="),
         ("POST", "/fail", {"code": 999}, 422, "give status= too"),
         ("POST", "/fail", {"kind": "policy"}, 422, "policy_denied"),
@@ -258,6 +261,7 @@ def test_no_secret_is_shown_anywhere():
         body = {**QUESTION, "messages": [{"role": "user", "content": prompt}]}
         headers = {
             "x-proxy-token": "s3cret-of-a-proxy-0001",
+            "x-proxy-password": "letmein",
             "cf-access-client-id": "0123456789abcdef.access",
             "cf-access-client-secret": other,
             "Cookie": "session=0123456789abcdefg",
@@ -269,7 +273,7 @@ def test_no_secret_is_shown_anywhere():
         paths = ("/calls", "/totals", "/queue", "/switches", "/settings")
         shown += [api.send("GET", path) for path in paths]
         text = json.dumps(shown)
-        for secret in (key, other, "s3cret-of-a-proxy-0001", "0123456789abcdefg"):
+        for secret in (key, other, "s3cret-of-a-proxy-0001", "letmein", "0123456789abcdefg"):
             assert secret not in text, secret
         assert "my key is stor...89" in text
 
@@ -372,7 +376,9 @@ def test_faults_hit_the_next_request(api, local_gateway, fields):
 
 def _ask_until_refused(gateway):
     while True:
-        exchange(gateway, asking(gateway, QUESTION))
+        # A connection that is open as the listener closes is reset.
+        with contextlib.suppress(ConnectionResetError, BrokenPipeError):
+            exchange(gateway, asking(gateway, QUESTION))
         time.sleep(0.02)
 
 

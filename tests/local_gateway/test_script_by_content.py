@@ -168,6 +168,13 @@ def test_an_unreadable_body_fits_nothing_that_looks_into_it(gateway):
     assert statuses(exchange(gateway, asking(gateway, deep))) == [400]
     with pytest.raises(AssertionError, match="nested too deep"):
         gateway.assert_sent(json_contains={"a": 1})
+    gateway.reset()
+    gateway.reply_embeddings([[0.5]])
+    deep = b'{"model":"m","input":' + b"[" * 200_000 + b"]" * 200_000 + b"}"
+    sent = asking(gateway, deep, f"{BASE}/v1/embeddings")
+    assert statuses(exchange(gateway, sent)) == [400]
+    with pytest.raises(AssertionError, match="nested too deep"):
+        gateway.assert_all_used()
 
 
 # ---------------------------------------------------------------- what is refused at once

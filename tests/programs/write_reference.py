@@ -13,7 +13,6 @@ import inspect
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
@@ -170,20 +169,46 @@ def usage() -> Iterator[Sequence[str]]:
 
 def attributes(module: ModuleType, name: str) -> Iterator[Sequence[str]]:
     """Name each annotated attribute of a class, with the text below it in the source."""
+    for node, below in pairwise([*_class_body(module, name), ast.Pass()]):
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            yield code(node.target.id), _type(module, node.annotation), _text(below)
+
+
+def methods_of(module: ModuleType, name: str) -> Iterator[Sequence[str]]:
+    """Name each property and method of a class, with the first lines of its docstring."""
+    for node in _class_body(module, name):
+        if not isinstance(node, ast.FunctionDef) or node.name.startswith("_"):
+            continue
+        said = (ast.get_docstring(node) or "").partition("\n\n")[0]
+        decorators = {ast.unparse(each) for each in node.decorator_list}
+        if decorators & {"property", "cached_property"}:
+            yield code(node.name), _type(module, node.returns), said
+        else:
+            given = ", ".join(each.arg for each in node.args.args if each.arg != "self")
+            yield code(f"{node.name}({given})"), "", said
+
+
+def _class_body(module: ModuleType, name: str) -> list[ast.stmt]:
     nodes = ast.parse(inspect.getsource(module)).body
     (cls,) = [node for node in nodes if isinstance(node, ast.ClassDef) and node.name == name]
-    for node, below in pairwise([*cls.body, ast.Pass()]):
-        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-            words = ast.unparse(node.annotation).removesuffix(" | None")
-            yield code(node.target.id), _type(words, vars(module).get(words)), _text(below)
+    return cls.body
 
 
-def _type(words: str, named: object) -> str:
+def _type(module: ModuleType, annotation: ast.expr | None) -> str:
     """Return a type in words; that a field may be `None` is said once, above the table."""
+    match annotation:
+        case ast.Constant(str() as words):
+            pass
+        case _:
+            words = ast.unparse(annotation or ast.Constant(""))
+    words = words.removesuffix(" | None")
+    named = vars(module).get(words)
     if words.startswith("Literal["):
         return ", ".join(map(code, ast.literal_eval(words.removeprefix("Literal"))))
     if get_origin(named) is Literal:
         return ", ".join(map(code, get_args(named)))
+    if words.startswith("_"):  # an alias that only the module knows
+        words = str(named)
     return " or ".join(map(code, words.partition("[")[0].split(" | ")))
 
 
@@ -307,19 +332,19 @@ def faults() -> Iterator[Sequence[str]]:
 def received() -> Iterator[Sequence[str]]:
     yield "Attribute", "Type", "Meaning"
     yield from attributes(records, "ReceivedRequest")
-    yield from _properties(records.ReceivedRequest)
+    yield from methods_of(records, "ReceivedRequest")
 
 
 def log() -> Iterator[Sequence[str]]:
     yield "Attribute", "Type", "Meaning"
     yield from attributes(records, "LogRecord")
-    yield from _properties(records.LogRecord)
+    yield from methods_of(records, "LogRecord")
 
 
 def served() -> Iterator[Sequence[str]]:
     yield "Attribute", "Type", "Meaning"
     yield from attributes(calls, "Call")
-    yield from _properties(calls.Call)
+    yield from methods_of(calls, "Call")
 
 
 def conditions() -> Iterator[Sequence[str]]:
@@ -338,17 +363,6 @@ def routes() -> Iterator[Sequence[str]]:
 def _field(name: str, *, required: bool, description: str, **_: object) -> str:
     need = " (required)" if required else ""
     return f"{code(name)}{need}{f': {description}' if description else ''}"
-
-
-def _properties(cls: type) -> Iterator[Sequence[str]]:
-    for name, thing in vars(cls).items():
-        if isinstance(thing, property | cached_property) and not name.startswith("_"):
-            function = thing.func if isinstance(thing, cached_property) else thing.fget
-            kind = function.__annotations__["return"]
-            words = kind if isinstance(kind, str) else kind.__name__
-            yield code(name), _type(words.removesuffix(" | None"), None), summary(thing)
-        elif inspect.isfunction(thing) and not name.startswith("_"):
-            yield code(name + _parameters(thing)), "", summary(thing)
 
 
 # ---------------------------------------------------------------- the examples

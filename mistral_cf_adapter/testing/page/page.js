@@ -59,12 +59,11 @@ async function copy(text, what) {
   }
 }
 
+const button = (text, onclick, properties = {}) =>
+  element("button", { type: "button", class: "small", onclick, ...properties }, text);
+
 const copyButton = (text, what, label = "Copy") =>
-  element(
-    "button",
-    { type: "button", class: "small", "aria-label": `Copy ${what}`, onclick: () => copy(text, what) },
-    label,
-  );
+  button(label, () => copy(text, what), { "aria-label": `Copy ${what}` });
 
 const number = (value) => (value == null ? "–" : value.toLocaleString("en"));
 const milliseconds = (value) =>
@@ -72,11 +71,9 @@ const milliseconds = (value) =>
 
 function clock(iso) {
   const time = new Date(iso);
-  const digits = (value, length = 2) => String(value).padStart(length, "0");
-  return (
-    `${digits(time.getHours())}:${digits(time.getMinutes())}:${digits(time.getSeconds())}` +
-    `.${digits(time.getMilliseconds(), 3)}`
-  );
+  const parts = [time.getHours(), time.getMinutes(), time.getSeconds()];
+  const digits = (value, length) => String(value).padStart(length, "0");
+  return `${parts.map((part) => digits(part, 2)).join(":")}.${digits(time.getMilliseconds(), 3)}`;
 }
 
 // ---------------------------------------------------------------- the list's data
@@ -329,29 +326,21 @@ function closeDetail() {
 }
 
 function describeCall(call) {
+  const section = (kind, title, content) =>
+    element("section", { class: kind }, element("h3", {}, title), content);
+  const options = call.options.map((option) => [option.option, option.value, option.effect]);
+  const none = element("p", { class: "none" }, "The call has no option of the gateway.");
+  const { error, request, response } = call;
   return [
     detailHead(call),
-    call.error &&
-      element(
-        "section",
-        { class: "problem" },
-        element("h3", {}, `Error, ${sourceText(call.error.source)}`),
-        element("p", {}, errorText(call.error)),
-      ),
-    element("section", { class: "conversation" }, element("h3", {}, "Conversation"), conversation(call)),
-    element(
-      "section",
-      { class: "options" },
-      element("h3", {}, "What the gateway did"),
-      call.options.length
-        ? table(["Option", "Value", "Effect"], call.options.map((o) => [o.option, o.value, o.effect]))
-        : element("p", { class: "none" }, "The call has no option of the gateway."),
-    ),
+    error && section("problem", `Error, ${sourceText(error.source)}`, element("p", {}, errorText(error))),
+    section("conversation", "Conversation", conversation(call)),
+    section("options", "What the gateway did", options.length ? table(["Option", "Value", "Effect"], options) : none),
     call.streamed && streamPieces(call),
-    headers("Request headers", call.request.headers),
-    headers("Response headers", call.response.headers),
-    body("Request body", call.request, call.request.body),
-    body("Response body", call.response, call.streamed ? wholeStream(call) : call.response.body),
+    headers("Request headers", request.headers),
+    headers("Response headers", response.headers),
+    body("Request body", request, request.body),
+    body("Response body", response, call.streamed ? wholeStream(call) : response.body),
   ].filter(Boolean);
 }
 
@@ -365,54 +354,37 @@ const sourceText = (source) =>
 
 function detailHead(call) {
   const fact = (name, value) => value && element("span", {}, `${name} `, element("b", {}, value));
-  return element(
-    "header",
-    { class: "detail-head" },
-    element(
-      "div",
-      { class: "detail-title" },
-      element("h2", {}, call.operation),
-      element(
-        "span",
-        { class: `status${call.error ? " bad" : ""}` },
-        call.status == null ? "no response" : String(call.status),
-      ),
-      element(
-        "button",
-        { type: "button", class: "small close", "aria-label": "Close this call", onclick: leaveDetail },
-        "Close",
-      ),
-    ),
-    element(
-      "div",
-      { class: "facts" },
-      ...[
-        fact("Call", String(call.id)),
-        fact("at", clock(call.time)),
-        fact("Model", call.model),
-        fact("Provider", call.provider),
-        fact("ms", milliseconds(call.ms)),
-        call.streamed && fact("first byte", `${milliseconds(call.first_byte_ms)} ms`),
-        fact("Tokens", tokens(call)),
-        fact("Cache", call.cache),
-        fact("Tries", String(call.attempts)),
-        fact("Metadata", metadataText(call)),
-        fact("", `${call.method} ${call.url}`),
-      ].filter(Boolean),
-    ),
-    element(
-      "div",
-      { class: "buttons" },
-      element(
-        "button",
-        { type: "button", class: "small primary", id: "send-again", onclick: () => sendAgain(call) },
-        "Send again",
-      ),
-      copyButton(call.snippets.curl, "as curl", "Copy as curl"),
-      copyButton(call.snippets.python, "as Python", "Copy as Python"),
-      copyButton(call.snippets.test, "as a test", "Copy as a test"),
-    ),
+  const status = call.status == null ? "no response" : String(call.status);
+  const facts = [
+    fact("Call", String(call.id)),
+    fact("at", clock(call.time)),
+    fact("Model", call.model),
+    fact("Provider", call.provider),
+    fact("ms", milliseconds(call.ms)),
+    call.streamed && fact("first byte", `${milliseconds(call.first_byte_ms)} ms`),
+    fact("Tokens", tokens(call)),
+    fact("Cache", call.cache),
+    fact("Tries", String(call.attempts)),
+    fact("Metadata", metadataText(call)),
+    fact("", `${call.method} ${call.url}`),
+  ];
+  const title = element(
+    "div",
+    { class: "detail-title" },
+    element("h2", {}, call.operation),
+    element("span", { class: `status${call.error ? " bad" : ""}` }, status),
+    button("Close", leaveDetail, { class: "small close", "aria-label": "Close this call" }),
   );
+  const buttons = element(
+    "div",
+    { class: "buttons" },
+    button("Send again", () => sendAgain(call), { class: "small primary", id: "send-again" }),
+    copyButton(call.snippets.curl, "as curl", "Copy as curl"),
+    copyButton(call.snippets.python, "as Python", "Copy as Python"),
+    copyButton(call.snippets.test, "as a test", "Copy as a test"),
+  );
+  const factsLine = element("div", { class: "facts" }, facts.filter(Boolean));
+  return element("header", { class: "detail-head" }, title, factsLine, buttons);
 }
 
 function leaveDetail() {
@@ -488,53 +460,34 @@ function textOf(content) {
 }
 
 function message(role, value, kind = "") {
-  const text = textOf(value?.content);
+  const line = (more, text) => text && element("div", { class: `text${more}` }, text);
   const calls = Array.isArray(value?.tool_calls) ? value.tool_calls : [];
-  return element(
-    "div",
-    { class: `message${kind}` },
-    element("div", { class: "role" }, String(role)),
-    element(
-      "div",
-      {},
-      text && element("div", { class: "text" }, text),
-      calls.map((tool) =>
-        element(
-          "div",
-          { class: "text mono" },
-          `${tool?.function?.name ?? "tool"}(${textOf(tool?.function?.arguments ?? "")})`,
-        ),
-      ),
-    ),
-  );
+  const called = ({ function: tool } = {}) => `${tool?.name ?? "tool"}(${textOf(tool?.arguments ?? "")})`;
+  const tools = calls.map((call) => line(" mono", called(call ?? {})));
+  const shown = element("div", {}, line("", textOf(value?.content)), tools);
+  return element("div", { class: `message${kind}` }, element("div", { class: "role" }, String(role)), shown);
 }
 
 function streamPieces(call) {
-  const rows = call.response.pieces.map((piece) => {
-    const text = deltas(piece.text).map((delta) => textOf(delta.content)).join("");
+  const rows = call.response.pieces.map(({ ms, text }) => {
+    const said = deltas(text).map((delta) => textOf(delta.content)).join("");
+    const raw = text.trimEnd();
     return element(
       "div",
       { class: "piece" },
-      element("span", { class: "num" }, `${piece.ms.toFixed(1)} ms`),
-      element("code", {}, text && JSON.stringify(text)),
-      element("code", { class: "raw", title: piece.text.trimEnd() }, piece.text.trimEnd()),
+      element("span", { class: "num" }, `${ms.toFixed(1)} ms`),
+      element("code", {}, said && JSON.stringify(said)),
+      element("code", { class: "raw", title: raw }, raw),
     );
   });
-  return element(
-    "details",
-    { class: "stream", open: true },
-    element("summary", {}, `Stream, ${number(rows.length)} pieces`),
-    element("div", { class: "pieces", tabindex: "0", role: "group", "aria-label": "Pieces of the stream" }, rows),
-  );
+  const named = { tabindex: "0", role: "group", "aria-label": "Pieces of the stream" };
+  const title = element("summary", {}, `Stream, ${number(rows.length)} pieces`);
+  return element("details", { open: true }, title, element("div", { class: "pieces", ...named }, rows));
 }
 
 function headers(title, entries) {
-  return element(
-    "details",
-    {},
-    element("summary", {}, `${title} (${entries.length})`),
-    table(["Name", "Value"], entries),
-  );
+  const summary = element("summary", {}, `${title} (${entries.length})`);
+  return element("details", {}, summary, table(["Name", "Value"], entries));
 }
 
 function body(title, part, text) {
@@ -542,32 +495,18 @@ function body(title, part, text) {
   const value = text == null ? undefined : parse(text);
   const pretty = value === undefined ? text : JSON.stringify(value, null, 2);
   const content = text == null ? `${number(part.bytes)} bytes that are no text` : pretty;
-  return element(
-    "details",
-    {},
-    element("summary", {}, `${title} (${number(part.bytes)} bytes)`),
-    element("pre", { tabindex: "0", role: "group", "aria-label": title }, content),
-  );
+  const summary = element("summary", {}, `${title} (${number(part.bytes)} bytes)`);
+  return element("details", {}, summary, block(content, title));
 }
+
+const block = (text, title) => element("pre", { tabindex: "0", role: "group", "aria-label": title }, text);
 
 function table(headings, rows, numeric = 0) {
   const kind = (index) => (index >= headings.length - numeric ? "num" : index ? "" : "name");
-  return element(
-    "table",
-    {},
-    element(
-      "thead",
-      {},
-      element("tr", {}, headings.map((text, i) => element("th", { scope: "col", class: kind(i) }, text))),
-    ),
-    element(
-      "tbody",
-      {},
-      rows.map((row) =>
-        element("tr", {}, row.map((text, i) => element("td", { class: kind(i) }, String(text)))),
-      ),
-    ),
-  );
+  const cell = (tag, text, index) => element(tag, { class: kind(index), scope: tag === "th" && "col" }, String(text));
+  const row = (tag, texts) => element("tr", {}, texts.map((text, index) => cell(tag, text, index)));
+  const head = element("thead", {}, row("th", headings));
+  return element("table", {}, head, element("tbody", {}, rows.map((texts) => row("td", texts))));
 }
 
 // ---------------------------------------------------------------- queue
@@ -576,13 +515,10 @@ const input = (name, label, more = {}, kind = "") =>
   element("label", { class: kind }, `${label} `, element("input", { name, autocomplete: "off", ...more }));
 const area = (name, label, value = "", more = {}) =>
   element("label", { class: "full" }, label, element("textarea", { name, spellcheck: "false", ...more }, value));
-const choice = (name, label, values) =>
-  element(
-    "label",
-    {},
-    label,
-    element("select", { name }, values.map((value) => element("option", {}, value))),
-  );
+const choice = (name, label, values) => {
+  const options = values.map((value) => element("option", {}, value));
+  return element("label", {}, label, element("select", { name }, options));
+};
 const times = () => input("times", "How many times", { type: "number", min: "1", value: "1" });
 
 const FAULTS = ["reset", "stall", "garbage", "cut_body", "status", "slow_drip", "redirect", "edge", "access"];
@@ -716,11 +652,8 @@ async function drawTotals() {
     "p50 ms": milliseconds(totals.p50_ms),
     "p95 ms": milliseconds(totals.p95_ms),
   };
-  $("tiles").replaceChildren(
-    ...Object.entries(tiles).map(([name, value]) =>
-      element("div", {}, element("dt", {}, name), element("dd", {}, value)),
-    ),
-  );
+  const tile = ([name, value]) => element("div", {}, element("dt", {}, name), element("dd", {}, value));
+  $("tiles").replaceChildren(...Object.entries(tiles).map(tile));
   drawGroups("by-error", Object.entries(totals.errors_by_code), ["Code", "Calls"]);
   const groups = (found) =>
     Object.entries(found).map(([name, group]) => [
@@ -747,18 +680,15 @@ async function drawSetup() {
   $("empty-env").textContent = exports.join("\n");
   const line = (text, what) =>
     element("div", { class: "line" }, element("code", {}, text), copyButton(text, what));
-  const card = (title, all, ...children) =>
-    element(
-      "div",
-      { class: "card" },
-      element("div", { class: "card-head" }, element("h3", {}, title), all && copyButton(all, title, "Copy all")),
-      ...children,
-    );
+  const card = (title, all, ...children) => {
+    const copying = all && copyButton(all, title, "Copy all");
+    const head = element("div", { class: "card-head" }, element("h3", {}, title), copying);
+    return element("div", { class: "card" }, head, ...children);
+  };
   const program = "from mistral_cf_adapter import make_client\n\nclient = make_client()";
   const alarm =
     "from mistral_cf_adapter.testing import report_bypasses\n\nreport_bypasses()  # this page warns of them";
-  const snippet = (title, text) =>
-    card(title, text, element("pre", { tabindex: "0", role: "group", "aria-label": title }, text));
+  const snippet = (title, text) => card(title, text, block(text, title));
   $("setup-cards").replaceChildren(
     card("Environment variables", exports.join("\n"), exports.map((text) => line(text, text.split("=")[0]))),
     card(
@@ -950,12 +880,9 @@ function wire() {
     const seconds = Number(event.target.dataset.seconds);
     if (seconds) attempt(() => ask("POST", "/pass-time", { seconds }));
   });
-  $("reset").addEventListener("click", () =>
-    attempt(async () => {
-      await ask("POST", "/reset");
-      toast("The gateway is reset");
-    }),
-  );
+  $("reset").addEventListener("click", async () => {
+    if (await attempt(() => ask("POST", "/reset"))) toast("The gateway is reset");
+  });
   $("alarm-dismiss").addEventListener("click", () => {
     dismissed = bypassed;
     $("alarm").hidden = true;
