@@ -543,7 +543,7 @@ def test_a_gateway_ends_with_streams_of_events_open():
         assert list(events)[1:] == []
 
 
-def test_a_stream_of_events_that_nobody_reads_delays_no_call(api, local_gateway, client):
+def test_a_stream_of_events_that_is_not_read_delays_no_call(api, local_gateway, client):
     with socket.create_connection(("127.0.0.1", port_of(local_gateway))) as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
         sock.sendall(b"GET /_gateway/events HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
