@@ -92,7 +92,6 @@ def reply_stream(mistral: Mistral, pieces: Any, when: Wanted, path: str | None) 
 
 def reply_parsed(mistral: Mistral, value: Any, when: Wanted, path: str | None) -> Scripted:
     """Let the model say a value as JSON."""
-
     fixed = None if callable(value) else _to_json(value)  # as it is now: a test may change it
 
     def say(value: object, arrival: Arrival) -> Response:
@@ -106,7 +105,6 @@ def reply_json(
     value: Any, status: int, headers: Mapping[str, str] | None, when: Wanted, path: str | None
 ) -> Scripted:
     """Let the provider respond with JSON."""
-
     fixed = None if callable(value) else json_response(value, status, headers)
 
     def respond(value: object, _arrival: Arrival) -> Response:
