@@ -10,7 +10,7 @@ import ssl
 import threading
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -284,13 +284,7 @@ class ReplyJson(_Scripting):
     path: Path = None
 
     def add(self, api: "HttpApi") -> None:
-        api.gateway.reply_json(
-            self.value,
-            status=self.status_code,
-            headers=self.headers,
-            when=cast("Any", self.when),
-            path=self.path,
-        )
+        api.gateway.reply_json(**_rename(self.given()))
 
 
 class Fail(_Scripting):
