@@ -5,10 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from mistral_cf_adapter.testing.matching import SECRET_HEADERS
-
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from typing import TextIO
 
     from mistral_cf_adapter.testing.calls import Call
@@ -18,7 +15,6 @@ _OPERATION = 24
 _MODEL = 24
 _TOKENS = 11
 _MAX_ERROR = 160
-_SHORTEST_SECRET = 8
 _RED = "\x1b[31m"
 _DIM = "\x1b[2m"
 _END = "\x1b[0m"
@@ -44,41 +40,36 @@ class CallLines:
 
     def format(self, call: Call) -> str:
         """Return the line of a call."""
+        from mistral_cf_adapter.testing.call_view import make_mask  # loads pydantic
+
         error = call.error
+        # Masked first: of a secret that is cut, the rest would not be found.
+        mask = make_mask(call, self._secrets())
         columns = (
             f"{call.received_at.astimezone():%H:%M:%S}",
-            _fit(call.operation, _OPERATION),
-            _fit(call.model or "-", _MODEL),
+            _fit(mask(call.operation), _OPERATION),
+            _fit(mask(call.model or "-"), _MODEL),
             f"{call.status or '-':>3}",
             f"{call.cache_status or '-':<4}",
             f"{_tokens(call):>{_TOKENS}}",
             f"{call.duration * 1000:>5.0f} ms",
         )
-        note = f"log {log}" if (log := call.response_header("cf-aig-log-id")) else ""
+        log_id = call.response_header("cf-aig-log-id")
+        note = _fit(f"log {log_id}", _MAX_ERROR).rstrip() if log_id else ""
         if error is not None:
             code = "" if error.code is None else f" {error.code}"
-            note = _fit(f"{error.source}{code}: {error.message}", _MAX_ERROR).rstrip()
-        line = self._encodable(_escape(self._mask("  ".join((*columns, note)).rstrip(), call)))
+            note = _fit(mask(f"{error.source}{code}: {error.message}"), _MAX_ERROR).rstrip()
+        line = self._encodable("  ".join((*columns, note)).rstrip())
         if not self._is_coloured:
             return line
         if error is not None:
             return f"{_RED}{line}{_END}"
         return line.replace(note, f"{_DIM}{note}{_END}") if note else line
 
-    def _mask(self, text: str, call: Call) -> str:
-        # Longest first: one may be a part of another.
-        for secret in sorted(self._secrets(call), key=len, reverse=True):
-            text = text.replace(secret, "***")
-        return text
-
-    def _secrets(self, call: Call) -> Iterable[str]:
-        gateway, headers = self._gateway, call.request.headers
-        found = {gateway.token, gateway.api_token, gateway.mistral_api_key}
-        found.update(gateway.stored_keys.values())
-        for name in SECRET_HEADERS:
-            found.update(part for value in headers.getlist(name) for part in value.split())
-        # A shorter one may be part of an ordinary word.
-        return (secret for secret in found if len(secret) >= _SHORTEST_SECRET)
+    def _secrets(self) -> list[str]:
+        gateway = self._gateway
+        own = (gateway.token, gateway.api_token, gateway.mistral_api_key)
+        return [*own, *gateway.stored_keys.values()]
 
     def _encodable(self, text: str) -> str:
         return text.encode(self._encoding, "backslashreplace").decode(self._encoding)

@@ -98,9 +98,9 @@ def test_secrets_are_masked_wherever_they_are_quoted(monkeypatch):
         old = f"Authorization: Bearer {gateway.mistral_api_key}".encode()
         exchange(gateway, sent.replace(old, f"Authorization: Bearer {own}".encode()))
         line = CallLines(Terminal(), gateway).format(gateway.calls.get(1))
-    assert "Bad ***, ***, ***, ***" in line
+    assert "Bad the-...ay, a-ke...ds, a-ke...ed, cf-a...en" in line
     for text in (secret, own, "a-key-that-is-stored", gateway.api_token):
-        assert text not in line
+        assert text[:8] not in line  # no beginning of one that was cut either
 
 
 @pytest.mark.parametrize(

@@ -390,6 +390,15 @@ def test_a_model_of_pydantics_is_what_parse_returns(gateway, client, value):
     assert answer.choices[0].message.parsed == PARIS
 
 
+def test_what_is_scripted_is_what_it_was_then(gateway):
+    value = {"a": 1}
+    gateway.reply_json(value)
+    gateway.reply_parsed(value)
+    value["a"] = 2
+    assert body_of(exchange(gateway, asking(gateway, QUESTION))) == {"a": 1}
+    assert json.loads(text_of(exchange(gateway, asking(gateway, QUESTION)))) == {"a": 1}
+
+
 def test_vectors_are_for_a_request_with_as_many_inputs(gateway, client):
     gateway.reply_embeddings([[0.1, 0.2], [0.3, 0.4]])
     one = client.embeddings.create(model="mistral-embed", inputs=["a"])
