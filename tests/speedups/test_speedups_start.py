@@ -9,11 +9,8 @@ import sys
 import textwrap
 from typing import Any
 
+import pydantic.main
 import pytest
-
-from mistral_cf_adapter import _sdk
-
-_MODEL_PATH = f"{_sdk.ROOT}.types.basemodel"
 
 
 def run(program: str, *arguments: str, **variables: str) -> Any:
@@ -85,3 +82,163 @@ def test_a_child_forked_during_the_import_collects():
         print(json.dumps([found, status]))
     """
     assert run(program) == [[False, True, False, True], 0]
+
+
+MODELS = """
+    import hashlib, importlib, inspect, json, re
+
+    from mistral_cf_adapter import make_client  # imports the SDK
+    from mistral_cf_adapter import _sdk
+    import pydantic
+
+    models = importlib.import_module(f"{_sdk.ROOT}.models")
+
+    def all_below(cls):
+        for one in cls.__subclasses__():
+            yield one
+            yield from all_below(one)
+
+    def describe(cls):
+        try:
+            schema = json.dumps(cls.model_json_schema(), default=str)
+        except Exception as error:
+            schema = f"{type(error).__name__}: {error}"
+        return hashlib.sha256(schema.encode()).hexdigest()[:12]
+
+    for name in models._dynamic_imports:
+        getattr(models, name)
+    base = importlib.import_module(f"{_sdk.ROOT}.types.basemodel").BaseModel
+    classes = sorted(set(all_below(base)), key=lambda cls: (cls.__module__, cls.__qualname__))
+    waiting = [cls.__name__ for cls in classes if not cls.__pydantic_complete__]
+    def sign(cls):
+        return re.sub("0x[0-9a-f]+", "", str(inspect.signature(cls)))
+
+    signatures = {f"{cls.__module__}.{cls.__qualname__}": sign(cls) for cls in classes}
+    built = [cls.__name__ for cls in classes if not cls.__pydantic_complete__]
+    schemas = {f"{cls.__module__}.{cls.__qualname__}": describe(cls) for cls in classes}
+    print(json.dumps([len(waiting), built, signatures, schemas]))
+"""
+
+
+def defers() -> bool:
+    """Return whether this release of pydantic can build models later."""
+    return hasattr(pydantic.main, "_rebuild_lock")
+
+
+@pytest.mark.skipif(not defers(), reason="pydantic has no lock for it")
+def test_every_model_is_the_same_whenever_it_is_built():
+    waiting, unbuilt, *deferred = run(MODELS)
+    none_waiting, _, *eager = run(MODELS, CF_AIG_SPEEDUPS="false")
+    assert waiting > 100
+    assert (unbuilt, none_waiting) == ([], 0)
+    assert deferred == eager
+
+
+DERIVED = """
+    import json
+    from mistral_cf_adapter import make_client, _sdk
+    import importlib, inspect, warnings, pydantic
+
+    base = importlib.import_module(f"{_sdk.ROOT}.types.basemodel").BaseModel
+    models = importlib.import_module(f"{_sdk.ROOT}.models")
+
+    class Mine(models.UserMessage):
+        mood: str
+
+    def within():
+        class Mood(pydantic.BaseModel):
+            word: str
+
+        class Moody(models.UserMessage):
+            mood: "Mood"
+
+        return Moody(content="hi", mood={"word": "glad"}).mood.word
+
+    class Old(base):
+        stale: int = pydantic.Field(default=1, deprecated="use fresh")
+
+    class Later(base):
+        other: "Other"
+
+    later_is_built = Later.__pydantic_complete__
+
+    class Other(base):
+        number: int
+
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        Old().stale
+    try:
+        class Wrong(models.UserMessage):
+            thing: object = pydantic.Field(gt=1, pattern="(")
+        wrong = None
+    except Exception as error:
+        wrong = type(error).__name__
+    rebuilt = Later.model_rebuild()
+    print(json.dumps([
+        Mine.__pydantic_complete__, "defer_build" in Mine.model_config,
+        list(inspect.signature(Mine).parameters),
+        within(), [str(one.message) for one in seen], later_is_built, rebuilt,
+        Later(other={"number": "3"}).model_dump(), wrong,
+    ]))
+"""
+
+
+def test_a_class_derived_from_a_model_is_built_at_once():
+    found = run(DERIVED)
+    assert found == run(DERIVED, CF_AIG_SPEEDUPS="false")
+    assert found[0] is True
+    assert found[3] == "glad"
+
+
+THREADS = """
+    import importlib, json, threading
+    from mistral_cf_adapter import make_client, _sdk
+
+    models = importlib.import_module(f"{_sdk.ROOT}.models")
+    request = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
+    names = ["ChatCompletionRequest", "ChatCompletionStreamRequest", "AgentsCompletionRequest"]
+    ready = threading.Barrier(8)
+    found = []
+
+    def build():
+        ready.wait()
+        for name in names:
+            body = dict(request, agent_id="a") if name.startswith("Agents") else request
+            found.append(getattr(models, name).model_validate(body).messages[0].content)
+
+    threads = [threading.Thread(target=build) for _ in range(8)]
+    [one.start() for one in threads]
+    [one.join() for one in threads]
+    print(json.dumps(found))
+"""
+
+
+def test_threads_may_be_the_first_to_use_a_model_together():
+    assert run(THREADS) == ["hi"] * 24
+
+
+OFF = """
+    import importlib, json, sys
+    from mistral_cf_adapter import GatewaySettings, make_client, _sdk
+
+    base = importlib.import_module(f"{_sdk.ROOT}.types.basemodel").BaseModel
+    settings = dict(account_id="0123abcd", token="t", mistral_api_key="k")
+
+    def look():
+        request = importlib.import_module(f"{_sdk.ROOT}.models").ChatCompletionRequest
+        return [request.__pydantic_complete__, base.model_config.get("defer_build", False),
+                "model_rebuild" in vars(base), "__pydantic_init_subclass__" in vars(base)]
+
+    before = look()
+    make_client(GatewaySettings(**settings, speedups=False))
+    print(json.dumps([before, look()]))
+"""
+
+
+def test_speedups_that_are_off_leave_nothing_for_later():
+    before, after = run(OFF)
+    assert before == ([False, True, True, True] if defers() else [True, False, False, False])
+    assert after == [True, False, False, False]
+    before, after = run(OFF, CF_AIG_SPEEDUPS="false")
+    assert before == after == [True, False, False, False]
