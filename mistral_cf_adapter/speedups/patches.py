@@ -163,6 +163,9 @@ class Speedup(NamedTuple):
     build: Callable[[Target], Any]
     sources: tuple[Sources, ...] = ({},)
     owner: str | None = None
+    meanwhile: Callable[[ModuleType, Callable[[], Any]], Any] | None = None
+    """From the module and what builds the replacement to what stands in for it as long as the
+    sources are not imported, `None` if they are."""
 
 
 class AppliedPatch(NamedTuple):
@@ -220,10 +223,16 @@ def _apply(speedup: Speedup, root: str) -> AppliedPatch:
     if original is None:
         msg = f"{owner.__name__} has no {speedup.attribute}"
         raise ChangedError(msg)
-    proven = _proven(speedup, module, root)
-    digests = {name: known for name, (known, _) in proven.items()}
-    functions = tuple(function for _, function in proven.values())
-    after = speedup.build(Target(module, original, digests, functions))
+
+    def build() -> Any:
+        proven = _proven(speedup, module, root)
+        digests = {name: known for name, (known, _) in proven.items()}
+        functions = tuple(function for _, function in proven.values())
+        return speedup.build(Target(module, original, digests, functions))
+
+    after = None if speedup.meanwhile is None else speedup.meanwhile(module, build)
+    if after is None:
+        after = build()
     setattr(owner, speedup.attribute, after)
     return AppliedPatch(speedup, owner, before, after)
 

@@ -12,6 +12,8 @@ from typing import Any
 import pydantic.main
 import pytest
 
+from mistral_cf_adapter import _sdk
+
 
 def run(program: str, *arguments: str, **variables: str) -> Any:
     """Run a program in a new interpreter and return the JSON that it prints."""
@@ -108,7 +110,8 @@ MODELS = """
     for name in models._dynamic_imports:
         getattr(models, name)
     base = importlib.import_module(f"{_sdk.ROOT}.types.basemodel").BaseModel
-    classes = sorted(set(all_below(base)), key=lambda cls: (cls.__module__, cls.__qualname__))
+    found = {cls for cls in all_below(base) if ".models." in cls.__module__}
+    classes = sorted(found, key=lambda cls: (cls.__module__, cls.__qualname__))
     waiting = [cls.__name__ for cls in classes if not cls.__pydantic_complete__]
     def sign(cls):
         return re.sub("0x[0-9a-f]+", "", str(inspect.signature(cls)))
@@ -242,3 +245,173 @@ def test_speedups_that_are_off_leave_nothing_for_later():
     assert after == [True, False, False, False]
     before, after = run(OFF, CF_AIG_SPEEDUPS="false")
     assert before == after == [True, False, False, False]
+
+
+has_hooks = pytest.mark.skipif(_sdk.ROOT == "mistralai", reason="1.x has two small hooks")
+
+HOOKS = """
+    import asyncio, copy, gc, json, os, sys
+    import mistral_cf_adapter
+    from mistral_cf_adapter import make_client
+    from mistral_cf_adapter.testing import LocalGateway
+
+    QUESTION = dict(model="m", messages=[{"role": "user", "content": "hi"}])
+    LISTS = "before_request_hooks", "after_success_hooks", "after_error_hooks"
+
+    def kinds(client):
+        hooks = client.sdk_configuration._hooks
+        return [[type(hook).__name__ for hook in getattr(hooks, name)] for name in LISTS]
+
+    DEFERRED = (
+        "mistralai.client._hooks.tracing",
+        "mistralai.extra.observability",
+        "mistralai.extra.workflows",
+        "opentelemetry.trace",
+    )
+
+    def loaded():
+        return [name for name in DEFERRED if name in sys.modules]
+
+    def tracing(client):
+        return client.sdk_configuration._hooks.before_request_hooks[-2]
+
+    def call(client):
+        return client.chat.complete(**QUESTION).choices[0].message.content
+
+    def stream(client):
+        events = client.chat.stream(**QUESTION)
+        return "".join(event.data.choices[0].delta.content or "" for event in events)
+
+    async def call_async(client):
+        answer = await client.chat.complete_async(**QUESTION)
+        text = answer.choices[0].message.content
+        loop = asyncio.get_running_loop()
+        return text, loop._default_executor is None
+
+    with LocalGateway() as gateway:
+        for _ in range(8):
+            gateway.reply("hello")
+        client = make_client(gateway.settings())
+        found = []
+        {body}
+    print(json.dumps(found))
+"""
+
+
+def run_hooks(body: str, **variables: str) -> Any:
+    body = textwrap.indent(textwrap.dedent(body), " " * 4).strip()
+    return run(textwrap.dedent(HOOKS).replace("{body}", body), **variables)
+
+
+@has_hooks
+def test_calls_without_telemetry_and_workflows_import_neither():
+    texts, executor_unused, modules, lists = run_hooks("""
+        texts = [call(client), stream(client), *asyncio.run(call_async(client))]
+        found += [texts[:3], texts[3], loaded(), kinds(client)]
+    """)
+    assert texts == ["hello"] * 3
+    assert (executor_unused, modules) == (True, [])
+    assert lists[0].count("StandIn") >= 3
+
+
+@has_hooks
+@pytest.mark.parametrize(
+    "touch",
+    [
+        "mistral_cf_adapter.speedups.finish_loading()",
+        "import mistralai; mistralai.extra.observability.configure_telemetry",
+        "import mistralai.client; mistralai.client._hooks.TracingHook",
+        "from mistralai.client._hooks.registration import TracingHook",
+        "from mistralai.client._hooks import registration; registration.WorkflowEncodingHook",
+        "from mistralai.client import _hooks; _hooks.tracing.TracingHook",
+        "client.chat; import mistralai; mistralai.extra.workflows",
+        "make_client(gateway.settings(speedups=False))",
+    ],
+)
+def test_what_is_deferred_is_loaded_when_it_is_looked_at(touch):
+    body = f"""
+        {touch}
+        hooks = client.sdk_configuration._hooks
+        [hook.__class__ for name in LISTS for hook in getattr(hooks, name)]
+        from mistralai.client._hooks import registration, sdkhooks
+        import mistralai.client._hooks as package
+        found += [kinds(client), kinds(make_client(gateway.settings())), call(client), loaded()]
+        found += [sorted(name for name in vars(package) if not name.startswith("__"))]
+        found += [sorted(name for name in vars(registration) if not name.startswith("__"))]
+        found += [sdkhooks.init_hooks is registration.init_hooks is package.init_hooks]
+        found += [type(registration).__name__, type(package).__name__]
+    """
+    assert run_hooks(body) == run_hooks(body, CF_AIG_SPEEDUPS="false")
+
+
+TELEMETRY = """
+    class Provider:
+        def get_tracer(self, *_args, **_kwargs):
+            import opentelemetry.trace
+            return opentelemetry.trace.NoOpTracer()
+
+    {first}
+    from mistralai.extra.observability import configure_telemetry
+    hook = tracing(client)
+    provider = Provider()
+    configure_telemetry(client, provider=provider)
+    from mistralai.client._hooks.tracing import TracingHook
+    found += [isinstance(hook, TracingHook), hook.tracer_provider is provider]
+    found += [tracing(client).tracer_provider is provider, call(client)]
+    found += [tracing(client).tracing_enabled]
+"""
+
+
+@has_hooks
+@pytest.mark.parametrize("first", ["", "call(client)"])
+def test_telemetry_is_configured_on_the_hook_that_runs(first):
+    body = TELEMETRY.replace("{first}", first)
+    assert run_hooks(body) == run_hooks(body, CF_AIG_SPEEDUPS="false")
+
+
+STATE = """
+    {first}
+    {change}
+    try:
+        answer = call(client)
+    except Exception as error:
+        answer = f"{type(error).__name__}: {error}"
+    sent = [request.headers.get("authorization") for request in gateway.requests]
+    hook = tracing(client)
+    twin = copy.deepcopy(client.sdk_configuration._hooks.before_request_hooks[-2])
+    found += [answer, sent, hook._telemetry_auto_disabled]
+    found += [hook.tracing_enabled, twin._telemetry_auto_disabled]
+"""
+CHANGES = {
+    "telemetry": 'os.environ["MISTRAL_SDK_TELEMETRY"] = "nonsense"',
+    "telemetry off": 'os.environ["MISTRAL_SDK_TELEMETRY"] = " False "',
+    "global telemetry": 'os.environ["MISTRAL_SDK_TELEMETRY"] = "global"',
+    "account": 'os.environ["MISTRAL_SA_TOKEN_PATH"] = "/nowhere/at/all"',
+    "setting": "client.sdk_configuration.telemetry = 'dedicated'",
+    "encoding": 'client.sdk_configuration._workflow_encoding_config_id = "unknown"',
+    "nothing": "",
+}
+
+
+@has_hooks
+@pytest.mark.parametrize("first", ["", "call(client)"])
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_hook_comes_in_where_it_has_something_to_do(first, change):
+    body = STATE.replace("{first}", first).replace("{change}", CHANGES[change])
+    found, expected = run_hooks(body), run_hooks(body, CF_AIG_SPEEDUPS="false")
+    assert found == expected
+
+
+@has_hooks
+def test_an_operation_on_workflows_has_every_hook():
+    body = """
+        try:
+            client.workflows.get_workflows()
+        except Exception as error:
+            found += [type(error).__name__]
+        found += [call(client)]
+        found += [kinds(client)]
+    """
+    found, expected = run_hooks(body), run_hooks(body, CF_AIG_SPEEDUPS="false")
+    assert found[:-1] == expected[:-1]
+    assert "TraceparentInjectionHook" in found[-1][0]
