@@ -13,6 +13,7 @@ from typing import Any, cast
 import pydantic.main
 from pydantic import BaseModel
 
+from .cache import models_in
 from .patches import ChangedError, members
 
 _DEFER = "defer_build"
@@ -40,6 +41,8 @@ class DeferredModels:
             is_sdks = cls.__module__.startswith(package)
             if is_sdks and not arguments and _is_at_end_of_module(cls, sys._getframe(1)):  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
                 return None
+            if not cls.__pydantic_complete__:
+                _build_nested(cls)
             depth: int = arguments.get("_parent_namespace_depth", 2)
             if depth > 0:  # of frames: this one is in between
                 arguments["_parent_namespace_depth"] = depth + 1
@@ -84,6 +87,30 @@ class _Signature:
 
 
 _SIGNATURE = _Signature()
+
+
+def build_models(typ: Any) -> None:
+    """Build the deferred models that a type names, and those in their fields before.
+
+    pydantic takes what is built as it is, and would else work out the schema of a model again for
+    each type that it is part of.
+    """
+    for model in models_in(typ):
+        if members(model).get("__signature__") is _SIGNATURE and model not in _building:
+            _building.add(model)
+            try:
+                _build_nested(model)
+                _build.__func__(model, raise_errors=False, _parent_namespace_depth=0)
+            finally:
+                _building.discard(model)
+
+
+def _build_nested(model: Any) -> None:
+    for field in model.__pydantic_fields__.values():
+        build_models(field.annotation)
+
+
+_building: set[Any] = set()
 
 
 def _is_at_end_of_module(cls: Any, caller: FrameType) -> bool:
