@@ -78,11 +78,11 @@ def run_stand_ins(
     package = f"{module.__package__}._hooks"
     runner: Any = import_module(f"{package}.sdkhooks").SDKHooks
     stages: dict[Any, str] = {vars(runner)[stage]: stage for stage in _STAGES}
-    is_untouched = watch_code(*stages.keys())
+    is_untouched = watch_code(*stages)
     agent: Any = import_module(f"{package}.custom_user_agent").CustomUserAgentHook
     deprecation = import_module(f"{package}.deprecation_warning")
     warning: Any = vars(deprecation)["DeprecationWarningHook"]
-    others: dict[type, Mapping[str, Any]] = {one: dict(vars(one)) for one in (agent, warning)}
+    others: dict[Any, Mapping[str, Any]] = {one: dict(members(one)) for one in (agent, warning)}
     deprecated: str = vars(deprecation)["HEADER_MODEL_DEPRECATION_TIMESTAMP"]
     replacement: Callable[..., Awaitable[Any]] | None = None
 

@@ -55,6 +55,7 @@ class HintCache:
 _CONFIG = ConfigDict(populate_by_name=True, arbitrary_types_allowed=True)
 _DEFINED = frozenset({"body", "__config__"})
 
+
 def cached_create_model(target: Target) -> "ModelCache":
     """Return the replacement for the `create_model` that `serializers` calls."""
     if target.original is not create_model:
