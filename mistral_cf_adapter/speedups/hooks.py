@@ -78,7 +78,7 @@ def run_stand_ins(
     package = f"{module.__package__}._hooks"
     runner: Any = import_module(f"{package}.sdkhooks").SDKHooks
     stages: dict[Any, str] = {vars(runner)[stage]: stage for stage in _STAGES}
-    is_untouched = watch_code(*stages)
+    is_untouched = watch_code(*stages, original)
     agent: Any = import_module(f"{package}.custom_user_agent").CustomUserAgentHook
     deprecation = import_module(f"{package}.deprecation_warning")
     warning: Any = vars(deprecation)["DeprecationWarningHook"]

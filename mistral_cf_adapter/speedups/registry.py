@@ -10,7 +10,6 @@ from .patches import Speedup
 from .requests import (
     coerce_iterables_for_type,
     get_body_content,
-    match_content_type,
     populate_headers,
     populate_query_params,
 )
@@ -135,13 +134,6 @@ SPEEDUPS = (
         attribute="__getattr__",
         build=lazy_names,
         sources=(LAZY_1, LAZY_2),
-    ),
-    Speedup(
-        name="content types",
-        module="utils.values",
-        attribute="match_content_type",
-        build=match_content_type,
-        sources=({"match_content_type": frozenset({"23249141bc581b62"})},),
     ),
     Speedup(
         name="debug texts of bodies",
