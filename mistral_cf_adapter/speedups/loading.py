@@ -26,7 +26,8 @@ _ROOTS = "mistralai.client", "mistralai"
 Execute = Callable[[], None]
 _FollowUps = dict[str, Callable[[ModuleType, Execute], None]]
 
-_deferred: "list[DeferredHooks | DeferredModels]" = []
+_models: "list[DeferredModels]" = []
+_hooks: "list[DeferredHooks]" = []
 
 
 @contextmanager
@@ -49,14 +50,15 @@ def defer_loading() -> Generator[None, None, None]:
 
 def finish_loading() -> None:
     """Load everything that was left for later: the SDK is then as its own import leaves it."""
-    while _deferred:
-        _deferred.pop().finish()
+    for deferred in (_models, _hooks):
+        while deferred:
+            deferred.pop().finish()
     sys.meta_path[:] = [finder for finder in sys.meta_path if type(finder) is not _Finder]
 
 
 def hooks_deferred() -> "DeferredHooks | None":
     """Return what stands in for the SDK's hooks, `None` where they are loaded."""
-    return next((one for one in _deferred if hasattr(one, "kinds")), None)  # type: ignore[return-value]
+    return _hooks[0] if _hooks else None
 
 
 def _defer_models(module: ModuleType, execute: Execute) -> None:
@@ -64,14 +66,14 @@ def _defer_models(module: ModuleType, execute: Execute) -> None:
 
     execute()
     with _stepping_aside(module):
-        _deferred.append(DeferredModels(module))
+        _models.append(DeferredModels(module))
 
 
 def _defer_hooks(follow_ups: _FollowUps, module: ModuleType, execute: Execute) -> None:
     from .deferred_hooks import DeferredHooks
 
     with _stepping_aside(module):
-        _deferred.append(DeferredHooks(module, execute))
+        _hooks.append(DeferredHooks(module, execute))
     hooks = hooks_deferred()
     if hooks is None:
         execute()
