@@ -26,7 +26,8 @@ client = make_client()  # a mistralai.Mistral, with settings from the environmen
 #   records       _gateway_call, _open_call (until it is over), _usage, _call_log, _listeners
 #                 for on_call(), _telemetry for OpenTelemetry
 #   names         _public, _reprs, _signatures, _typed
-# speedups/ makes the SDK faster, cli/ is the command, testing/ the local gateway.
+# speedups/ makes the SDK faster (with _collector, which pauses the garbage collector), cli/ is the
+# command, testing/ the local gateway.
 
 TYPE_CHECKING = False  # importing `typing` for it would take longer than all the rest
 if TYPE_CHECKING:
@@ -133,7 +134,10 @@ def __getattr__(name: str) -> object:
         raise _no_attribute(name)
     from importlib import import_module
 
-    value = getattr(import_module(f".{_HOMES.get(name, '_errors')}", __name__), name)
+    from ._collector import pause_collector
+
+    with pause_collector():
+        value = getattr(import_module(f".{_HOMES.get(name, '_errors')}", __name__), name)
     globals()[name] = value
     return value
 

@@ -295,8 +295,9 @@ def isolate_spans(configuration: Any) -> None:
 def restore_spans(configuration: Any) -> None:
     """Restore the SDK's own hooks."""
     for hook in _hooks(configuration):
-        hook_class = type(hook)
-        hook.__class__ = _originals.get(hook_class, hook_class)
+        original = _originals.get(type(hook))
+        if original is not None:
+            hook.__class__ = original
 
 
 def _hooks(configuration: Any) -> list[object]:

@@ -247,7 +247,10 @@ class GatewayOptions(BaseModel):
         3600
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    # Built when it is used: the settings, which have its fields, are used in any case.
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", hide_input_in_errors=True, defer_build=True
+    )
 
     cache_ttl: Annotated[int, Field(ge=60, le=MONTH)] | None = Field(
         default=None,

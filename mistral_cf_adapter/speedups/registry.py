@@ -4,13 +4,12 @@ To cover a new release of the SDK: read what has changed, run the tests with the
 """
 
 from .digests import HOOKS_2, HOOKS_3, LAZY_1, LAZY_2, METADATA, QUERY
-from .hooks import run_sync_in_thread
+from .hooks import run_stand_ins, run_sync_in_thread
 from .models import cached_create_model, cached_type_hints, deepcopy_of_unset, lazy_names
 from .patches import Speedup
 from .requests import (
     coerce_iterables_for_type,
     get_body_content,
-    match_content_type,
     populate_headers,
     populate_query_params,
 )
@@ -137,13 +136,6 @@ SPEEDUPS = (
         sources=(LAZY_1, LAZY_2),
     ),
     Speedup(
-        name="content types",
-        module="utils.values",
-        attribute="match_content_type",
-        build=match_content_type,
-        sources=({"match_content_type": frozenset({"23249141bc581b62"})},),
-    ),
-    Speedup(
         name="debug texts of bodies",
         module="basesdk",
         attribute="get_body_content",
@@ -181,5 +173,6 @@ SPEEDUPS = (
         attribute="run_sync_in_thread",
         build=run_sync_in_thread,
         sources=(HOOKS_3, HOOKS_2),
+        meanwhile=run_stand_ins,
     ),
 )

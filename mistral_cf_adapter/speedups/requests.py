@@ -5,7 +5,6 @@ member of every union that its type names. What a type asks for does not change;
 to be done for text and numbers, most of what there is.
 """
 
-import functools
 import importlib
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -16,24 +15,6 @@ import typing_extensions
 
 from .cache import LIMIT, BoundedCache, fingerprint
 from .patches import Codes, Target, codes_of, members
-
-_LIMIT = 256
-
-
-def match_content_type(target: Target) -> Callable[[str, str], bool]:
-    """Return the replacement for `values.match_content_type`, which parses a mail header."""
-    original: Callable[[str, str], bool] = target.original
-    remembered = functools.lru_cache(maxsize=_LIMIT)(original)
-    is_untouched = target.watch()
-
-    def match_content_type(content_type: str, pattern: str) -> bool:
-        if len(content_type) > _LIMIT or not is_untouched():
-            return original(content_type, pattern)
-        if pattern in {content_type, "*", "*/*"}:
-            return True
-        return remembered(content_type, pattern)
-
-    return match_content_type
 
 
 def get_body_content(target: Target) -> Callable[[Any], str]:
@@ -198,7 +179,7 @@ class Coercion:
 
         def coerce(data: Any) -> Any:
             nonlocal fields, keys
-            if data.__class__ is not dict or not cls.__pydantic_complete__:
+            if data.__class__ is not dict or not cls.__pydantic_fields_complete__:
                 return self._original(data, cls)
             if fields is not cls.__pydantic_fields__:  # new, or the model has been rebuilt
                 keys, fields = self._keys(cls.__pydantic_fields__), cls.__pydantic_fields__

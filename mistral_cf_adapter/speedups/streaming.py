@@ -11,6 +11,8 @@ import re
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator
 from typing import Any
 
+from pydantic_core import from_json
+
 from .digests import GENERATIONS, GENERATIONS_ASYNC, WITHOUT_DATA_REQUIRED
 from .patches import Target, stepping_aside
 
@@ -57,6 +59,8 @@ def blocks(buffer: bytearray, chunk: bytes, scan: Scan) -> Iterator[bytearray]:
 
 _LINE_BREAK = re.compile(r"\r?\n|\r")
 _DATA = "data: "
+_DECODES = "unmarshal_json_response", "models"
+_DECODERS = 64
 
 Parsed = tuple[Any, bool, str | None]
 
@@ -82,6 +86,18 @@ def parse_event(target: Target) -> Callable[..., Parsed]:
 
 
 def _parser(sdk: Any) -> Callable[..., Parsed]:
+    package = str(sdk.__package__).partition(".")[0]
+    known: dict[Any, bool] = {}
+
+    def is_sdks(decoder: Any) -> bool:
+        """Return whether a decoder is `lambda raw: unmarshal_json_response(models.Thing, ...)`."""
+        code: Any = getattr(decoder, "__code__", None)
+        found = known.get(code)
+        if found is None and len(known) < _DECODERS:
+            module = str(getattr(decoder, "__module__", None)).partition(".")[0]
+            found = module == package and code.co_names[:2] == _DECODES and code.co_argcount == 1
+            known[code] = found
+        return bool(found)
 
     def _parse_event(
         *,
@@ -97,6 +113,11 @@ def _parser(sdk: Any) -> Callable[..., Parsed]:
             return None, True, event_id
         if fields is None or (data_required and not parts):
             return None, False, event_id
+        if event_id is None and not fields and is_sdks(decoder) and _is_json(data):
+            try:
+                return decoder(f'{{"data": {data}}}'), False, event_id
+            except Exception:  # noqa: BLE001, S110 - raised again below, where it quotes the text
+                pass
         whole = _whole(fields, parts, data, event_id)
         try:
             return decoder(json.dumps(whole)), False, event_id
@@ -106,6 +127,19 @@ def _parser(sdk: Any) -> Callable[..., Parsed]:
             raise
 
     return _parse_event
+
+
+def _is_json(data: str) -> bool:
+    """Return whether data is JSON as the SDK's decoder reads it, so that it can stay as it is.
+
+    The SDK parses it and writes it again, for its decoder that parses it: the same value comes out.
+    A decoder of the program's own gets the text that it always got.
+    """
+    try:
+        from_json(data)
+    except ValueError:
+        return False
+    return True
 
 
 def _fields(text: str, event_id: str | None) -> tuple[dict[str, Any] | None, list[str], str | None]:

@@ -81,8 +81,7 @@ class Adapter(Bare):
     """This library."""
 
     def load(self) -> None:
-        super().load()
-        import mistral_cf_adapter as adapter
+        import mistral_cf_adapter as adapter  # which imports the SDK, as in a user's program
 
         self.adapter = adapter
         speedups = self.options.get("speedups", True)

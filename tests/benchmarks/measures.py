@@ -277,12 +277,12 @@ def memory(job: Job) -> Figures:
 
 
 def _kib_each(make: Callable[[], Any], kept: list[Any], count: int) -> float:
-    before = _resident_kib()
+    before = resident_kib()
     kept += [make() for _ in range(count)]
-    return (_resident_kib() - before) / count
+    return (resident_kib() - before) / count
 
 
-def _resident_kib() -> float:
+def resident_kib() -> float:
     gc.collect()
     status = Path("/proc/self/status")
     if status.exists():

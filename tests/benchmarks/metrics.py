@@ -5,6 +5,9 @@ from dataclasses import dataclass
 
 from rivals import Rival
 
+TASKS = 1, 8, 64, 512
+IDLE = 1, 16, 256, 1000
+
 
 @dataclass(frozen=True)
 class Figure:
@@ -30,6 +33,14 @@ class Metric:
 
 def _adapter(rival: Rival) -> bool:
     return rival.group == "adapter" and not rival.options.get("captured")
+
+
+def _main(rival: Rival) -> bool:
+    return rival.name in ("adapter-3.7.0", "mistralai-3.7.0")
+
+
+def _mine(rival: Rival) -> bool:
+    return rival.name == "adapter-3.7.0"
 
 
 METRICS = [
@@ -95,6 +106,44 @@ METRICS = [
             Figure("made_kib", "Memory per extra client", "KiB", headline=True),
             Figure("used_kib", "Memory per extra client, each used once", "KiB"),
         ),
+    ),
+    Metric(
+        "tasks",
+        (
+            *(Figure(f"cpu_{n}_us", f"CPU per call, {n} tasks", "us") for n in TASKS),
+            Figure(
+                "times",
+                "CPU per call, the dearest by the cheapest, 1 to 512 tasks",
+                "",
+                ratio=False,
+            ),
+        ),
+        applies=_main,
+    ),
+    Metric(
+        "idle_connections",
+        (
+            *(Figure(f"cpu_{n}_us", f"CPU per call, {n} idle connections", "us") for n in IDLE),
+            *(Figure(f"async_{n}_us", f"The same, async, {n} idle", "us") for n in IDLE),
+            Figure(
+                "times",
+                "CPU per call, the dearest by the cheapest, 1 to 1,000 idle connections",
+                "",
+                ratio=False,
+            ),
+            Figure("async_times", "The same, async", "", ratio=False),
+        ),
+        applies=_mine,
+    ),
+    Metric(
+        "leftovers",
+        (
+            Figure("client_bytes", "Memory left by a client that is dropped", "B", ratio=False),
+            Figure("stream_bytes", "Memory left by a stream that is dropped", "B", ratio=False),
+            Figure("descriptors", "Sockets and files left by both", "", ratio=False),
+            Figure("threads", "Threads left by both", "", ratio=False),
+        ),
+        applies=_mine,
     ),
     Metric(
         "routing",

@@ -8,6 +8,7 @@ The first segment of a path chooses the behaviour, the second names who is askin
 
     /now/<tag>/...    answer at once, a stream in one write
     /wait/<tag>/...   answer after 200 ms: calls that queue on a small pool show
+    /hold/<tag>/...   answer after 4 s: a thousand calls are under way at once
     /paced/<tag>/...  one streamed event at a time, 2 ms apart
     /stats/<tag>      how many connections and requests <tag> has made
 """
@@ -23,7 +24,7 @@ from collections import Counter
 from canned import COMPLETION, STREAM, STREAM_END, STREAM_EVENTS, STREAM_HEAD, json_response
 
 ROUND_TRIP_S = 0.05
-WAIT_S = 0.2
+WAITS_S = {"wait": 0.2, "hold": 4.0}
 PACE_S = 0.002
 
 connections: Counter[str] = Counter()
@@ -63,9 +64,10 @@ class Chat(asyncio.Protocol):
             return
         self.count(tag)
         streamed = b'"stream":true' in body.replace(b" ", b"")
-        if behaviour == "wait":
+        if behaviour in WAITS_S:
             loop = asyncio.get_running_loop()
-            loop.call_later(WAIT_S, self.write, STREAM if streamed else COMPLETION)
+            answer = STREAM if streamed else COMPLETION
+            loop.call_later(WAITS_S[behaviour], self.write, answer)
         elif behaviour == "paced" and streamed:
             task = asyncio.ensure_future(self.pace())
             self.tasks.add(task)
@@ -136,6 +138,7 @@ def _forward(writer: asyncio.StreamWriter, data: bytes) -> None:
 
 async def serve(certificate: str) -> None:
     """Serve until standard input closes."""
+    allow_files()
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(certificate)
     loop = asyncio.get_running_loop()
@@ -148,6 +151,15 @@ async def serve(certificate: str) -> None:
     print(json.dumps(ports), flush=True)
     await asyncio.to_thread(sys.stdin.read)
     os._exit(0)  # open connections are dropped without a word
+
+
+def allow_files() -> None:
+    """Let this process have as many connections open as the system allows it."""
+    with contextlib.suppress(ImportError, OSError, ValueError):
+        import resource
+
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _port(server: asyncio.Server) -> int:

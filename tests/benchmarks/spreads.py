@@ -31,12 +31,14 @@ def values(results: dict[str, Any], rival: str, metric: str, figure: Figure) -> 
     return spread([value for value in measured if value is not None])
 
 
-def ratios(results: dict[str, Any], rival: str, metric: str, figure: Figure) -> Spread | None:
+def ratios(
+    results: dict[str, Any], rival: str, metric: str, figure: Figure, baseline: str = BASELINE
+) -> Spread | None:
     """Return how many times better than the baseline, compared within each round."""
     found = []
     for one in results["rounds"]:
         ours = _value(one, rival, metric, figure)
-        bare = _value(one, BASELINE, metric, figure)
+        bare = _value(one, baseline, metric, figure)
         if ours is None or bare is None:
             continue
         floor = SMALLEST.get(figure.unit, 1e-9)

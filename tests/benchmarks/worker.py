@@ -29,6 +29,7 @@ def first_answer(job: dict[str, Any]) -> None:
 
 def measure(job: dict[str, Any], arguments: str) -> dict[str, Any]:
     """Run the metric; `unsupported` says that the library has no such call."""
+    import growth
     import measures
     import overheads
 
@@ -36,6 +37,9 @@ def measure(job: dict[str, Any], arguments: str) -> dict[str, Any]:
         "routing": overheads.routing,
         "capture": overheads.capturing,
         "listening": overheads.listening,
+        "tasks": growth.tasks,
+        "idle_connections": growth.idle_connections,
+        "leftovers": growth.leftovers,
         "import": measures.imports,
     }
     metric = own.get(job["metric"]) or getattr(measures, job["metric"])

@@ -149,7 +149,6 @@ def test_the_debug_line_says_which_source_is_new(caplog):
         ("utils.queryparams", "get_type_hints"),
         ("utils.forms", "get_type_hints"),
         ("utils.eventstreaming", "stream_events"),
-        ("utils.values", "match_content_type"),
     ],
 )
 def test_what_somebody_else_wrapped_before_is_left_alone(monkeypatch, module, attribute):

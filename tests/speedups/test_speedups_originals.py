@@ -134,7 +134,6 @@ def _call(name):
         "stream_events": lambda f: f(response, str),
         "stream_events_async": lambda f: f(response, str),
         "_coerce_iterables_for_type": lambda f: f({"a": 1}, list[int]),
-        "match_content_type": lambda f: f("application/json", "application/json"),
         "_populate_query_params": lambda f: f(_sdk.Security(api_key="x"), None, {}, []),
         "_populate_headers": lambda f: f(_sdk.Security(api_key="x"), None, {}, []),
         "__getattr__": lambda f: f("SDKError"),
@@ -228,7 +227,7 @@ def _is_called_in(mode):
     with nobody_holding():
         if mode is STREAM:
             return sdk_module("utils.eventstreaming")._parse_event
-        return sdk_module("utils.values").match_content_type
+        return sdk_module("utils.queryparams")._populate_query_params
 
 
 def test_code_that_is_warm_is_still_that_of_its_source():

@@ -212,3 +212,60 @@ def test_a_long_event_in_many_chunks_is_searched_once():
         assert not list(streaming.blocks(buffer, b"x" * 100, streaming.any_blank_line))
     assert len(buffer) == 10_000
     assert sum(searched) < 3 * len(buffer)
+
+
+CHUNK = (
+    '{"id": "c", "model": "m", "choices": [{"index": 0, "delta": {"content": %s}, '
+    '"finish_reason": null}]}'
+)
+ONE, TWO = CHUNK % '"one"', CHUNK % '"two"'
+DATA = [
+    CHUNK % '"hi"',
+    CHUNK % '"\\ud83d\\ude00 \\u00e9 \u00e9 \\n"',
+    CHUNK % '"\\ud83d"',  # half of a pair
+    CHUNK % '"tab\there"',
+    CHUNK % "12345678901234567890123",
+    CHUNK % "1.10000000000000000000001e2",
+    CHUNK % "NaN",
+    CHUNK % ("[" * 300 + "]" * 300),
+    CHUNK % ("[" * 190 + "]" * 190),
+    CHUNK % '"a", "content": "b"',
+    f"  {ONE}  ",
+    f'{ONE}, "retry": 5',
+    f'{ONE}, "data": {TWO}',
+    f'{ONE}}}, {{"data": {TWO}',
+    *("null", "[]", '"text"', "text", "1", "-0", "1e999", "{", "{}", '{"id": 1}', "\ufeff{}", ""),
+    f"{'9' * 5000}",
+]
+
+
+@pytest.mark.skipif(SDK_1, reason="1.x decodes in its reader")
+@pytest.mark.parametrize("data", DATA, ids=range(len(DATA)))
+def test_the_decoders_of_the_sdk_make_the_same_of_any_data(data):
+    names = {
+        "__name__": f"{_sdk.ROOT}.chat",
+        "models": sdk_module("models"),
+        "http_res": _sdk.httpx.Response(200),
+        "unmarshal_json_response": sdk_module(
+            "utils.unmarshal_json_response"
+        ).unmarshal_json_response,
+    }
+    decoder = eval(
+        "lambda raw: unmarshal_json_response(models.CompletionEvent, http_res, raw)", names
+    )
+    raw = f"data: {data}".encode()
+
+    def parse():
+        parsed = sdk_module("utils.eventstreaming")._parse_event(
+            raw=bytearray(raw), decoder=decoder
+        )
+        return parsed, repr(parsed)
+
+    def parse_or_fail():
+        try:
+            return parse()
+        except Exception as error:
+            body = getattr(error, "body", None)
+            return type(error), str(error), body, str(error.__cause__)
+
+    assert_same(parse_or_fail)
