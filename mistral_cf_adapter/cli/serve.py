@@ -18,18 +18,17 @@ from . import PROGRAM, UsageError
 Action = Callable[[], int]
 
 _DESCRIPTION = """\
-Run a local AI Gateway with a small Mistral behind it, for tests in any language.
+Run a local AI Gateway with a small Mistral behind it, for tests in any
+language.
 
-Listens on 127.0.0.1 alone, prints what to set and then one line for each call, and ends with
-Ctrl-C. Needs the extra `testing`: pip install 'mistral-cf-adapter[testing]'
+Listens on 127.0.0.1 alone, prints what to set and then one line for each call,
+and ends with Ctrl-C. Needs the extra `testing`:
+pip install 'mistral-cf-adapter[testing]'
 """
 _EPILOG = """\
-Secrets are read from elsewhere, as others can read a command line: env:NAME is the variable NAME,
-file:PATH the first line of a file.
-
-  mistral-cf-adapter serve --gateway-token env:GATEWAY_TOKEN --stored-key default=file:key.txt
-
-A settings file has the keywords of LocalGateway; flags win over it:
+Secrets are read from elsewhere, as others can read a command line: env:NAME is
+the variable NAME, file:PATH the first line of a file. A settings file has the
+keywords of LocalGateway; flags win over it:
 
   rate_limit = 60
   strict = true
@@ -37,6 +36,11 @@ A settings file has the keywords of LocalGateway; flags win over it:
   default = "env:MISTRAL_API_KEY"
   [routes]
   support = "mistral/mistral-small-latest"
+
+examples:
+  mistral-cf-adapter serve --port 8787
+  mistral-cf-adapter serve --config gateway.toml --quiet
+  mistral-cf-adapter serve --stored-key default=file:key.txt
 """
 
 _TEXT = "a text"

@@ -79,7 +79,7 @@ def test_any_value_error_of_the_parser_is_one_plain_message(error, monkeypatch, 
     assert err.startswith(f"mistral-cf-adapter: {error}\n")
 
 
-@pytest.mark.parametrize("command", [[], ["doctor"], ["run"], ["env"], ["serve"]])
+@pytest.mark.parametrize("command", [[], ["doctor"], ["run"], ["env"], ["serve"], ["reference"]])
 def test_help_fits_80_columns_and_ends_in_examples(command, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     with pytest.raises(SystemExit):
