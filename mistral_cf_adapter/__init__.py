@@ -18,8 +18,8 @@ client = make_client()  # a mistralai.Mistral, with settings from the environmen
 # OpenTelemetry (_telemetry).
 # _settings reads the environment (_own_headers: one setting, checked). With the switch off
 # (_switch) there is no route, and the client is the SDK's own.
-# What differs between mistralai 1, 2 and 3 is in _sdk; speedups/ makes the SDK faster (_collector:
-# its import, too), cli/ is the command, testing/ the local gateway.
+# What differs between mistralai 1, 2 and 3 is in _sdk; speedups/ makes the SDK faster, cli/ is the
+# command, testing/ the local gateway.
 # Around _settings: _settings_keywords (their types), _settings_files (what is wrong with a file),
 # _settings_secrets (fixed, or read for each request), _variables (their names, conflicts and
 # look-alikes), _base_url, _validation (pydantic's words made plain); _http_variables: proxies and
