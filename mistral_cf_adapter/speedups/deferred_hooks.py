@@ -115,12 +115,11 @@ class StandIn:
     is_settled = False
     """Whether a first call has found that the client is not to be traced."""
 
-    def __init__(self, module: str) -> None:
-        self.__dict__["module"] = module
+    module: str
+    _kind: Kind
 
-    @property
-    def _kind(self) -> Kind:
-        return KINDS[self.module.rpartition(".")[2]]
+    def __init__(self, module: str) -> None:
+        self.__dict__.update(module=module, _kind=KINDS[module.rpartition(".")[2]])
 
     def is_idle(self, context: Any) -> bool:
         """Return whether the hook would do nothing in a call."""

@@ -284,7 +284,9 @@ class ReplyJson(_Scripting):
     path: Path = None
 
     def add(self, api: "HttpApi") -> None:
-        api.gateway.reply_json(**_rename(self.given()))
+        api.gateway.reply_json(
+            self.value, status=self.status_code, headers=self.headers, path=self.path
+        )
 
 
 class Fail(_Scripting):
