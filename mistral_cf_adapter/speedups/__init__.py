@@ -7,9 +7,9 @@ against, and steps aside with one DEBUG line when it is not.
 from typing import Self
 
 from .._locks import fork_awaited_lock
-from .loading import finish_loading
 from .patches import AppliedPatch, apply_all
 from .registry import SPEEDUPS
+from .start.loading import finish_loading
 
 _lock = fork_awaited_lock()
 _holders = 0

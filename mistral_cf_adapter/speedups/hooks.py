@@ -12,9 +12,9 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any, NamedTuple, cast
 
-from .deferred_hooks import StandIn
-from .loading import hooks_deferred
 from .patches import ChangedError, Target, members, watch_code
+from .start.hooks import StandIn
+from .start.loading import hooks_deferred
 
 _STAGES = ("before_request", "after_success", "after_error")
 _SERVICE_ACCOUNT = "_hooks.service_account_auth:ServiceAccountAuthHook.before_request"
@@ -68,7 +68,7 @@ logger = logging.getLogger("mistral_cf_adapter")
 def run_stand_ins(
     module: ModuleType, build: Callable[[], Callable[..., Awaitable[Any]]]
 ) -> Callable[..., Awaitable[Any]] | None:
-    """Return the same for clients whose hooks have stand-ins: see `deferred_hooks.py`.
+    """Return the same for clients whose hooks have stand-ins: see `start/hooks.py`.
 
     With the first other hook, or one that has something to do, it gives way to what it builds.
     """

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, create_model
 
 from .cache import BoundedCache, Model, fingerprint, models_in
-from .deferred_models import build_models
 from .patches import ChangedError, Codes, Target, codes_of
+from .start.models import build_models
 
 
 def cached_type_hints(target: Target) -> "HintCache":

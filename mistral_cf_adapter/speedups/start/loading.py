@@ -13,11 +13,11 @@ from importlib.machinery import ModuleSpec, SourceFileLoader
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
 
-from .._collector import are_speedups_off
+from ..._collector import are_speedups_off
 
 if TYPE_CHECKING:
-    from .deferred_hooks import DeferredHooks
-    from .deferred_models import DeferredModels
+    from .hooks import DeferredHooks
+    from .models import DeferredModels
 
 logger = logging.getLogger("mistral_cf_adapter")
 
@@ -62,7 +62,7 @@ def hooks_deferred() -> "DeferredHooks | None":
 
 
 def _defer_models(module: ModuleType, execute: Execute) -> None:
-    from .deferred_models import DeferredModels
+    from .models import DeferredModels
 
     execute()
     with _stepping_aside(module):
@@ -70,7 +70,7 @@ def _defer_models(module: ModuleType, execute: Execute) -> None:
 
 
 def _defer_hooks(follow_ups: _FollowUps, module: ModuleType, execute: Execute) -> None:
-    from .deferred_hooks import DeferredHooks
+    from .hooks import DeferredHooks
 
     with _stepping_aside(module):
         _hooks.append(DeferredHooks(module, execute))

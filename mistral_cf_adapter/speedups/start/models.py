@@ -13,8 +13,8 @@ from typing import Any, cast
 import pydantic.main
 from pydantic import BaseModel
 
-from .cache import models_in
-from .patches import ChangedError, members
+from ..cache import models_in
+from ..patches import ChangedError, members
 
 _DEFER = "defer_build"
 _OURS = "model_rebuild", "__pydantic_init_subclass__"

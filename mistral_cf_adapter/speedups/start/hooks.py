@@ -17,8 +17,9 @@ from types import CodeType, FunctionType, ModuleType, SimpleNamespace
 from typing import Any, NamedTuple, cast
 from weakref import WeakSet
 
-from .._locks import fork_safe_lock
-from .patches import ChangedError, members
+from ..._locks import fork_safe_lock
+from ..patches import ChangedError, members
+from .digests import HOOKS, RUNNER
 
 TRACER_VARIABLE = "OTEL_PYTHON_TRACER_PROVIDER"
 """With it, the SDK's tracing hook loads a tracer when it is built."""
@@ -54,57 +55,17 @@ class Kind(NamedTuple):
 
     name: str
     is_idle: Callable[["StandIn", Any], bool]
-    files: Mapping[str, frozenset[str]]
-    """The digests of the files in which that was read, below the SDK's package or `extra`."""
 
 
 KINDS = {
-    "service_account_auth": Kind(
-        "ServiceAccountAuthHook",
-        _has_no_account,
-        {"_hooks/service_account_auth.py": frozenset({"3a3b2142be1e6228"})},
-    ),
-    "traceparent": Kind(
-        "TraceparentInjectionHook",
-        _is_no_workflow,
-        {
-            "_hooks/traceparent.py": frozenset(
-                {"89dbb916a4a4346a", "f2f1dc7ed96aec28", "4d5cf3080c30f32b"}
-            )
-        },
-    ),
-    "tracing": Kind(
-        "TracingHook",
-        _traces_nothing,
-        {
-            "_hooks/tracing.py": frozenset({"9c0c6908811df50b", "9498ec6167af10db"}),
-            "../extra/observability/telemetry.py": frozenset({"b8aa9f5ccf8ab973"}),
-            "../extra/observability/otel.py": frozenset(
-                {"1fbd58c4d632990a", "2a08256bb8c6dbe6", "eed88c0b93371bd0"}
-            ),
-        },
-    ),
-    "workflow_encoding_hook": Kind(
-        "WorkflowEncodingHook",
-        _encodes_nothing,
-        {
-            "_hooks/workflow_encoding_hook.py": frozenset(
-                {"caae812d4816b95e", "1a981cf8d9ae9b54", "15fd69c8adc49cf9"}
-            )
-        },
-    ),
-    "stream_error_hook": Kind(
-        "WorkflowStreamErrorHook",
-        _is_no_workflow,
-        {"_hooks/stream_error_hook.py": frozenset({"8e8a72cb198f6668", "3df45eb5ebcfa246"})},
-    ),
+    "service_account_auth": Kind("ServiceAccountAuthHook", _has_no_account),
+    "traceparent": Kind("TraceparentInjectionHook", _is_no_workflow),
+    "tracing": Kind("TracingHook", _traces_nothing),
+    "workflow_encoding_hook": Kind("WorkflowEncodingHook", _encodes_nothing),
+    "stream_error_hook": Kind("WorkflowStreamErrorHook", _is_no_workflow),
 }
-_RUNNER = {
-    "_hooks/sdkhooks.py": frozenset({"70f504e7a01d54b0", "3ba644b5ac9ac595"}),
-    # They are loaded, and run beside the stand-ins: see hooks.py.
-    "_hooks/custom_user_agent.py": frozenset({"c5c6c3a8ac21aacf", "7077e9e3745cb0db"}),
-    "_hooks/deprecation_warning.py": frozenset({"7422913c2d0f4f5b", "7b210e7fbfa8f6ea"}),
-}
+"""By the module of the hook. `digests.HOOKS` has the files in which all this was read."""
+
 _LISTS = "before_request_hooks", "after_success_hooks", "after_error_hooks"
 
 
@@ -215,11 +176,11 @@ class DeferredHooks:
 
     def _find_known(self) -> dict[str, Kind]:
         folder = os.path.dirname(os.path.dirname(str(self._registration.__file__)))  # noqa: PTH120
-        _check_files(folder, _RUNNER)
+        _check_files(folder, RUNNER)
         known: dict[str, Kind] = {}
         for module, kind in KINDS.items():
             try:
-                _check_files(folder, kind.files)
+                _check_files(folder, HOOKS[module])
             except (ChangedError, OSError):
                 continue
             known[module] = kind
