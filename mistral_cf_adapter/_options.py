@@ -247,10 +247,7 @@ class GatewayOptions(BaseModel):
         3600
     """
 
-    # Built when it is used: the settings, which have its fields, are used in any case.
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", hide_input_in_errors=True, defer_build=True
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     cache_ttl: Annotated[int, Field(ge=60, le=MONTH)] | None = Field(
         default=None,

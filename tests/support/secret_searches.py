@@ -6,6 +6,7 @@ import base64
 import hashlib
 import pickle
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 
 from hypothesis import HealthCheck, Phase
@@ -64,12 +65,22 @@ def told_by(error: BaseException) -> str:
             continue
         seen.append(link)
         links += [link.__cause__, link.__context__]
-    told = [f"{link} {link!r} {getattr(link, '__notes__', '')}" for link in seen]
+    told = [
+        f"{show(str, link)} {show(repr, link)} {getattr(link, '__notes__', '')}" for link in seen
+    ]
     told += [
         pickle.dumps(link).decode("latin-1") for link in seen if isinstance(link, GatewayError)
     ]
     for link in seen:
-        shown = traceback.TracebackException.from_exception(link, capture_locals=True)
-        ours = [frame for frame in shown.stack if frame.filename.startswith(PACKAGE)]
-        told += [str(frame.locals) for frame in ours]
+        frames = [frame for frame, _ in traceback.walk_tb(link.__traceback__)]
+        ours = [frame for frame in frames if frame.f_code.co_filename.startswith(PACKAGE)]
+        told += [show(repr, value) for frame in ours for value in frame.f_locals.values()]
     return "\n".join(told)
+
+
+def show(form: Callable[[object], str], thing: object) -> str:
+    """Return a text of an object; of one that an error left half-built there may be none."""
+    try:
+        return form(thing)
+    except AttributeError:
+        return ""
