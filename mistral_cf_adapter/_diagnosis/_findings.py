@@ -58,7 +58,7 @@ class Diagnosis:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing is wrong, as far as was looked."""
+        """Whether no problem was found."""
         return not self.problems
 
     def __str__(self) -> str:

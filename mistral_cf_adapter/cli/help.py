@@ -28,7 +28,7 @@ EXAMPLES = {
   mistral-cf-adapter doctor --json --timeout 5
 
 exit status:
-  0  nothing is wrong, as far as was looked
+  0  no problem was found
   1  there is a problem
   2  the command line cannot be understood
 """,

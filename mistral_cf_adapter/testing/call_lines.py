@@ -54,11 +54,12 @@ class CallLines:
             f"{_tokens(call):>{_TOKENS}}",
             f"{call.duration * 1000:>5.0f} ms",
         )
-        log_id = call.response_header("cf-aig-log-id")
-        note = _fit(f"log {log_id}", _MAX_ERROR).rstrip() if log_id else ""
+        log = f"log {call.log_id}" if call.log_id else ""
+        note = _fit(log, _MAX_ERROR).rstrip()
         if error is not None:
             code = "" if error.code is None else f" {error.code}"
-            note = _fit(mask(f"{error.source}{code}: {error.message}"), _MAX_ERROR).rstrip()
+            said = _fit(mask(f"{error.source}{code}: {error.message}"), _MAX_ERROR).rstrip()
+            note = "  ".join(filter(None, (said, note)))
         line = self._encodable("  ".join((*columns, note)).rstrip())
         if not self._is_coloured:
             return line

@@ -109,6 +109,7 @@ def _summary(call: Call) -> dict[str, Any]:
     usage, first = call.usage, call.time_to_first_byte
     return {
         "id": call.id,
+        "log_id": call.log_id or None,
         "time": call.received_at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         "operation": call.operation,
         "method": call.request.method,

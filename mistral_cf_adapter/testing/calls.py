@@ -127,6 +127,11 @@ class Call:
         return error_in_stream(self.body) if self.is_streamed else None
 
     @property
+    def log_id(self) -> str:
+        """The id of its log, empty if it has none."""
+        return self.response_header("cf-aig-log-id")
+
+    @property
     def body(self) -> bytes:
         """What was sent of the response's body."""
         return b"".join(piece for _, piece in self.pieces)

@@ -30,7 +30,7 @@ def serve(
     """Run a `LocalGateway` until Ctrl-C, after printing where it is and what to set.
 
     Then it prints one line for each call: its time, operation, model, status, cache status, tokens
-    in and out, milliseconds, and the log id or what went wrong.
+    in and out, milliseconds, what went wrong, and the log id.
 
     Args:
         port: the port to listen on; 0 takes a free one.

@@ -108,7 +108,8 @@ class LocalGateway:
         mistral_api_key: the key the embedded Mistral accepts, besides the stored ones; None
             for any.
         upstream: the origin of a real provider, such as "https://api.mistral.ai"; by default
-            the embedded one answers.
+            the embedded one answers. For another LocalGateway, made with `authenticated=False`,
+            its `url` and "/mistral".
         custom_providers: slug -> origin of a provider called `custom-<slug>`, None for the
             embedded one.
         routes: name -> model of dynamic routes, called as `dynamic/<name>` on `/compat`.
@@ -264,7 +265,7 @@ class LocalGateway:
 
     @property
     def api_token(self) -> str:
-        """The token that Cloudflare's API accepts; the gateway's own is none of them."""
+        """The token that Cloudflare's API accepts, not the gateway's own token."""
         return self._state.api_token
 
     @property

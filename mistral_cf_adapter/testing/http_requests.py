@@ -112,7 +112,7 @@ class ListCalls(ApiRequest):
     )
     limit: int = Field(default=100, ge=1, le=MAX_LIMIT, description="How many at most")
     q: str | None = Field(
-        default=None, description="A text in prompt, response, model, operation or error"
+        default=None, description="A text in prompt, response, model, operation, log id or error"
     )
     operation: str | None = Field(default=None, description="As chat.complete")
     model: str | None = None
@@ -150,7 +150,7 @@ class ListCalls(ApiRequest):
 
     def _has_text(self, call: "Call", text: str) -> bool:
         message = "" if call.error is None else call.error.message
-        texts = (call.operation, call.model or "", message)
+        texts = (call.operation, call.model or "", call.log_id, message)
         if any(text in part.lower() for part in texts):
             return True
         wanted = text.encode()

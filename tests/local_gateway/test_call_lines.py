@@ -61,7 +61,8 @@ def test_columns_stand_below_each_other(local_gateway, plain):
     ]
     assert columns[0]["operation"] == "chat.complete"
     assert columns[0]["status"] == "429"
-    assert columns[0]["note"] == "gateway 2003: Rate limited"
+    log = f"log {local_gateway.logs[0].id}"
+    assert columns[0]["note"] == f"gateway 2003: Rate limited  {log}"
     assert (columns[1]["operation"], columns[1]["cache"]) == ("chat.stream", "MISS")
     assert columns[1]["note"] == f"log {local_gateway.logs[1].id}"
     assert (columns[2]["tokens"], columns[2]["model"]) == ("1+3", "mistral-small-latest")

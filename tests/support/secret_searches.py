@@ -6,8 +6,8 @@ import base64
 import hashlib
 import pickle
 import traceback
-from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hypothesis import HealthCheck, Phase
 from hypothesis import settings as example_settings
@@ -15,6 +15,9 @@ from hypothesis import strategies as st
 
 import mistral_cf_adapter
 from mistral_cf_adapter import GatewayError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 PACKAGE = str(Path(mistral_cf_adapter.__file__).parent)
 PIECE = 8
