@@ -217,7 +217,10 @@ class GatewaySpendLimitError(GatewayError):
     bucket: Any = None
     spent: Any = None
     limit: Any = None
-    advice = "It ends when the period of the limit ends; the rules are in the gateway's settings (Spend limits)."
+    advice = (
+        "It ends when the period of the limit ends; the rules are in the gateway's settings "
+        "(Spend limits)."
+    )
 
 
 _POLICY_ADVICE = "The rules are in the gateway's Policies in the dashboard."
