@@ -125,8 +125,6 @@ def make_client(
         getattr(sdk.sdk_configuration, name)  # raises now if the user's client cannot work
     if settings.speedups:
         speedups.install()
-    else:
-        speedups.finish_loading()
     return sdk
 
 

@@ -17,6 +17,8 @@ _OFF = frozenset({"false", "0", "no", "off", "n", "f"})
 
 _lock = fork_safe_lock()
 _pauses = 0
+_threshold = 0
+"""The first one of `gc.get_threshold()` before the pause."""
 
 
 def are_speedups_off() -> bool:
@@ -29,7 +31,8 @@ def are_speedups_off() -> bool:
 def pause_collector() -> Generator[None, None, None]:
     """Pause the collector for the block; what is there at its end counts as old.
 
-    Does nothing where the program has stopped the collector itself.
+    Does nothing where the program has stopped the collector itself. A threshold of 0 pauses it, not
+    `gc.disable()`: that belongs to the program, which may call it meanwhile, in another thread.
     """
     if not _begin():
         yield
@@ -41,11 +44,14 @@ def pause_collector() -> Generator[None, None, None]:
 
 
 def _begin() -> bool:
-    global _pauses  # noqa: PLW0603
+    global _pauses, _threshold  # noqa: PLW0603
     with _lock:
-        if not _pauses and (not gc.isenabled() or are_speedups_off()):
-            return False
-        gc.disable()
+        if not _pauses:
+            first, *others = gc.get_threshold()
+            if not (first and gc.isenabled()) or are_speedups_off():
+                return False
+            _threshold = first
+            gc.set_threshold(0, *others)
         _pauses += 1
         return True
 
@@ -60,7 +66,13 @@ def _end() -> None:
             # Together they move every object to the oldest generation, without looking at any.
             gc.freeze()
             gc.unfreeze()
-        gc.enable()
+        _restore_threshold()
+
+
+def _restore_threshold() -> None:
+    first, *others = gc.get_threshold()
+    if not first:  # else the program has set another one
+        gc.set_threshold(_threshold, *others)
 
 
 def _reset() -> None:
@@ -68,7 +80,7 @@ def _reset() -> None:
     global _pauses  # noqa: PLW0603
     if _pauses:
         _pauses = 0
-        gc.enable()
+        _restore_threshold()
 
 
 if hasattr(os, "register_at_fork"):

@@ -55,8 +55,6 @@ class Patch:
         self._attachments: WeakSet[Attachment] = WeakSet()
         is_on = settings.uses_gateway
         self._speedups = speedups.install() if is_on and settings.speedups else None
-        if not settings.speedups:
-            speedups.finish_loading()
         self._warned: set[str] = set()
         self._is_undone = False
         show_log(settings.log)

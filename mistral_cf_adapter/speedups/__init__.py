@@ -6,10 +6,10 @@ against, and steps aside with one DEBUG line when it is not.
 
 from typing import Self
 
+from .. import _sdk
 from .._locks import fork_awaited_lock
 from .patches import AppliedPatch, apply_all
 from .registry import SPEEDUPS
-from .start.loading import finish_loading
 
 _lock = fork_awaited_lock()
 _holders = 0
@@ -51,8 +51,6 @@ def install() -> Speedups:
     with _lock:
         if not _holders:
             _undo_all()  # what another thread had begun when this process was forked from its own
-            from .. import _sdk
-
             _applied.extend(apply_all(SPEEDUPS, _sdk.ROOT))
         _holders += 1
     return Speedups()
@@ -68,4 +66,4 @@ def active() -> tuple[str, ...]:
     return tuple(applied.speedup.name for applied in _applied)
 
 
-__all__ = ["Speedups", "active", "finish_loading", "install"]
+__all__ = ["Speedups", "active", "install"]

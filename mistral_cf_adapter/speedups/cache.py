@@ -1,9 +1,8 @@
-"""What is kept per type: the key, a bounded place for it, and the models that it names."""
+"""What is kept per type: the key, and a bounded place for it."""
 
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
 import typing_extensions
-from pydantic import BaseModel
 
 from .._locks import fork_safe_lock
 
@@ -11,7 +10,6 @@ LIMIT = 512
 """How much is kept at most; a program uses a few dozen of the SDK's types."""
 
 T = TypeVar("T")
-Model = type[BaseModel]
 
 _lock = fork_safe_lock()
 
@@ -76,29 +74,3 @@ class BoundedCache(Generic[T]):
             if len(self._entries) >= LIMIT:
                 del self._entries[next(iter(self._entries))]
             self._entries[key] = (typ, value)
-
-
-def models_in(typ: Any) -> frozenset[Model]:
-    """Return the model classes that a type names, whose schemas become part of its own."""
-    target: set[Model] = set()
-    _collect(typ, target, set())
-    return frozenset(target)
-
-
-def _collect(typ: Any, target: set[Model], seen: set[int]) -> None:
-    if id(typ) in seen:
-        return
-    seen.add(id(typ))
-    if isinstance(typ, type) and issubclass(typ, BaseModel):
-        target.add(typ)
-        return
-    parts: tuple[Any, ...] = (*typing_extensions.get_args(typ), _origin(typ))
-    for part in parts:
-        _collect(part, target, seen)
-
-
-def _origin(typ: Any) -> Any:
-    """Return what a type alias stands for, and what a generic one is made from."""
-    if isinstance(typ, typing_extensions.TypeAliasType):
-        return typ.__value__
-    return typing_extensions.get_origin(typ)

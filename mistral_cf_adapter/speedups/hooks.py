@@ -5,16 +5,12 @@ hundreds of tasks call. The hooks look at a request or a response and almost alw
 is. Where one might wait for something, or is not the SDK's own, the thread stays.
 """
 
-import logging
 import os
 from collections.abc import Awaitable, Callable, Container, Iterator, Mapping
 from importlib import import_module
-from types import ModuleType
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
-from .patches import ChangedError, Target, members, watch_code
-from .start.hooks import StandIn
-from .start.loading import hooks_deferred
+from .patches import ChangedError, Target, members
 
 _STAGES = ("before_request", "after_success", "after_error")
 _SERVICE_ACCOUNT = "_hooks.service_account_auth:ServiceAccountAuthHook.before_request"
@@ -60,61 +56,6 @@ def run_sync_in_thread(target: Target) -> Callable[..., Awaitable[Any]]:
         return await original(func, *args)
 
     return run_sync_in_thread
-
-
-logger = logging.getLogger("mistral_cf_adapter")
-
-
-def run_stand_ins(
-    module: ModuleType, build: Callable[[], Callable[..., Awaitable[Any]]]
-) -> Callable[..., Awaitable[Any]] | None:
-    """Return the same for clients whose hooks have stand-ins: see `start/hooks.py`.
-
-    With the first other hook, or one that has something to do, it gives way to what it builds.
-    """
-    if hooks_deferred() is None:
-        return None
-    original: Callable[..., Awaitable[Any]] = vars(module)["run_sync_in_thread"]
-    package = f"{module.__package__}._hooks"
-    runner: Any = import_module(f"{package}.sdkhooks").SDKHooks
-    stages: dict[Any, str] = {vars(runner)[stage]: stage for stage in _STAGES}
-    is_untouched = watch_code(*stages, original)
-    agent: Any = import_module(f"{package}.custom_user_agent").CustomUserAgentHook
-    deprecation = import_module(f"{package}.deprecation_warning")
-    warning: Any = vars(deprecation)["DeprecationWarningHook"]
-    others: dict[Any, Mapping[str, Any]] = {one: dict(members(one)) for one in (agent, warning)}
-    deprecated: str = vars(deprecation)["HEADER_MODEL_DEPRECATION_TIMESTAMP"]
-    replacement: Callable[..., Awaitable[Any]] | None = None
-
-    def is_idle(hook: object, context: Any, what: Any) -> bool:
-        kind = type(hook)
-        if kind is StandIn:
-            return cast("StandIn", hook).is_idle(context)
-        if kind not in others or members(kind) != others[kind] or members(hook):
-            return False
-        return kind is agent or deprecated not in what.headers
-
-    async def run_sync_in_thread(func: Any, *args: Any) -> Any:
-        nonlocal replacement
-        stage = stages.get(getattr(func, "__func__", None))
-        if replacement is None and stage is not None and len(args) > 1 and is_untouched():
-            hooks: list[object] = getattr(func.__self__, f"{stage}_hooks")
-            if all(is_idle(hook, *args[:2]) for hook in hooks):
-                return func(*args)
-        run = replacement = replacement or _build_or(original, build)
-        return await run(func, *args)
-
-    return run_sync_in_thread
-
-
-def _build_or(
-    original: Callable[..., Awaitable[Any]], build: Callable[[], Callable[..., Awaitable[Any]]]
-) -> Callable[..., Awaitable[Any]]:
-    try:
-        return build()
-    except Exception as why:  # noqa: BLE001 (a slower call is better than none)
-        logger.debug("speed-up hooks in threads steps aside: %s", why)
-        return original
 
 
 def _known(package: str, proven: Container[str]) -> Iterator[tuple[type, _Known]]:

@@ -11,11 +11,11 @@ from collections.abc import Callable
 from importlib.util import resolve_name
 from typing import TYPE_CHECKING, Any
 
+import typing_extensions
 from pydantic import BaseModel, ConfigDict, create_model
 
-from .cache import BoundedCache, Model, fingerprint, models_in
+from .cache import BoundedCache, fingerprint
 from .patches import ChangedError, Codes, Target, codes_of
-from .start.models import build_models
 
 
 def cached_type_hints(target: Target) -> "HintCache":
@@ -54,6 +54,8 @@ class HintCache:
 
 _CONFIG = ConfigDict(populate_by_name=True, arbitrary_types_allowed=True)
 _DEFINED = frozenset({"body", "__config__"})
+
+Model = type[BaseModel]
 
 
 def cached_create_model(target: Target) -> "ModelCache":
@@ -98,7 +100,6 @@ class ModelCache:
         return entry[0]
 
     def _make(self, name: str, typ: Any, key: Any) -> Model:
-        build_models(typ)
         # A nested model that is rebuilt later has another schema, and another validator.
         schemas = tuple((model, model.__pydantic_validator__) for model in models_in(typ))
         # pydantic would take the name of the calling module, and so this one's.
@@ -107,6 +108,32 @@ class ModelCache:
         if made.__pydantic_complete__:
             self._cache.set(key, typ, (made, schemas))
         return made
+
+
+def models_in(typ: Any) -> frozenset[Model]:
+    """Return the model classes that a type names, whose schemas become part of its own."""
+    target: set[Model] = set()
+    _collect(typ, target, set())
+    return frozenset(target)
+
+
+def _collect(typ: Any, target: set[Model], seen: set[int]) -> None:
+    if id(typ) in seen:
+        return
+    seen.add(id(typ))
+    if isinstance(typ, type) and issubclass(typ, BaseModel):
+        target.add(typ)
+        return
+    parts: tuple[Any, ...] = (*typing_extensions.get_args(typ), _origin(typ))
+    for part in parts:
+        _collect(part, target, seen)
+
+
+def _origin(typ: Any) -> Any:
+    """Return what a type alias stands for, and what a generic one is made from."""
+    if isinstance(typ, typing_extensions.TypeAliasType):
+        return typ.__value__
+    return typing_extensions.get_origin(typ)
 
 
 def deepcopy_of_unset(target: Target) -> Callable[..., Any]:

@@ -6,10 +6,8 @@ import functools
 import hashlib
 import importlib
 import logging
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.machinery import SourceFileLoader
-from importlib.util import resolve_name
 from itertools import takewhile
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
@@ -165,9 +163,6 @@ class Speedup(NamedTuple):
     build: Callable[[Target], Any]
     sources: tuple[Sources, ...] = ({},)
     owner: str | None = None
-    meanwhile: Callable[[ModuleType, Callable[[], Any]], Any] | None = None
-    """From the module and what builds the replacement to what stands in for it as long as the
-    sources are not imported, `None` if they are."""
 
 
 class AppliedPatch(NamedTuple):
@@ -225,18 +220,10 @@ def _apply(speedup: Speedup, root: str) -> AppliedPatch:
     if original is None:
         msg = f"{owner.__name__} has no {speedup.attribute}"
         raise ChangedError(msg)
-
-    def build() -> Any:
-        proven = _proven(speedup, module, root)
-        digests = {name: known for name, (known, _) in proven.items()}
-        functions = tuple(function for _, function in proven.values())
-        return speedup.build(Target(module, original, digests, functions))
-
-    after = None
-    if speedup.meanwhile is not None:
-        _proven(speedup._replace(sources=tuple(_imported(speedup, root))), module, root)
-        after = speedup.meanwhile(module, build)
-    after = after or build()
+    proven = _proven(speedup, module, root)
+    digests = {name: known for name, (known, _) in proven.items()}
+    functions = tuple(function for _, function in proven.values())
+    after = speedup.build(Target(module, original, digests, functions))
     setattr(owner, speedup.attribute, after)
     return AppliedPatch(speedup, owner, before, after)
 
@@ -244,17 +231,6 @@ def _apply(speedup: Speedup, root: str) -> AppliedPatch:
 def members(owner: object) -> Mapping[str, Any]:
     """Return the attributes of a module, a class or an object itself."""
     return vars(owner)
-
-
-def _imported(speedup: Speedup, root: str) -> Iterator[Sources]:
-    """Return those of the sources that are imported."""
-    for sources in speedup.sources:
-        homes = {name: name.rpartition(":")[0] for name in sources}
-        yield {
-            name: sources[name]
-            for name, home in homes.items()
-            if not home or resolve_name(f".{home}", root) in sys.modules
-        }
 
 
 def _proven(speedup: Speedup, module: ModuleType, root: str) -> dict[str, _Proven]:

@@ -4,7 +4,7 @@ To cover a new release of the SDK: read what has changed, run the tests with the
 """
 
 from .digests import HOOKS_2, HOOKS_3, LAZY_1, LAZY_2, METADATA, QUERY
-from .hooks import run_stand_ins, run_sync_in_thread
+from .hooks import run_sync_in_thread
 from .models import cached_create_model, cached_type_hints, deepcopy_of_unset, lazy_names
 from .patches import Speedup
 from .requests import (
@@ -173,6 +173,5 @@ SPEEDUPS = (
         attribute="run_sync_in_thread",
         build=run_sync_in_thread,
         sources=(HOOKS_3, HOOKS_2),
-        meanwhile=run_stand_ins,
     ),
 )

@@ -179,7 +179,7 @@ class Coercion:
 
         def coerce(data: Any) -> Any:
             nonlocal fields, keys
-            if data.__class__ is not dict or not cls.__pydantic_fields_complete__:
+            if data.__class__ is not dict or not cls.__pydantic_complete__:
                 return self._original(data, cls)
             if fields is not cls.__pydantic_fields__:  # new, or the model has been rebuilt
                 keys, fields = self._keys(cls.__pydantic_fields__), cls.__pydantic_fields__
