@@ -284,9 +284,7 @@ class ReplyJson(_Scripting):
     path: Path = None
 
     def add(self, api: "HttpApi") -> None:
-        api.gateway.reply_json(
-            self.value, status=self.status_code, headers=self.headers, path=self.path
-        )
+        api.gateway.reply_json(**_rename(self.given()))
 
 
 class Fail(_Scripting):
