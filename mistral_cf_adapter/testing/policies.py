@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
+
+from mistral_cf_adapter.testing.strict_json import read_strict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -105,7 +106,7 @@ def _integer(text: str | None) -> int | None:
 def read_object(text: str | None) -> dict[str, Any]:
     """Read a header that is a JSON object; an empty one stands for any mistake."""
     try:
-        value = json.loads(text or "{}")
+        value = read_strict(text or "{}")
     except (ValueError, RecursionError):
         return {}
     return cast("dict[str, Any]", value) if isinstance(value, dict) else {}

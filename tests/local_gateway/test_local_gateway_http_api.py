@@ -122,7 +122,7 @@ def test_get_changes_nothing():
         ("POST", "/fault", {"kind": "redirect"}, 422, "needs to=URL"),
         ("POST", "/fault", {"kind": "edge", "page": "nowhere"}, 422, "nowhere"),
         ("POST", "/pass-time", {"seconds": -1}, 422, "more than 0"),
-        ("POST", "/pass-time", b'{"seconds": Infinity}', 422, "no finite number"),
+        ("POST", "/pass-time", b'{"seconds": Infinity}', 400, "not JSON"),
         ("PATCH", "/switches", {"guardrail": True}, 422, "did you mean guardrails?"),
         ("PATCH", "/switches", {"rate_limit": "5"}, 422, "rate_limit"),
         ("GET", "/calls?limit=0", None, 422, "limit"),
@@ -276,6 +276,28 @@ def test_no_secret_is_shown_anywhere():
         for secret in (key, other, "s3cret-of-a-proxy-0001", "letmein", "0123456789abcdefg"):
             assert secret not in text, secret
         assert "my key is stor...89" in text
+
+
+@pytest.mark.parametrize("number", ["1e999", "-1e999", "NaN", "Infinity"])
+def test_a_number_that_json_does_not_have_breaks_no_view(api, local_gateway, number):
+    headers = {"cf-aig-metadata": f'{{"a":{number}}}', "cf-aig-custom-cost": f'{{"a":{number}}}'}
+    with api.events() as events:
+        exchange(local_gateway, asking(local_gateway, CHAT, **headers))
+        local_gateway.dlp = {"a": float(number)}
+        seen = [next(events) for _ in range(4)]
+    (listed,) = api.get("/calls")["calls"]
+    assert listed["metadata"] == {}
+    effects = {one["option"]: one["effect"] for one in api.get(f"/calls/{listed['id']}")["options"]}
+    assert effects["metadata"].startswith("Lost: ")
+    assert effects["custom_cost"].startswith("Lost: ")
+    assert seen[-1][2]["switches"]["dlp"] == {"a": None}
+    assert api.get("/switches")["dlp"] == {"a": None}
+    assert local_gateway.logs[0].metadata == {}
+
+
+def test_a_switch_takes_no_number_that_json_does_not_have(api):
+    status, said = api.send("PATCH", "/switches", b'{"dlp": {"a": 1e999}}')
+    assert (status, said["error"]) == (400, "The body is not JSON")
 
 
 def test_a_call_is_sent_again(api, client, local_gateway):
