@@ -29,8 +29,8 @@ from starlette.routing import Route
 
 from mistral_cf_adapter._validation import did_you_mean, explain_validation_error
 from mistral_cf_adapter.testing import http_requests as asked
-from mistral_cf_adapter.testing.call_view import Mask
 from mistral_cf_adapter.testing.http_events import stream_events
+from mistral_cf_adapter.testing.masks import Mask, known_secrets
 from mistral_cf_adapter.testing.strict_json import read_strict, write_strict
 from mistral_cf_adapter.testing.totals import Totals
 
@@ -139,9 +139,9 @@ class HttpApi:
 
     def secrets(self) -> list[str]:
         """Return what is masked wherever it appears."""
-        state, access = self.state, self.state.access
-        own = [state.token, state.mistral_api_key, state.api_token, *state.stored_keys.values()]
-        return own if access is None else [*own, access.client_secret]
+        # That of Access too while its switch is off: what came before is still shown.
+        given = [] if self.access is None else [self.access.client_secret]
+        return [*known_secrets(self.state), *given]
 
     def find_call(self, call_id: int) -> Call:
         """Return a call; raise NotFoundError if it is not kept."""
