@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from mistral_cf_adapter._secrets import Secret, abbreviate, clean
 from mistral_cf_adapter._secrets import mask as mask_secrets
+from mistral_cf_adapter.testing.matching import MAX_SHOWN
 from mistral_cf_adapter.testing.mistral_text import as_list
 from mistral_cf_adapter.testing.scrubbing import forms_of
 from mistral_cf_adapter.testing.secret_names import is_secret_header
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     Span = tuple[int, int, str]
 
 _ALONE = r"(?<![A-Za-z0-9_-]){}(?![A-Za-z0-9_-])"
+_SHORTEST_PART = 6
+"""Characters of a part of a secret that is looked for; four of it are shown anyhow."""
 _LONGEST_ESCAPE = 8
 """Characters that stand for one, as in `\\\\u0041`."""
 
@@ -62,6 +65,16 @@ class Mask:
             shown.append("".join(_cut(piece, first, spans)))
             first += len(piece)
         return shown
+
+    def mask_excerpt(self, text: str) -> str:
+        """Return a text with secrets masked, also those that were cut at the mark `...`."""
+        text = self(text)
+        for secret, shown in self._shown.items():
+            longest = min(len(secret) - 1, MAX_SHOWN)
+            for length in range(longest, _SHORTEST_PART - 1, -1):
+                text = text.replace(f"{secret[:length]}...", shown)
+                text = text.replace(f"...{secret[-length:]}", shown)
+        return text
 
     def mask_all(self, value: Any) -> Any:
         """Return JSON with the secrets abbreviated in all its texts."""
