@@ -255,6 +255,23 @@ def test_retries_are_explained(api, local_gateway):
     assert effects["retry_delay"] == "Waited 1, 2 ms before the next attempts"
 
 
+@pytest.mark.parametrize("depth", [340, 900, 5000])
+def test_a_call_with_deep_json_is_shown(keyed, depth):
+    gateway, api = keyed
+    schema = b'{"a":' * depth + b"1" + b"}" * depth
+    body = b'{"model": "mistral-small-latest", "messages": [], "tools": [%b]}' % schema
+    exchange(gateway, asking(gateway, body))
+    exchange(gateway, asking(gateway, CHAT, cf_aig_metadata="[" * depth))
+    gateway.reply_json(json.loads("[" * 340 + "]" * 340))
+    exchange(gateway, asking(gateway, CHAT))
+    calls = [api.get(f"/calls/{call['id']}") for call in all_calls(api)]
+    assert calls[0]["request"]["body"] == body.decode()
+    # What cannot be parsed at all is copied as it is.
+    assert ("too deep" if depth < 1000 else "httpx.request") in calls[0]["snippets"]["python"]
+    assert calls[0]["snippets"]["curl"].startswith("curl ")
+    assert "nested too deep" in calls[2]["snippets"]["test"]
+
+
 def test_no_secret_is_shown_anywhere():
     key, other = SECRETS
     with LocalGateway(mistral_api_key=key, access=Access(client_secret=other)) as gateway:
