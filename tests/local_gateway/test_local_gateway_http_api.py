@@ -22,6 +22,7 @@ from mistral_cf_adapter.testing.http_api import PREFIX, ROUTES
 
 HTML = "<script>alert('x')</script>"
 CHAT = {"model": "mistral-small-latest", "messages": [{"role": "user", "content": HTML}]}
+DAY = 24 * 3600 * 1000
 SECRETS = ("stored-key-0123456789", "0123456789-another-secret")
 
 
@@ -219,6 +220,18 @@ def test_one_call_has_everything(api, client, local_gateway):
         ({"collect_log": "false"}, "Not logged, so no cf-aig-log-id"),
         ({"collect_log_payload": "false"}, "The log has neither prompt nor response"),
         ({"request_timeout": "500"}, "Waited at most 500 ms for the provider's first byte"),
+        (
+            {"request_timeout": "9" * 400},
+            f"Brought into range: {DAY} ms. Waited at most {DAY} ms for the provider's first byte",
+        ),
+        ({"request_timeout": "9" * 5000}, "Not a positive whole number: ignored"),
+        ({"cache_ttl": "9" * 5000}, "Not a whole number: ignored"),
+        ({"max_attempts": "9" * 400}, "Asked the provider 1 of at most 5 times"),
+        ({"retry_delay": "9" * 400}, "No effect: there was no second attempt"),
+        (
+            {"cache_ttl": "9" * 400},
+            "Brought into range: 2592000 s. Not in the cache; stored for 2592000 s",
+        ),
         ({"max_attempts": "3"}, "Asked the provider 1 of at most 3 times"),
         ({"retry_delay": "3"}, "No effect: there was no second attempt"),
         ({"custom_cost": "{}"}, "Lost: not a JSON object"),
