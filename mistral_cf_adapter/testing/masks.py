@@ -21,11 +21,13 @@ if TYPE_CHECKING:
 
     Span = tuple[int, int, str]
 
+_ESCAPE = re.compile(r"\\{1,8}u00([2-7][0-9a-fA-F])")
+"""A character of ASCII in JSON, or in JSON that stands in a text of JSON."""
 _ALONE = r"(?<![A-Za-z0-9_-]){}(?![A-Za-z0-9_-])"
 _SHORTEST_PART = 6
 """Characters of a part of a secret that is looked for; four of it are shown anyhow."""
 _LONGEST_ESCAPE = 8
-"""Characters that stand for one, as in `\\\\u0041`."""
+"""Characters at most that stand for one: in a URL, or escaped in JSON."""
 
 
 class Mask:
@@ -105,8 +107,10 @@ class Mask:
     def _patterns(self, text: str) -> list[tuple[str, str]]:
         """Return what a text is searched for, and what is shown for it; nothing if it has none."""
         found = [(pattern, shown) for form, pattern, shown in self._forms if form in text]
-        if "\\u" in text:
-            found += ((_escaped(secret), shown) for secret, shown in self._shown.items())
+        if "\\u00" in text and _ESCAPE.search(text):
+            plain = _ESCAPE.sub(lambda match: chr(int(match[1], 16)), text)
+            escaped = ((secret, shown) for secret, shown in self._shown.items() if secret in plain)
+            found += ((_escaped(secret), shown) for secret, shown in escaped)
         return found
 
     @cached_property

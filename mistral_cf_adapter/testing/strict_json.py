@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from math import isfinite
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from mistral_cf_adapter.testing.mistral_text import as_dict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 def read_strict(text: str | bytes) -> Any:
@@ -41,7 +44,7 @@ def _replace(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _replace(item) for name, item in as_dict(value).items()}
     if isinstance(value, list | tuple):
-        return [_replace(item) for item in value]
+        return [_replace(item) for item in cast("Iterable[Any]", value)]
     return value
 
 
