@@ -102,12 +102,10 @@ class Serve:
 def _run(serve: Callable[..., None], options: dict[str, Any], *, quiet: bool) -> int:
     try:
         serve(quiet=quiet, **options)
+    except BrokenPipeError:
+        raise  # nothing reads what is printed: the program ends quietly
     except OSError as error:
-        reason = error.strerror or error
-        print(
-            f"{PROGRAM}: port {options['port']}: {reason}. Try another: --port 0 takes a free one",
-            file=sys.stderr,
-        )
+        print(f"{PROGRAM}: {_reason(error, options['port'])}", file=sys.stderr)
         return 1
     except (
         ValueError,
@@ -116,6 +114,14 @@ def _run(serve: Callable[..., None], options: dict[str, Any], *, quiet: bool) ->
         msg = f"serve: {error}"
         raise UsageError(msg) from None
     return 0
+
+
+def _reason(error: OSError, port: int) -> str:
+    if error.filename is not None:  # the cassette, or a certificate
+        return f"serve: {error.filename}: {error.strerror}"
+    if error.errno is None:
+        return f"serve: {error}"
+    return f"port {port}: {error.strerror}. Try another: --port 0 takes a free one"
 
 
 # ---------------------------------------------------------------- flags

@@ -18,41 +18,50 @@ MAX_LISTED = 20
 """Requests, responses and refusals that a message lists; the newest, as they are most likely."""
 
 
-def find_sent(
-    requests: Sequence[ReceivedRequest], wanted: Expectation, times: int | None
-) -> ReceivedRequest:
+def find_sent(state: State, wanted: Expectation, times: int | None) -> ReceivedRequest:
     """Return the last request that fits; raise AssertionError if none does, or too many."""
+    requests = list(state.requests)
     fitting = [request for request in requests if not wanted.differences(Arrival(request))]
     if not fitting:
-        raise AssertionError(_failure("No request fits", wanted, requests))
+        raise _error(state, _failure("No request fits", wanted, requests))
     if times is not None and len(fitting) != times:
         problem = f"{len(fitting)} request(s) fit instead of {times}"
-        raise AssertionError(_failure(problem, wanted, requests))
+        raise _error(state, _failure(problem, wanted, requests))
     return fitting[-1]
 
 
-def refuse_sent(requests: Sequence[ReceivedRequest], unwanted: Expectation) -> None:
+def refuse_sent(state: State, unwanted: Expectation) -> None:
     """Raise AssertionError if a request fits."""
+    requests = list(state.requests)
     if any(not unwanted.differences(Arrival(request)) for request in requests):
         problem = "A request fits that should not"
-        raise AssertionError(_failure(problem, unwanted, requests))
+        raise _error(state, _failure(problem, unwanted, requests))
 
 
 def check_script(state: State) -> None:
     """Raise AssertionError if a scripted response was not used, or code of the test's failed."""
     if state.script_errors:
         error = state.script_errors[0]
-        raise AssertionError(str(error)) from error.__cause__
+        raise _error(state, str(error)) from error.__cause__
     problem = _unused(state)
     if problem is not None:
-        raise AssertionError(problem)
+        raise _error(state, problem)
 
 
 def check_strict(state: State) -> None:
     """Raise AssertionError if a request was refused because nothing was scripted for it."""
     problem = _unscripted(state)
     if problem is not None:
-        raise AssertionError(problem)
+        raise _error(state, problem)
+
+
+def _error(state: State, text: str) -> AssertionError:
+    """Return an error without the gateway's secrets, and those that the requests carried."""
+    from mistral_cf_adapter.testing.masks import Mask, carried_secrets, known_secrets
+
+    requests = state.requests[-MAX_LISTED:]
+    carried = [secret for each in requests for secret in carried_secrets(each.headers)]
+    return AssertionError(Mask([*known_secrets(state), *carried]).mask_excerpt(text))
 
 
 def _unused(state: State) -> str | None:

@@ -8,7 +8,8 @@ from typing import Any, cast
 from mistral_cf_adapter._envelopes import NO_MESSAGE, parse_json, read_envelope, read_event
 from mistral_cf_adapter.testing.calls import CallError, read_events
 
-_MAX_MESSAGE = 1000
+_MAX_MESSAGE = 10_000
+"""Characters of a message that are kept; what shows it masks it, and cuts it after that."""
 
 
 def error_in_stream(body: bytes) -> CallError | None:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from mistral_cf_adapter.testing.calls import Call
+    from mistral_cf_adapter.testing.masks import Mask
 
 MAX_PREVIEW = 160
 """Characters of a text that is shortened."""
@@ -22,9 +23,9 @@ MAX_PARSED = 32_768
 _SPACES = re.compile(r"\s+")
 
 
-def shorten(text: str) -> str:
-    """Return the beginning of a text, in one line."""
-    short = _SPACES.sub(" ", text[: MAX_PREVIEW * 2]).strip()
+def shorten(text: str, mask: Mask) -> str:
+    """Return the beginning of a text, in one line and masked."""
+    short = _SPACES.sub(" ", mask.beginning(text, MAX_PREVIEW * 2)).strip()
     return short if len(short) <= MAX_PREVIEW else f"{short[:MAX_PREVIEW]}…"
 
 

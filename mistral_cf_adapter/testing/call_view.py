@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import re
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-from mistral_cf_adapter._secrets import Secret, abbreviate, clean
-from mistral_cf_adapter._secrets import mask as mask_secrets
+from mistral_cf_adapter._secrets import Secret, abbreviate
 from mistral_cf_adapter.testing.call_texts import answer_of, prompt_of, shorten
-from mistral_cf_adapter.testing.matching import SECRET_HEADERS
-from mistral_cf_adapter.testing.mistral_text import as_list
+from mistral_cf_adapter.testing.limits import MIB
+from mistral_cf_adapter.testing.masks import Mask as Mask  # noqa: PLC0414  # for its users
+from mistral_cf_adapter.testing.masks import carried_secrets
+from mistral_cf_adapter.testing.secret_names import is_secret_header
 from mistral_cf_adapter.testing.snippets import make_snippets
 from mistral_cf_adapter.testing.used_options import explain_options
 
@@ -21,59 +20,21 @@ if TYPE_CHECKING:
 
     Headers = Iterable[tuple[str, str]]
 
-MAX_SHOWN = 1024 * 1024
-"""Bytes of a body that is shown."""
-_SECRET_NAME = re.compile(r"token|key|secret|auth|cookie|password|credential|signature|jwt")
-_PLAIN = re.compile(r"[ !#-\[\]-~]+")
-_NO_SECRETS = frozenset({"cf-aig-cache-key"})
-
-
-def is_secret_header(name: str) -> bool:
-    """Return whether a header may hold a secret, by its name."""
-    low = name.lower()
-    return low in SECRET_HEADERS or (low not in _NO_SECRETS and bool(_SECRET_NAME.search(low)))
-
-
-class Mask:
-    """Masks secrets in texts, and in JSON with such texts."""
-
-    def __init__(self, texts: Iterable[str]) -> None:
-        # Longest first: one may be a part of another.
-        self._texts = sorted({clean(text) for text in texts if text}, key=len, reverse=True)
-        self._secrets = [Secret(text) for text in self._texts]
-
-    def __call__(self, text: str) -> str:
-        """Return a text with the secrets in it abbreviated."""
-        return mask_secrets(text, self._secrets)
-
-    def mask_all(self, value: Any) -> Any:
-        """Return JSON with the secrets abbreviated in all its texts."""
-        # Most have none: one search in all of it is fast. JSON writes each of these as it is.
-        text = json.dumps(value, ensure_ascii=False, default=str)
-        if any(secret in text or not _PLAIN.fullmatch(secret) for secret in self._texts):
-            return self._mask(value)
-        return value
-
-    def _mask(self, value: Any) -> Any:
-        if isinstance(value, str):
-            return self(value)
-        if isinstance(value, dict):
-            fields = cast("dict[str, Any]", value)
-            return {self(key): self._mask(item) for key, item in fields.items()}
-        if isinstance(value, list):
-            return [self._mask(item) for item in as_list(value)]
-        return value
+MAX_SHOWN = MIB
+"""Characters of a body that are shown."""
+MAX_MESSAGE = 1000
+"""Characters of an error's message that are shown."""
 
 
 def make_mask(call: Call, known: Iterable[str]) -> Mask:
     """Return what masks the gateway's secrets and those that the call carries."""
-    carried = (value for name, value in call.request.headers.items() if is_secret_header(name))
-    return Mask((*carried, *known))
+    return Mask((*carried_secrets(call.request.headers), *known))
 
 
 def summarize(call: Call, known: Iterable[str]) -> dict[str, Any]:
     """Return a call in one line, as the list shows it."""
-    view: dict[str, Any] = make_mask(call, known).mask_all(_summary(call))
+    mask = make_mask(call, known)
+    view: dict[str, Any] = mask.mask_all(_summary(call, mask))
     return view
 
 
@@ -84,15 +45,15 @@ def describe(call: Call, known: Iterable[str], origin: str) -> dict[str, Any]:
     query = f"?{request.query}" if request.query else ""
     view: dict[str, Any] = mask.mask_all(
         {
-            **_summary(call),
+            **_summary(call, mask),
             "url": request.raw_path + query,
             "options": explain_options(call),
             "snippets": make_snippets(call, origin),
-            "request": {"body": _text(request.body), "bytes": len(request.body)},
+            "request": {"body": _text(request.body, mask), "bytes": len(request.body)},
             "response": {
-                "body": None if call.is_streamed else _text(response),
+                "body": None if call.is_streamed else _text(response, mask),
                 "bytes": len(response),
-                "pieces": _pieces(call) if call.is_streamed else [],
+                "pieces": _pieces(call, mask) if call.is_streamed else [],
             },
         }
     )
@@ -105,7 +66,7 @@ def describe(call: Call, known: Iterable[str], origin: str) -> dict[str, Any]:
     return view
 
 
-def _summary(call: Call) -> dict[str, Any]:
+def _summary(call: Call, mask: Mask) -> dict[str, Any]:
     usage, first = call.usage, call.time_to_first_byte
     return {
         "id": call.id,
@@ -125,37 +86,47 @@ def _summary(call: Call) -> dict[str, Any]:
         "first_byte_ms": None if first is None else round(first * 1000, 1),
         "attempts": call.attempts,
         "metadata": dict(call.metadata),
-        "error": None if call.error is None else _error(call.error),
+        "error": None if call.error is None else _error(call.error, mask),
         "fault": call.fault,
         "complete": call.is_complete,
         "client": None if call.client is None else "{}:{}".format(*call.client),
-        "prompt": shorten(prompt_of(call)),
-        "answer": shorten("" if call.error else answer_of(call)),
+        "prompt": shorten(prompt_of(call), mask),
+        "answer": shorten("" if call.error else answer_of(call), mask),
     }
 
 
-def _error(error: CallError) -> dict[str, Any]:
-    return {"source": error.source, "code": error.code, "message": error.message}
+def _error(error: CallError, mask: Mask) -> dict[str, Any]:
+    message = mask.beginning(error.message, MAX_MESSAGE)
+    return {"source": error.source, "code": error.code, "message": message}
 
 
-def _pieces(call: Call) -> list[dict[str, Any]]:
-    shown: list[dict[str, Any]] = []
-    left = MAX_SHOWN
-    for moment, piece in call.pieces:
+def _pieces(call: Call, mask: Mask) -> list[dict[str, Any]]:
+    texts: list[str] = []
+    left = MAX_SHOWN + MIB  # a secret at the end of what is shown is to be whole
+    for _, piece in call.pieces:
         if left <= 0:
             break
-        text = piece[:left].decode(errors="replace")
+        texts.append(piece[:left].decode(errors="replace"))
         left -= len(piece)
-        shown.append({"ms": round(moment * 1000, 1), "text": text})
+    shown: list[dict[str, Any]] = []
+    left = MAX_SHOWN
+    # A secret may go from one piece to the next, and all of them are read as one text.
+    for text, (moment, _) in zip(mask.pieces(texts), call.pieces, strict=False):
+        if left <= 0:
+            break
+        shown.append({"ms": round(moment * 1000, 1), "text": text[:left]})
+        left -= len(text)
     return shown
 
 
-def _text(body: bytes) -> str | None:
+def _text(body: bytes, mask: Mask) -> str | None:
     """Return a body, or its beginning, as text; None if it is none."""
+    is_cut = len(body) > MAX_SHOWN
     try:
-        return body.decode() if len(body) <= MAX_SHOWN else body[:MAX_SHOWN].decode(errors="ignore")
+        text = body[: MAX_SHOWN + MIB].decode(errors="ignore" if is_cut else "strict")
     except UnicodeDecodeError:
         return None
+    return mask.beginning(text, MAX_SHOWN)
 
 
 def _shown_headers(headers: Headers, mask: Mask) -> list[list[str]]:

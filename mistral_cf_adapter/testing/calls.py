@@ -83,7 +83,11 @@ class Call:
         """The SDK's name of it, such as `chat.complete`, else method and path."""
         from mistral_cf_adapter.testing.operation_names import name_operation
 
-        return name_operation(self.request.method, self.path, streams=self.request.streams)
+        try:
+            streams = self.request.streams
+        except RecursionError:  # the gateway refused it, and no stream was begun
+            streams = False
+        return name_operation(self.request.method, self.path, streams=streams)
 
     @cached_property
     def model(self) -> str | None:

@@ -607,7 +607,7 @@ class LocalGateway:
                 of `gateway_options()`, such as `{"cache_ttl": 120}`.
         """
         wanted = expect("assert_sent()", parts, "times")
-        return assertions.find_sent(list(self._state.requests), wanted, times)
+        return assertions.find_sent(self._state, wanted, times)
 
     def assert_not_sent(self, **parts: Unpack[When]) -> None:
         """Raise AssertionError if a request fits; without arguments, if any arrived.
@@ -615,7 +615,7 @@ class LocalGateway:
         `parts` are those of `assert_sent`.
         """
         unwanted = expect("assert_not_sent()", parts)
-        assertions.refuse_sent(list(self._state.requests), unwanted)
+        assertions.refuse_sent(self._state, unwanted)
 
     def _make_api(self) -> ASGIApp:
         from mistral_cf_adapter.testing.http_api import HttpApi

@@ -29,8 +29,9 @@ from starlette.routing import Route
 
 from mistral_cf_adapter._validation import did_you_mean, explain_validation_error
 from mistral_cf_adapter.testing import http_requests as asked
-from mistral_cf_adapter.testing.call_view import Mask
 from mistral_cf_adapter.testing.http_events import stream_events
+from mistral_cf_adapter.testing.masks import Mask, known_secrets
+from mistral_cf_adapter.testing.strict_json import read_strict, write_strict
 from mistral_cf_adapter.testing.totals import Totals
 
 if TYPE_CHECKING:
@@ -138,9 +139,9 @@ class HttpApi:
 
     def secrets(self) -> list[str]:
         """Return what is masked wherever it appears."""
-        state, access = self.state, self.state.access
-        own = [state.token, state.mistral_api_key, state.api_token, *state.stored_keys.values()]
-        return own if access is None else [*own, access.client_secret]
+        # That of Access too while its switch is off: what came before is still shown.
+        given = [] if self.access is None else [self.access.client_secret]
+        return [*known_secrets(self.state), *given]
 
     def find_call(self, call_id: int) -> Call:
         """Return a call; raise NotFoundError if it is not kept."""
@@ -199,7 +200,7 @@ async def _read_fields(route: ApiRoute, request: Request) -> ApiRequest:
     if kind != _JSON:
         raise HTTPException(415, f"Send JSON, with the header Content-Type: {_JSON}")
     try:
-        body = json.loads(await request.body() or b"{}")
+        body = read_strict(await request.body() or b"{}")
     except (ValueError, RecursionError):
         raise HTTPException(400, "The body is not JSON") from None
     if not isinstance(body, dict):
@@ -228,10 +229,8 @@ def _error(status: int, message: str) -> Response:
 
 
 def _json(value: Any, status: int) -> Response:
-    body = json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
-    # A prompt may have half a surrogate pair.
     headers = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
-    return Response(body.encode(errors="replace"), status, headers, _JSON)
+    return Response(write_strict(value), status, headers, _JSON)
 
 
 def _type_name(annotation: Any) -> str:

@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 from typing import TYPE_CHECKING, Any
 
 from starlette.responses import StreamingResponse
 
 from mistral_cf_adapter.testing.call_view import summarize
 from mistral_cf_adapter.testing.http_requests import read_queue, read_switches
+from mistral_cf_adapter.testing.strict_json import write_strict
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -93,5 +93,4 @@ def _call_event(api: HttpApi, call: Call) -> bytes:
 
 
 def _event(name: str, value: Any) -> bytes:
-    data = json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
-    return f"event: {name}\ndata: {data}\n\n".encode(errors="replace")
+    return b"event: %b\ndata: %b\n\n" % (name.encode(), write_strict(value))

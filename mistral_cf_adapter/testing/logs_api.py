@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import unquote
 
 from mistral_cf_adapter.testing.mistral_text import as_dict
-from mistral_cf_adapter.testing.responses import Response, json_response
+from mistral_cf_adapter.testing.responses import Response
+from mistral_cf_adapter.testing.strict_json import read_strict, write_strict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -88,7 +89,7 @@ def _list(request: ReceivedRequest, logs: list[LogRecord]) -> Response:
         "total_count": len(logs),
     }
     result = [_shown(log) for log in shown]
-    return json_response({"result": result, "result_info": info, "success": True})
+    return _json({"result": result, "result_info": info, "success": True})
 
 
 def _is_count(text: str) -> bool:
@@ -101,7 +102,7 @@ def _one(request: ReceivedRequest, state: State, gateway_id: str, log_id: str) -
         return _error(NOT_FOUND, "Log not found")
     match request.method:
         case "GET":
-            return json_response({"result": _shown(log), "success": True})
+            return _json({"result": _shown(log), "success": True})
         case "PATCH":
             return _edit(request, state, log)
         case _:
@@ -110,7 +111,7 @@ def _one(request: ReceivedRequest, state: State, gateway_id: str, log_id: str) -
 
 def _edit(request: ReceivedRequest, state: State, log: LogRecord) -> Response:
     try:
-        value = request.json()
+        value = read_strict(request.body)
     except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
@@ -126,7 +127,7 @@ def _edit(request: ReceivedRequest, state: State, log: LogRecord) -> Response:
     if "metadata" in changes:
         changes["metadata"] = changes["metadata"] or {}
     state.logs[state.logs.index(log)] = replace(log, **changes)
-    return json_response({"result": {}, "success": True})
+    return _json({"result": {}, "success": True})
 
 
 def _shown(log: LogRecord) -> dict[str, Any]:
@@ -180,4 +181,8 @@ EDITABLE: Mapping[str, tuple[Callable[[Any], bool], str]] = {
 def _error(kind: tuple[int, int], message: str) -> Response:
     status, code = kind
     body: dict[str, Any] = {"errors": [{"code": code, "message": message}], "success": False}
-    return json_response(body, status)
+    return _json(body, status)
+
+
+def _json(value: Any, status: int = 200) -> Response:
+    return Response(status, (("content-type", "application/json"),), write_strict(value))

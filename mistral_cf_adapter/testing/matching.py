@@ -16,18 +16,12 @@ from mistral_cf_adapter.testing.keywords import check_names
 from mistral_cf_adapter.testing.mistral_text import as_list
 from mistral_cf_adapter.testing.own_code import call_own, run_test_code
 from mistral_cf_adapter.testing.records import ReceivedRequest
+from mistral_cf_adapter.testing.secret_names import is_secret_header
 
 if TYPE_CHECKING:
     from mistral_cf_adapter.testing.when import When
 
 __tracebackhide__ = True  # pytest shows the test's own line as the last
-SECRET_HEADERS = frozenset(
-    {
-        *("authorization", "proxy-authorization", "cookie", "x-api-key", "api-key"),
-        *("cf-aig-authorization", "cf-access-client-secret", "cf-access-token"),
-    }
-)
-
 MAX_SHOWN = 200
 _TOO_DEEP = "the body's JSON is nested too deep to be read"
 _MODEL_IN_FORM = re.compile(rb'name="model"\r\n(?:[^\r\n]{1,1000}\r\n){0,9}\r\n([^\r\n]*)')
@@ -314,7 +308,7 @@ def _header_difference(name: str, wanted: str | None, got: str | None) -> list[s
         return [f"header {name} is present"]
     if got is None:
         return [f"header {name} is absent"]
-    if name.lower() in SECRET_HEADERS:
+    if is_secret_header(name):
         return [f"header {name} has another value (not shown: it is a secret)"]
     return [f"header {name} is {_short(got)}, not {_short(wanted)}"]
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
+
+from mistral_cf_adapter.testing.strict_json import read_strict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,6 +17,8 @@ MIN_TTL = 60
 MAX_TTL = 30 * 24 * 3600
 KEY_ONLY_TTL = 300
 MAX_RETRY_DELAY = 60_000
+MAX_TIMEOUT = 24 * 3600 * 1000
+"""Milliseconds; ours, as no limit is documented. A number of any length is taken."""
 
 Metadata = dict[str, str | int | float | bool]
 
@@ -74,7 +77,7 @@ def read_cache_policy(headers: Headers, gateway_ttl: int | None) -> CachePolicy:
     if skip or read_flag(headers, "cf-skip-cache", default=False):
         return CachePolicy(None, None)
     key = headers.get("cf-aig-cache-key")
-    ttl = _integer(headers.get("cf-aig-cache-ttl") or headers.get("cf-cache-ttl"))
+    ttl = read_integer(headers.get("cf-aig-cache-ttl") or headers.get("cf-cache-ttl"))
     if ttl is not None:
         return CachePolicy(min(max(ttl, MIN_TTL), MAX_TTL), key)
     if gateway_ttl is None and key is not None:
@@ -84,18 +87,19 @@ def read_cache_policy(headers: Headers, gateway_ttl: int | None) -> CachePolicy:
 
 def read_retry_policy(headers: Headers) -> RetryPolicy:
     """Read the retry and timeout headers; out-of-range numbers are brought into range."""
-    attempts = _integer(headers.get("cf-aig-max-attempts"))
-    delay = _integer(headers.get("cf-aig-retry-delay"))
-    timeout = _integer(headers.get("cf-aig-request-timeout"))
+    attempts = read_integer(headers.get("cf-aig-max-attempts"))
+    delay = read_integer(headers.get("cf-aig-retry-delay"))
+    timeout = read_integer(headers.get("cf-aig-request-timeout"))
     return RetryPolicy(
         attempts=min(max(attempts or 1, 1), 5),
         delay=min(max(delay or 0, 0), MAX_RETRY_DELAY) / 1000,
         backoff=headers.get("cf-aig-backoff", "constant"),
-        timeout=None if timeout is None or timeout <= 0 else timeout / 1000,
+        timeout=None if timeout is None or timeout <= 0 else min(timeout, MAX_TIMEOUT) / 1000,
     )
 
 
-def _integer(text: str | None) -> int | None:
+def read_integer(text: str | None) -> int | None:
+    """Read a whole number; None for another text, or one with thousands of digits."""
     try:
         return None if text is None else int(text)
     except ValueError:
@@ -105,7 +109,7 @@ def _integer(text: str | None) -> int | None:
 def read_object(text: str | None) -> dict[str, Any]:
     """Read a header that is a JSON object; an empty one stands for any mistake."""
     try:
-        value = json.loads(text or "{}")
+        value = read_strict(text or "{}")
     except (ValueError, RecursionError):
         return {}
     return cast("dict[str, Any]", value) if isinstance(value, dict) else {}

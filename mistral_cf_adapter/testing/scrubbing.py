@@ -51,7 +51,7 @@ class Scrubber:
     def __init__(self, secrets: Iterable[str]) -> None:
         # The longest first: one secret may be a part of another.
         known = sorted({each for each in secrets if len(each) >= MIN_LENGTH}, key=len, reverse=True)
-        self._forms = list(dict.fromkeys(form for each in known for form in _forms(each)))
+        self._forms = list(dict.fromkeys(form for each in known for form in forms_of(each)))
 
     def text(self, value: str) -> str:
         """Return a text without secrets."""
@@ -92,7 +92,8 @@ class Scrubber:
         return self.json(value)
 
 
-def _forms(secret: str) -> Iterator[str]:
+def forms_of(secret: str) -> Iterator[str]:
+    """Yield a secret as it is, and as it stands in a URL, in JSON and inside of base64."""
     yield secret
     yield quote(secret, safe="")
     yield quote_plus(secret)

@@ -21,7 +21,7 @@ from mistral_cf_adapter.testing.operation_names import is_without_id
 from mistral_cf_adapter.testing.responses import GATEWAY_ERRORS, POLICY_ERRORS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from mistral_cf_adapter.testing.calls import Call, CallError
 
@@ -46,7 +46,18 @@ _MAX_PIECES = 50
 
 def make_snippets(call: Call, origin: str) -> dict[str, str]:
     """Return the call for curl, for Python and for a test, without the credentials it has."""
-    return {"curl": _curl(call, origin), "python": _python(call, origin), "test": _test(call)}
+    return {
+        "curl": _unless_too_deep(lambda: _curl(call, origin)),
+        "python": _unless_too_deep(lambda: _python(call, origin)),
+        "test": _unless_too_deep(lambda: _test(call)),
+    }
+
+
+def _unless_too_deep(write: Callable[[], str]) -> str:
+    try:
+        return write()
+    except RecursionError:
+        return "# This call's JSON is nested too deep to copy."
 
 
 def _url(call: Call, origin: str) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
+from mistral_cf_adapter.testing.call_view import make_mask
 from mistral_cf_adapter.testing.limits import MAX_KEPT
 
 if TYPE_CHECKING:
@@ -52,9 +53,10 @@ class _Sums:
 
     def add(self, call: Call) -> None:
         self.everything.add(call)
-        _add(self.models, call.model or "(none)", call)
+        mask = make_mask(call, ())
+        _add(self.models, mask(call.model or "(none)"), call)
         for name, value in call.metadata.items():
-            _add(self.metadata, f"{name}={value}", call)
+            _add(self.metadata, mask(f"{name}={value}"), call)
         if call.error is not None:
             self.errors[_name_error(call)] += 1
         if call.cache_status is not None:

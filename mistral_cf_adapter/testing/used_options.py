@@ -56,11 +56,12 @@ def _token(call: Call, _: str) -> str:
 
 def _cache_ttl(call: Call, value: str) -> str:
     policy = policies.read_cache_policy(call.request.headers, None)
-    if not value.isdecimal():
+    asked = policies.read_integer(value)
+    if asked is None:
         return "Not a whole number: ignored"
     if policy.ttl is None:
         return "No effect: skip_cache is set"
-    ranged = "" if int(value) == policy.ttl else f"Brought into range: {policy.ttl} s. "
+    ranged = "" if asked == policy.ttl else f"Brought into range: {policy.ttl} s. "
     return ranged + _cache_outcome(call, f"stored for {policy.ttl} s")
 
 
@@ -113,7 +114,9 @@ def _request_timeout(call: Call, value: str) -> str:
     if policy.timeout is None:
         return "Not a positive whole number: ignored"
     last = ", but without limit at the last attempt" if policy.attempts > 1 else ""
-    return f"Waited at most {value} ms for the provider's first byte{last}"
+    most = f"{policy.timeout * 1000:.0f} ms"
+    ranged = "" if int(value) == policy.timeout * 1000 else f"Brought into range: {most}. "
+    return f"{ranged}Waited at most {most} for the provider's first byte{last}"
 
 
 def _max_attempts(call: Call, _: str) -> str:

@@ -216,7 +216,9 @@ def without_reader(*command, **settings):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="SIGPIPE is POSIX")
-@pytest.mark.parametrize("command", ["env", "env --for js", "doctor --offline", "-V"])
+@pytest.mark.parametrize(
+    "command", ["env", "env --for js", "doctor --offline", "-V", "serve --port 0"]
+)
 def test_output_without_a_reader_ends_quietly(command):
     assert without_reader(*MODULE, *command.split(), CLOUDFLARE_ACCOUNT_ID="acc") == (141, "")
 

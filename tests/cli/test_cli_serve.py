@@ -203,6 +203,50 @@ def test_no_secret_is_in_the_process_list_or_in_what_is_printed():
     assert "gateway 2009: Unauthorized" in lines[-1]
 
 
+@pytest.mark.skipif(os.name != "posix", reason="SIGPIPE is POSIX")
+def test_it_ends_quietly_when_its_reader_leaves():
+    with subprocess.Popen(
+        MODULE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as served:
+        try:
+            url = served.stdout.readline().split()[-1]
+            served.stdout.close()
+            ask(f"{url}/mistral/v1/models", "wrong", "x")
+            served.wait(30)
+            assert (served.returncode, served.stderr.read()) == (141, "")
+        finally:
+            served.kill()
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (PermissionError(13, "Permission denied", "/folder"), "serve: /folder: Permission denied"),
+        (PermissionError("record='x': its folder is not writable"), "serve: record='x': its"),
+        (OSError(98, "Address already in use"), "port 0: Address already in use. Try another"),
+    ],
+    ids=["a file", "a cassette", "the port"],
+)
+def test_what_the_system_refuses_is_named(capsys, monkeypatch, error, told):
+    def refuse(**_):
+        raise error
+
+    monkeypatch.setattr("mistral_cf_adapter.testing.serve", refuse)
+    assert main(["serve", "--port", "0"]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith(f"mistral-cf-adapter: {told}")
+    assert ("Try another" in said) == ("port" in told)
+
+
+def test_a_cassette_in_no_folder_is_not_the_port(capsys, tmp_path):
+    (tmp_path / "file").write_text("")
+    path = tmp_path / "file" / "cassette.yaml"
+    assert main(["serve", "--port", "0", "--record", str(path), "--upstream", "http://x"]) == 1
+    said = capsys.readouterr().err
+    assert str(tmp_path / "file") in said
+    assert "port" not in said.replace(str(tmp_path), "")
+
+
 def ask(url, token, key):
     request = urllib.request.Request(
         url,

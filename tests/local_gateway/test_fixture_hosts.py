@@ -135,6 +135,21 @@ def test_a_redirect_of_a_server_on_this_machine_is_seen(guard, local_gateway, mo
     assert own.event_hooks["request"] == []
 
 
+def test_a_test_may_empty_the_hooks_of_its_own_client(local_gateway):
+    url = f"{local_gateway.url}/mistral"
+    with _sdk.httpx.Client(follow_redirects=True) as own, HostGuard([]) as guard:
+        client = _sdk.Mistral(api_key=local_gateway.mistral_api_key, server_url=url, client=own)
+        own.headers["cf-aig-authorization"] = f"Bearer {local_gateway.token}"
+        SYNC.chat(client)
+        own.event_hooks["request"].clear()
+        local_gateway.fault("redirect", to=f"{ELSEWHERE}/v1/chat/completions")
+        with pytest.raises(HostNotAllowedError):
+            SYNC.chat(client)
+        own.event_hooks["request"].clear()
+    assert len(guard.refused) == 1
+    assert own.event_hooks["request"] == []
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]", "ALLOWED.invalid"])
 def test_this_machine_and_the_hosts_that_are_allowed_are_reached(guard, mode, host):
     client = _sdk.Mistral(api_key=KEY, server_url=f"http://{host}:9", timeout_ms=5000)

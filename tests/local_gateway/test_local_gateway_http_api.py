@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import socket
@@ -16,10 +17,12 @@ from raw_gateway import QUESTION, asking, exchange, port_of, statuses
 
 from mistral_cf_adapter import GatewayCall, GatewayError, gateway_options, make_client
 from mistral_cf_adapter.testing import Access, LocalGateway, limits, report_bypasses
+from mistral_cf_adapter.testing.call_view import MAX_SHOWN
 from mistral_cf_adapter.testing.http_api import PREFIX, ROUTES
 
 HTML = "<script>alert('x')</script>"
 CHAT = {"model": "mistral-small-latest", "messages": [{"role": "user", "content": HTML}]}
+DAY = 24 * 3600 * 1000
 SECRETS = ("stored-key-0123456789", "0123456789-another-secret")
 
 
@@ -122,7 +125,7 @@ def test_get_changes_nothing():
         ("POST", "/fault", {"kind": "redirect"}, 422, "needs to=URL"),
         ("POST", "/fault", {"kind": "edge", "page": "nowhere"}, 422, "nowhere"),
         ("POST", "/pass-time", {"seconds": -1}, 422, "more than 0"),
-        ("POST", "/pass-time", b'{"seconds": Infinity}', 422, "no finite number"),
+        ("POST", "/pass-time", b'{"seconds": Infinity}', 400, "not JSON"),
         ("PATCH", "/switches", {"guardrail": True}, 422, "did you mean guardrails?"),
         ("PATCH", "/switches", {"rate_limit": "5"}, 422, "rate_limit"),
         ("GET", "/calls?limit=0", None, 422, "limit"),
@@ -217,6 +220,18 @@ def test_one_call_has_everything(api, client, local_gateway):
         ({"collect_log": "false"}, "Not logged, so no cf-aig-log-id"),
         ({"collect_log_payload": "false"}, "The log has neither prompt nor response"),
         ({"request_timeout": "500"}, "Waited at most 500 ms for the provider's first byte"),
+        (
+            {"request_timeout": "9" * 400},
+            f"Brought into range: {DAY} ms. Waited at most {DAY} ms for the provider's first byte",
+        ),
+        ({"request_timeout": "9" * 5000}, "Not a positive whole number: ignored"),
+        ({"cache_ttl": "9" * 5000}, "Not a whole number: ignored"),
+        ({"max_attempts": "9" * 400}, "Asked the provider 1 of at most 5 times"),
+        ({"retry_delay": "9" * 400}, "No effect: there was no second attempt"),
+        (
+            {"cache_ttl": "9" * 400},
+            "Brought into range: 2592000 s. Not in the cache; stored for 2592000 s",
+        ),
         ({"max_attempts": "3"}, "Asked the provider 1 of at most 3 times"),
         ({"retry_delay": "3"}, "No effect: there was no second attempt"),
         ({"custom_cost": "{}"}, "Lost: not a JSON object"),
@@ -253,6 +268,23 @@ def test_retries_are_explained(api, local_gateway):
     assert effects["retry_delay"] == "Waited 1, 2 ms before the next attempts"
 
 
+@pytest.mark.parametrize("depth", [340, 900, 5000])
+def test_a_call_with_deep_json_is_shown(keyed, depth):
+    gateway, api = keyed
+    schema = b'{"a":' * depth + b"1" + b"}" * depth
+    body = b'{"model": "mistral-small-latest", "messages": [], "tools": [%b]}' % schema
+    exchange(gateway, asking(gateway, body))
+    exchange(gateway, asking(gateway, CHAT, cf_aig_metadata="[" * depth))
+    gateway.reply_json(json.loads("[" * 340 + "]" * 340))
+    exchange(gateway, asking(gateway, CHAT))
+    calls = [api.get(f"/calls/{call['id']}") for call in all_calls(api)]
+    assert calls[0]["request"]["body"] == body.decode()
+    # What cannot be parsed at all is copied as it is.
+    assert ("too deep" if depth < 1000 else "httpx.request") in calls[0]["snippets"]["python"]
+    assert calls[0]["snippets"]["curl"].startswith("curl ")
+    assert "nested too deep" in calls[2]["snippets"]["test"]
+
+
 def test_no_secret_is_shown_anywhere():
     key, other = SECRETS
     with LocalGateway(mistral_api_key=key, access=Access(client_secret=other)) as gateway:
@@ -276,6 +308,147 @@ def test_no_secret_is_shown_anywhere():
         for secret in (key, other, "s3cret-of-a-proxy-0001", "letmein", "0123456789abcdefg"):
             assert secret not in text, secret
         assert "my key is stor...89" in text
+
+
+@pytest.mark.parametrize("number", ["1e999", "-1e999", "NaN", "Infinity"])
+def test_a_number_that_json_does_not_have_breaks_no_view(api, local_gateway, number):
+    headers = {"cf-aig-metadata": f'{{"a":{number}}}', "cf-aig-custom-cost": f'{{"a":{number}}}'}
+    with api.events() as events:
+        exchange(local_gateway, asking(local_gateway, CHAT, **headers))
+        local_gateway.dlp = {"a": float(number)}
+        seen = [next(events) for _ in range(4)]
+    (listed,) = api.get("/calls")["calls"]
+    assert listed["metadata"] == {}
+    effects = {one["option"]: one["effect"] for one in api.get(f"/calls/{listed['id']}")["options"]}
+    assert effects["metadata"].startswith("Lost: ")
+    assert effects["custom_cost"].startswith("Lost: ")
+    assert seen[-1][2]["switches"]["dlp"] == {"a": None}
+    assert api.get("/switches")["dlp"] == {"a": None}
+    assert local_gateway.logs[0].metadata == {}
+
+
+def test_a_switch_takes_no_number_that_json_does_not_have(api):
+    status, said = api.send("PATCH", "/switches", b'{"dlp": {"a": 1e999}}')
+    assert (status, said["error"]) == (400, "The body is not JSON")
+
+
+KEY = "stored-key-0123456789-abcdefghijklmnopqrstuvwxyz"
+
+
+@pytest.fixture
+def keyed():
+    """A gateway whose provider's key looks like a real one, and its API."""
+    with LocalGateway(mistral_api_key=KEY) as gateway:
+        yield gateway, GatewayApi(gateway)
+
+
+def shown_of(api):
+    """Return all that is shown of calls, as text, without what pieces it comes in."""
+    with api.events("?after=0") as events:
+        shown = [next(events) for _ in range(len(all_calls(api)) + 1)]
+    shown += [api.get(path) for path in ("/calls", "/totals")]
+    for call in all_calls(api):
+        details = api.get(f"/calls/{call['id']}")
+        shown += [details, "".join(piece["text"] for piece in details["response"]["pieces"])]
+    return json.dumps(shown)
+
+
+def parts_of(secret, length=8):
+    """Yield each part of a secret that is no abbreviation of it."""
+    return (secret[start : start + length] for start in range(len(secret) - length + 1))
+
+
+@pytest.mark.parametrize("before", [130, 150, 155, 300, 310])
+def test_a_secret_is_masked_before_it_is_cut(keyed, before):
+    gateway, api = keyed
+    text = "." * before + KEY
+    gateway.reply(text)
+    exchange(gateway, asking(gateway, {**CHAT, "messages": [{"role": "user", "content": text}]}))
+    shown = shown_of(api)
+    assert not [part for part in parts_of(KEY) if part in shown]
+
+
+def test_a_secret_in_a_long_error_is_masked_before_it_is_cut(keyed):
+    gateway, api = keyed
+    gateway.upstream_fail(400, body={"message": "." * 980 + KEY})
+    exchange(gateway, asking(gateway, CHAT))
+    shown = shown_of(api)
+    assert not [part for part in parts_of(KEY) if part in shown]
+    (call,) = all_calls(api)
+    assert len(call["error"]["message"]) < 1010
+
+
+def test_a_secret_in_a_long_body_is_masked_before_it_is_cut(keyed):
+    gateway, api = keyed
+    text = "é" * 100 + "." * (MAX_SHOWN - 120) + KEY
+    exchange(gateway, asking(gateway, text.encode() + b"." * MAX_SHOWN))
+    gateway.reply_stream([b"data: " + b"." * (MAX_SHOWN - 40), KEY.encode(), b"." * MAX_SHOWN])
+    exchange(gateway, asking(gateway, {**CHAT, "stream": True}))
+    shown = shown_of(api)
+    assert not [part for part in parts_of(KEY) if part in shown]
+    call, streamed = (api.get(f"/calls/{one['id']}") for one in all_calls(api))
+    assert call["request"]["body"].startswith("éé")
+    pieces = streamed["response"]["pieces"]
+    assert sum(len(piece["text"]) for piece in pieces) == MAX_SHOWN
+
+
+def encoded(secret):
+    """Yield a secret inside of base64, at each of the places that it can have there."""
+    return [base64.b64encode(b"." * before + secret.encode()).decode() for before in range(3)]
+
+
+@pytest.mark.parametrize("text", encoded(KEY))
+def test_a_secret_is_masked_inside_of_base64(keyed, text):
+    gateway, api = keyed
+    gateway.reply(text)
+    exchange(gateway, asking(gateway, {**CHAT, "messages": [{"role": "user", "content": text}]}))
+    assert text[8:40] not in shown_of(api)
+
+
+@pytest.mark.parametrize("escape", ["\\u{:04x}", "\\u{:04X}", "\\\\u{:04x}"])
+def test_a_secret_is_masked_where_its_json_is_escaped(keyed, escape):
+    gateway, api = keyed
+    text = "".join(escape.format(ord(one)) for one in KEY)
+    exchange(gateway, asking(gateway, b'{"model": "x", "messages": "%b"}' % text.encode()))
+    (call,) = all_calls(api)
+    body = api.get(f"/calls/{call['id']}")["request"]["body"]
+    assert json.loads(body)["messages"] == "stor...yz"
+
+
+def test_a_secret_is_masked_across_the_pieces_of_a_slow_response(keyed):
+    gateway, api = keyed
+    gateway.reply_stream([f"It is {KEY}.", f"Or {KEY} and {KEY}"])
+    gateway.fault("slow_drip", delay=0, size=5)
+    exchange(gateway, asking(gateway, {**CHAT, "stream": True}))
+    shown = shown_of(api)
+    assert KEY not in shown
+    assert "Or stor...yz and stor...yz" in shown
+
+
+def test_what_a_call_carries_is_masked_in_totals_and_one_by_one(keyed):
+    gateway, api = keyed
+    carried = ("cookie-of-a-session-0001", "another-cookie-000002", "dXNlcjpsb25nLXBhc3N3b3JkMQ==")
+    session, other, basic = carried
+    headers = {
+        "Cookie": f"session={session}; other={other}",
+        "x-proxy-auth": f"Basic {basic}",
+        "cf-aig-metadata": json.dumps(dict(zip("abc", carried, strict=True))),
+    }
+    exchange(gateway, asking(gateway, {**CHAT, "model": session}, **headers))
+    shown = shown_of(api)
+    assert [secret for secret in carried if secret in shown] == []
+    assert "a=cook...01" in shown
+
+
+def test_the_secret_of_access_stays_masked_when_its_switch_is_off():
+    secret = "0123456789-secret-of-access"
+    with LocalGateway(access=Access(client_secret=secret)) as gateway:
+        api = GatewayApi(gateway)
+        api.send("PATCH", "/switches", {"access": False})
+        content = f"my secret is {secret}"
+        body = {**CHAT, "messages": [{"role": "user", "content": content}]}
+        exchange(gateway, asking(gateway, body))
+        assert secret not in shown_of(api)
 
 
 def test_a_call_is_sent_again(api, client, local_gateway):

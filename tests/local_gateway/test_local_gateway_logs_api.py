@@ -134,7 +134,7 @@ def test_a_value_that_is_out_of_range_changes_nothing(gateway, http, api, change
     assert (gateway.logs[-1].feedback, gateway.logs[-1].score) == (None, None)
 
 
-@pytest.mark.parametrize("body", [b"", b"[]", b"{"])
+@pytest.mark.parametrize("body", [b"", b"[]", b"{", b'{"metadata": {"a": 1e999}}'])
 def test_an_edit_without_an_object_is_refused(gateway, http, api, body):
     log_id = log_of_a_call(http, gateway)
     assert problem(api.ask("PATCH", f"{LOGS}/{log_id}", content=body)) == (400, 7001)

@@ -225,6 +225,40 @@ class TestAssertions:
         assert "mistral-test-key" not in str(caught.value)
         assert "header authorization has another value" in str(caught.value)
 
+    @pytest.mark.parametrize("name", ["x-company-token", "x-auth", "Session-Cookie"])
+    def test_an_explanation_shows_no_value_of_a_header_with_a_secrets_name(
+        self, gateway, http, name
+    ):
+        post(http, gateway, headers={name: "value-of-a-company-1"})
+        with pytest.raises(AssertionError) as caught:
+            gateway.assert_sent(headers={name: "other"})
+        assert "value-of-a-company" not in str(caught.value)
+        assert f"header {name} has another value" in str(caught.value)
+
+    @pytest.mark.parametrize("before", [0, 150, 185, 190])
+    @pytest.mark.parametrize("as_list", [False, True])
+    def test_an_explanation_masks_secrets_in_what_was_sent(self, http, before, as_list):
+        key, carried = "key-0123456789-of-the-provider", "carried-9876543210-by-a-header"
+        for secret in (key, carried):
+            said = "." * before + secret
+            body = {**HELLO, "messages": [{"role": "user", "content": [said] if as_list else said}]}
+            with LocalGateway(stored_keys={"default": key}, strict=True) as gateway:
+                post(http, gateway, body, headers={"x-other-token": carried})
+                gateway.reply("x", when={"json_contains": {"messages": "none"}})
+                fails = (
+                    lambda g=gateway: g.assert_sent(json_contains={"messages": "none"}),
+                    lambda g=gateway: g.assert_sent(
+                        json_contains={"messages": [{"content": "none"}]}
+                    ),
+                    gateway.assert_all_used,
+                    gateway.assert_all_scripted,
+                )
+                for fail in fails:
+                    with pytest.raises(AssertionError) as caught:
+                        fail()
+                    parts = (secret[at : at + 8] for at in range(len(secret) - 7))
+                    assert [part for part in parts if part in str(caught.value)] == []
+
     def test_an_unwanted_request_is_explained(self, gateway, http):
         gateway.assert_not_sent()
         post(http, gateway)

@@ -24,7 +24,7 @@ class GatewayApi:
             sent |= {name.replace("_", "-"): value for name, value in headers.items()}
             connection.request(method, f"/_gateway{path}", data, sent)
             response = connection.getresponse()
-            return response.status, json.loads(response.read() or b"null")
+            return response.status, read_json(response.read() or b"null")
 
     def get(self, path: str) -> Any:
         status, value = self.send("GET", path)
@@ -56,5 +56,15 @@ def _events(response: Any):
             name, _, value = text.partition(": ")
             fields[name] = value
         elif "data" in fields:
-            yield fields.get("event"), fields.get("id"), json.loads(fields["data"])
+            yield fields.get("event"), fields.get("id"), read_json(fields["data"])
             fields = {}
+
+
+def read_json(text: str | bytes) -> Any:
+    """Read JSON as a browser does, which knows no NaN and no Infinity."""
+    return json.loads(text, parse_constant=_refuse)
+
+
+def _refuse(name: str) -> None:
+    msg = f"{name} is not JSON"
+    raise AssertionError(msg)

@@ -1,0 +1,169 @@
+"""Mask secrets in what people look at: as they are, in a URL, in JSON, and inside of base64."""
+
+from __future__ import annotations
+
+import json
+import re
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, cast
+
+from mistral_cf_adapter._secrets import Secret, abbreviate, clean
+from mistral_cf_adapter._secrets import mask as mask_secrets
+from mistral_cf_adapter.testing.matching import MAX_SHOWN
+from mistral_cf_adapter.testing.mistral_text import as_list
+from mistral_cf_adapter.testing.scrubbing import forms_of
+from mistral_cf_adapter.testing.secret_names import is_secret_header
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from mistral_cf_adapter.testing.state import State
+
+    Span = tuple[int, int, str]
+
+_ESCAPE = re.compile(r"\\{1,8}u00([2-7][0-9a-fA-F])")
+"""A character of ASCII in JSON, or in JSON that stands in a text of JSON."""
+_ALONE = r"(?<![A-Za-z0-9_-]){}(?![A-Za-z0-9_-])"
+_SHORTEST_PART = 6
+"""Characters of a part of a secret that is looked for; four of it are shown anyhow."""
+_LONGEST_ESCAPE = 8
+"""Characters at most that stand for one: in a URL, or escaped in JSON."""
+
+
+class Mask:
+    """Masks secrets in texts, and in JSON with such texts.
+
+    Which secrets are looked for, and what is shown of them, is as in `_secrets.mask`.
+    """
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        plain = {clean(text) for text in texts if text}
+        # Longest first: one may be a part of another.
+        ordered = sorted(filter(_is_looked_for, plain), key=len, reverse=True)
+        self._shown = {text: abbreviate(Secret(text)) for text in ordered}
+
+    def __call__(self, text: str) -> str:
+        """Return a text with the secrets in it abbreviated."""
+        return "".join(self.pieces([text]))
+
+    def beginning(self, text: str, length: int) -> str:
+        """Return about so many characters of a text; a secret is not cut before it is masked."""
+        if len(text) <= length:
+            return self(text)
+        longest = max(map(len, self._shown), default=0) * _LONGEST_ESCAPE
+        for start, end, _ in self._spans(text[: length + longest]):
+            if start < length < end:
+                return self(text[:end])
+        return self(text[:length])
+
+    def pieces(self, pieces: list[str]) -> list[str]:
+        """Return the pieces of a text, with secrets masked that go from one to the next as well."""
+        spans = self._spans("".join(pieces))
+        if not spans:
+            return pieces
+        shown: list[str] = []
+        first = 0
+        for piece in pieces:
+            shown.append("".join(_cut(piece, first, spans)))
+            first += len(piece)
+        return shown
+
+    def mask_excerpt(self, text: str) -> str:
+        """Return a text with secrets masked, also those that were cut at the mark `...`."""
+        text = self(text)
+        for secret, shown in self._shown.items():
+            longest = min(len(secret) - 1, MAX_SHOWN)
+            for length in range(longest, _SHORTEST_PART - 1, -1):
+                text = text.replace(f"{secret[:length]}...", shown)
+                text = text.replace(f"...{secret[-length:]}", shown)
+        return text
+
+    def mask_all(self, value: Any) -> Any:
+        """Return JSON with the secrets abbreviated in all its texts."""
+        # Most have none: one search in all of it is fast.
+        text = json.dumps(value, ensure_ascii=False, default=str)
+        return self._mask(value) if self._patterns(text) else value
+
+    def _mask(self, value: Any) -> Any:
+        if isinstance(value, str):
+            return self(value)
+        if isinstance(value, dict):
+            fields = cast("dict[str, Any]", value)
+            return {self(key): self._mask(item) for key, item in fields.items()}
+        if isinstance(value, list):
+            return [self._mask(item) for item in as_list(value)]
+        return value
+
+    def _spans(self, text: str) -> list[Span]:
+        """Return where the secrets of a text stand, and what is shown in their place."""
+        patterns = self._patterns(text)
+        if not patterns:
+            return []
+        shown = [each for _, each in patterns]
+        any_of_them = "|".join(f"({pattern})" for pattern, _ in patterns)
+        found = re.finditer(any_of_them, text)
+        return [(*match.span(), shown[(match.lastindex or 1) - 1]) for match in found]
+
+    def _patterns(self, text: str) -> list[tuple[str, str]]:
+        """Return what a text is searched for, and what is shown for it; nothing if it has none."""
+        found = [(pattern, shown) for form, pattern, shown in self._forms if form in text]
+        if "\\u00" in text and _ESCAPE.search(text):
+            plain = _ESCAPE.sub(lambda match: chr(int(match[1], 16)), text)
+            escaped = ((secret, shown) for secret, shown in self._shown.items() if secret in plain)
+            found += ((_escaped(secret), shown) for secret, shown in escaped)
+        return found
+
+    @cached_property
+    def _forms(self) -> list[tuple[str, str, str]]:
+        return [
+            (form, _alone(secret, re.escape(form)) if form == secret else re.escape(form), shown)
+            for secret, shown in self._shown.items()
+            for form in dict.fromkeys(forms_of(secret))
+        ]
+
+
+def known_secrets(state: State) -> list[str]:
+    """Return the secrets that a gateway is set to."""
+    access = state.access
+    own = [state.token, state.mistral_api_key, state.api_token, *state.stored_keys.values()]
+    return own if access is None else [*own, access.client_secret]
+
+
+def carried_secrets(headers: Mapping[str, str]) -> Iterator[str]:
+    """Yield the secrets in the headers of a request: as they are, and without scheme and name."""
+    for name, value in headers.items():
+        if not is_secret_header(name):
+            continue
+        yield value
+        if name.lower() == "cookie":
+            yield from (part.partition("=")[2].strip() for part in value.split(";"))
+        else:
+            yield value.rpartition(" ")[2]
+
+
+def _is_looked_for(text: str) -> bool:
+    return mask_secrets(text, [Secret(text)]) != text
+
+
+def _alone(secret: str, pattern: str) -> str:
+    """Return the pattern of a secret, of a short one as a whole word."""
+    return _ALONE.format(pattern) if abbreviate(Secret(secret)) == "***" else pattern
+
+
+def _escaped(secret: str) -> str:
+    """Return the pattern of a secret in JSON, of which each character may be escaped."""
+    each = (rf"(?:{re.escape(one)}|\\{{1,8}}u(?i:{ord(one):04x}))" for one in secret)
+    return _alone(secret, "".join(each))
+
+
+def _cut(piece: str, first: int, spans: list[Span]) -> Iterator[str]:
+    """Yield what is shown of a piece, the first character of which is at `first`."""
+    place, last = first, first + len(piece)
+    for start, end, shown in spans:
+        if end <= place or start >= last:
+            continue
+        yield piece[place - first : max(start - first, place - first)]
+        if start >= first:
+            yield shown
+        place = min(end, last)
+    yield piece[place - first :]
