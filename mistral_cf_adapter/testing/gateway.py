@@ -137,7 +137,7 @@ class LocalGateway:
             "order", where each recording must be used, and used once.
 
     Raises:
-        OSError: on entering, when the port is taken; when the cassette cannot be read.
+        OSError: on entering, when the port is taken; when the cassette cannot be read or written.
         TypeError: for an unknown keyword, here and in each method; the nearest is named.
         ValueError: for a cassette with mistakes, or `record`, `replay`, `match` and `upstream` that
             do not go together.
@@ -585,7 +585,8 @@ class LocalGateway:
         It says of each request that was received last why it did not fit, and whether a function
         of the test's own, in `when` or as a response, has raised.
 
-        Also if a request did not fit the cassette or, by order, a recording was not used.
+        Also if a request did not fit the cassette, if, by order, a recording was not used, or if
+        the cassette could not be written.
         """
         problems = [] if self._cassette is None else self._cassette.problems()
         if problems:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from mistral_cf_adapter.testing import cassette, cassette_bodies
 from mistral_cf_adapter.testing.mistral import form_of
-from mistral_cf_adapter.testing.responses import Response, json_response
+from mistral_cf_adapter.testing.responses import Response, StreamBroken, gateway_error, json_response
 from mistral_cf_adapter.testing.routing import PROVIDER, Refused
 from mistral_cf_adapter.testing.scrubbing import Scrubber, secrets_of
 
@@ -93,35 +93,46 @@ class Recorder:
     _begun: int = 0
     _room: int = field(default_factory=lambda: cassette.MAX_SIZE - len(cassette.HEADER))
     """Bytes that may still be written; below zero once something was too large."""
+    _problems: dict[str, None] = field(default_factory=dict[str, None])
+    """Why the file could not be written, each reason once."""
 
     async def respond(
         self, request: ReceivedRequest, target: Target, upstream: Upstream
     ) -> Response:
         """Send a request on, and record it with its response, a stream at its end."""
         if self._room < 0:
-            raise Refused(_full(self.path))
+            raise Refused(_full(self._full_problem()))
         number, self._begun = self._begun, self._begun + 1
         scrubber = self.secrets.scrubber(request)
         exchange = _Exchange(number, await show_request(request, target, scrubber), scrubber)
         response = await upstream(request, target)
         body = response.known_body()
         if body is not None:
-            self._write(exchange, response, body)
+            problem = self._write(exchange, response, body)
+            if problem is not None:
+                # Refused, as another attempt would ask the upstream again.
+                raise Refused(gateway_error(None, message=problem, status=501))
             return response
         return replace(response, body=self._tee(exchange, response))
 
     def problems(self) -> list[str]:
-        """Return nothing: whatever comes is recorded."""
-        return []
+        """Say why the file does not hold all that was recorded."""
+        full = [self._full_problem()] if self._room < 0 else []
+        return [*self._problems, *full]
 
     def rewind(self) -> None:
-        """Do nothing: what is recorded stays."""
+        """Forget the problems; what is recorded stays."""
+        self._problems.clear()
+
+    def _full_problem(self) -> str:
+        return f"The recording {self.path} is full: it would be over {cassette.MAX_SIZE} bytes."
 
     async def _tee(self, exchange: _Exchange, response: Response) -> AsyncGenerator[bytes, None]:
         """Pass a stream on, and record it when it is over, however it ends."""
         body: Any = response.body
         seen = bytearray()
         is_whole = False
+        problem: str | None = None
         last = b""
         try:
             async for piece in body:
@@ -136,20 +147,29 @@ class Recorder:
             is_whole = True
         finally:
             await body.aclose()
-            self._write(exchange, response, bytes(seen), cut=not is_whole)
+            problem = self._write(exchange, response, bytes(seen), cut=not is_whole)
+        if problem is not None:
+            raise StreamBroken
         if last:
             yield last
 
     def _write(
         self, exchange: _Exchange, response: Response, body: bytes, *, cut: bool = False
-    ) -> None:
+    ) -> str | None:
+        """Record a response; return why the file could not be written, None if it was."""
         text = exchange.write(response, body, cut=cut) if len(body) <= self._room else None
         self._room -= len(body) if text is None else len(text.encode())
         if text is None or self._room < 0:
             self._room = -1
-            return
+            return None
         self._entries[exchange.number] = text
-        cassette.save(self.path, [self._entries[number] for number in sorted(self._entries)])
+        try:
+            cassette.save(self.path, [self._entries[number] for number in sorted(self._entries)])
+        except OSError as error:
+            problem = f"The recording {self.path} cannot be written: {error.strerror or error}"
+            self._problems[problem] = None
+            return problem
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +201,5 @@ def _is_kept(name: str) -> bool:
     return name.lower() in KEPT_HEADERS or "ratelimit" in name.lower()
 
 
-def _full(path: Path) -> Response:
-    text = f"The recording {path} is full: it would be over {cassette.MAX_SIZE} bytes."
+def _full(text: str) -> Response:
     return json_response({"object": "error", "message": text, "type": "recording_full"}, 501)

@@ -208,6 +208,8 @@ def test_a_cassette_that_is_full_refuses_the_next_call(path, monkeypatch):
     ask = {"model": MODEL, "messages": hello("é" * 100)}
     with LocalGateway(record=path) as gateway:
         answers = [post(gateway, ask) for _ in range(9)]
+        with pytest.raises(AssertionError, match="is full"):
+            gateway.assert_all_used()
     assert answers[0].status_code == 200
     assert answers[-1].status_code == 501
     assert "is full" in answers[-1].json()["message"]
@@ -508,3 +510,38 @@ def test_any_other_body_is_read_byte_by_byte(body):
     text = cassette.write_entry(shown)
     read = yaml.load(text, Loader=cassette._LOADER)[0]
     assert cassette_bodies.read(read) == body
+
+
+# ---------------------------------------------------------------- a file that cannot be written
+
+
+def test_a_recording_that_cannot_be_a_file_is_refused_at_once(tmp_path):
+    with pytest.raises(IsADirectoryError, match="is a folder or a device"):
+        LocalGateway(record=tmp_path)
+    with pytest.raises(IsADirectoryError, match="is a folder or a device"):
+        LocalGateway(record="/dev/null")
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="file"):
+        LocalGateway(record=tmp_path / "file" / "cassette.yaml")
+
+
+def test_a_folder_that_is_not_writable_is_refused_at_once(path, monkeypatch):
+    monkeypatch.setattr("os.access", lambda *_: False)  # root may write anywhere
+    with pytest.raises(PermissionError, match="its folder is not writable"):
+        LocalGateway(record=path)
+
+
+def test_a_recording_that_cannot_be_written_any_more_is_said_and_fails_the_test(upstream, path):
+    with LocalGateway(upstream=upstream.url + "/mistral", record=path) as gateway:
+        path.parent.rmdir()
+        answer = post(gateway, {"model": MODEL, "messages": hello()})
+        assert answer.status_code == 501
+        assert answer.json()["name"] == "AiGatewayError"
+        problem = f"The recording {path} cannot be written: No such file or directory"
+        assert answer.json()["message"] == problem
+        with pytest.raises(httpx.RemoteProtocolError):
+            post(gateway, {"model": MODEL, "messages": hello(), "stream": True})
+        with pytest.raises(AssertionError, match="cannot be written: No such file"):
+            gateway.assert_all_used()
+        gateway.reset()
+        gateway.assert_all_used()
