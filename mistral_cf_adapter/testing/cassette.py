@@ -189,12 +189,8 @@ def save(path: Path, entries: Iterable[str]) -> None:
 
 def load(path: Path) -> list[dict[str, Any]]:
     """Read a cassette; raise ValueError, which names file, entry and field, for a mistake in it."""
-    size = path.stat().st_size
-    if size > MAX_SIZE:
-        msg = f"{path}: {size} bytes are over the limit of {MAX_SIZE}"
-        raise ValueError(msg)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = _read(path).decode()
         found: Any = yaml.load(text, Loader=_LOADER) or []  # a SafeLoader
         _check_values(found, at_most=len(text))
         _ENTRIES.validate_python(found)
@@ -208,6 +204,19 @@ def load(path: Path) -> list[dict[str, Any]]:
     else:
         return cast("list[dict[str, Any]]", found)
     raise ValueError(msg) from None
+
+
+def _read(path: Path) -> bytes:
+    """Return what a file holds; raise ValueError for what is no file, or too large."""
+    if path.exists() and not path.is_file():  # a device may have no end, a pipe no writer
+        msg = "it is a folder or a device"
+        raise ValueError(msg)
+    with path.open("rb") as file:
+        content = file.read(MAX_SIZE + 1)
+    if len(content) > MAX_SIZE:
+        msg = f"it is over the limit of {MAX_SIZE} bytes"
+        raise ValueError(msg)
+    return content
 
 
 def _check_values(root: Any, *, at_most: int) -> None:

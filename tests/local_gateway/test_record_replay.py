@@ -9,6 +9,7 @@ import json
 import subprocess
 import sys
 from importlib.metadata import version
+from pathlib import Path
 from urllib.parse import quote
 
 import httpx
@@ -440,6 +441,19 @@ def test_a_mistake_in_a_cassette_is_named_with_file_entry_and_field(path, text, 
     with pytest.raises(ValueError, match=r"cassette\.yaml: ") as caught:
         LocalGateway(replay=path)
     assert problem in str(caught.value)
+
+
+def test_a_device_or_a_file_that_is_too_large_is_not_read_to_its_end(tmp_path, monkeypatch):
+    with pytest.raises(ValueError, match="/dev/null: cannot be read: it is a folder or a device"):
+        cassette.load(Path("/dev/null"))
+    with pytest.raises(ValueError, match="it is a folder or a device"):
+        LocalGateway(replay=tmp_path)
+    (tmp_path / "large.yaml").write_text(GOOD)
+    monkeypatch.setattr(cassette, "MAX_SIZE", len(GOOD))
+    assert len(cassette.load(tmp_path / "large.yaml")) == 1
+    monkeypatch.setattr(cassette, "MAX_SIZE", len(GOOD) - 1)
+    with pytest.raises(ValueError, match="over the limit of"):
+        cassette.load(tmp_path / "large.yaml")
 
 
 def test_words_and_dates_written_by_hand_are_texts(path):
