@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from base64 import b64decode
 from importlib import import_module
+from secrets import token_hex
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 from pydantic import (
@@ -179,7 +180,8 @@ def write_entry(entry: Any) -> str | None:
 
 def save(path: Path, entries: Iterable[str]) -> None:
     """Put the entries in place of what the file held, all or nothing."""
-    waiting = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    # A name of its own: another gateway may write the same file at the same time.
+    waiting = path.with_name(f".{path.name}.{os.getpid()}-{token_hex(8)}.tmp")
     try:
         waiting.write_text(HEADER + "".join(entries), encoding="utf-8", newline="\n")
         waiting.replace(path)

@@ -8,6 +8,7 @@ import gzip
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
 from urllib.parse import quote
@@ -559,3 +560,17 @@ def test_a_recording_that_cannot_be_written_any_more_is_said_and_fails_the_test(
             gateway.assert_all_used()
         gateway.reset()
         gateway.assert_all_used()
+
+
+def test_two_gateways_may_write_the_same_file_at_the_same_time(tmp_path):
+    path = tmp_path / "cassette.yaml"
+    texts = ["# one\n" * 10_000, "# two\n" * 10_000]
+
+    def save(number):
+        for _ in range(100):
+            cassette.save(path, [texts[number]])
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(save, [0, 1]))
+    assert path.read_text() in [cassette.HEADER + text for text in texts]
+    assert list(tmp_path.iterdir()) == [path]
