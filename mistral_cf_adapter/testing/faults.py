@@ -109,6 +109,7 @@ class Faults:
 
     def __init__(self) -> None:
         self._faults: list[Fault] = []
+        self._room: limits.Room[Fault] = limits.Room(lambda fault: limits.size_of(fault.details))
         self._lock = threading.Lock()
 
     def add(self, fault: Fault) -> Fault:
@@ -117,6 +118,9 @@ class Faults:
             self._faults = [known for known in self._faults if not known.ended]
             if len(self._faults) >= limits.MAX_KEPT:
                 msg = f"{limits.MAX_KEPT} faults can be in force at once"
+                raise ValueError(msg)
+            if not self._room.has_room(self._faults, fault):
+                msg = f"{limits.MAX_KEPT_BYTES} bytes of faults can be in force at once"
                 raise ValueError(msg)
             self._faults.append(fault)
         return fault

@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from mistral_cf_adapter.testing import cassette, cassette_bodies
 from mistral_cf_adapter.testing.mistral import form_of
-from mistral_cf_adapter.testing.responses import Response, StreamBroken, gateway_error, json_response
+from mistral_cf_adapter.testing.responses import (
+    Response,
+    StreamBroken,
+    gateway_error,
+    json_response,
+)
 from mistral_cf_adapter.testing.routing import PROVIDER, Refused
 from mistral_cf_adapter.testing.scrubbing import Scrubber, secrets_of
 
