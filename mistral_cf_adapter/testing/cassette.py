@@ -21,6 +21,7 @@ from pydantic import (
 from mistral_cf_adapter.testing.cassette_bodies import OneLine
 from mistral_cf_adapter.testing.limits import MIB
 from mistral_cf_adapter.testing.mistral_text import as_dict, as_list
+from mistral_cf_adapter.testing.response_checks import MAX_STATUS, MIN_STATUS, check_headers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -41,7 +42,7 @@ HEADER = """\
 """
 BODIES = ("json_", "text", "base64", "form", "events")
 LINE_LENGTH = 100
-Status = Annotated[int, Field(ge=200, le=599)]
+Status = Annotated[int, Field(ge=MIN_STATUS, le=MAX_STATUS)]
 
 
 class _Part(BaseModel):
@@ -105,6 +106,12 @@ class RecordedResponse(_Part):
     events: list[Event] | None = None
     cut: bool = False
     """Whether the connection broke, or the caller left, before the end of the stream."""
+
+    @field_validator("headers")
+    @classmethod
+    def _can_be_sent(cls, value: dict[str, str]) -> dict[str, str]:
+        check_headers("headers", value.items())
+        return value
 
 
 class Entry(BaseModel):

@@ -346,11 +346,13 @@ class AddFault(_Scripting):
     path: Path = None
     keep: int | None = Field(default=None, ge=0, description="Bytes or events before a cut")
     data: str | None = Field(default=None, description="What is sent as garbage")
-    status_code: int | None = Field(default=None, alias="status", ge=100, le=599)
+    status_code: int | None = Field(default=None, alias="status", ge=200, le=599)
     body: str | None = None
     content_type: str | None = None
     headers: Headers = None
-    delay: float | None = Field(default=None, ge=0, description="Seconds between two drips")
+    delay: float | None = Field(
+        default=None, ge=0, le=3600, allow_inf_nan=False, description="Seconds between two drips"
+    )
     size: int | None = Field(default=None, ge=1, description="Bytes of a drip")
     to: str | None = Field(default=None, description="The URL of a redirect")
     page: int | str | None = Field(default=None, description="The page of Cloudflare's edge")

@@ -13,6 +13,7 @@ from mistral_cf_adapter.testing.mistral import is_text_path
 from mistral_cf_adapter.testing.mistral_chat import Turn
 from mistral_cf_adapter.testing.mistral_errors import invalid, too_many, unauthorized
 from mistral_cf_adapter.testing.own_code import call_own
+from mistral_cf_adapter.testing.response_checks import check_response
 from mistral_cf_adapter.testing.responses import (
     GATEWAY_ERRORS,
     POLICY_ERRORS,
@@ -109,6 +110,7 @@ def reply_json(
     value: Any, status: int, headers: Mapping[str, str] | None, when: Wanted, path: str | None
 ) -> Scripted:
     """Let the provider respond with JSON."""
+    check_response("reply_json()", json_response(None, status, headers))
     fixed = None if callable(value) else json_response(value, status, headers)
 
     def respond(value: object, _arrival: Arrival) -> Response:
@@ -146,6 +148,7 @@ def refusal(  # noqa: PLR0913  # one way to fail each, by keyword
 
 def fail(what: int | str | None, response: Response, when: Wanted, path: str | None) -> Scripted:
     """Let the gateway refuse."""
+    check_response("fail()", response)
     condition = Condition("fail", when, path)
     return Scripted(
         _label("fail", what), condition, lambda _: response, final=True, size=_size(response)
@@ -161,7 +164,7 @@ def upstream_fail(
 ) -> Scripted:
     """Let the provider fail."""
     response = _mistral_error(status) if body is None else json_response(body, status)
-    failure = response.with_headers(headers or {})
+    failure = check_response("upstream_fail()", response.with_headers(headers or {}))
     condition = Condition("upstream_fail", when, path)
     return Scripted(
         _label("upstream_fail", status), condition, lambda _: failure, size=_size(failure)

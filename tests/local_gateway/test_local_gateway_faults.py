@@ -241,3 +241,74 @@ def test_no_connection_is_left_unanswered_where_the_listener_closes():
                 _ask_until_refused(gateway)
             refusing.join()
             gateway.reset()
+
+
+# ---------------------------------------------------------------- what could not be sent
+
+BAD_HEADERS = [
+    ({"x": "a\r\nset-cookie: b"}, "'x' has a value with a line break"),
+    ({"x\r\ny": "a"}, "is no name of a header"),
+    ({"": "a"}, "is no name of a header"),
+    ({"x y": "a"}, "is no name of a header"),
+    ({"Content-Length": "5"}, "is written by the server: leave it out"),
+    ({"transfer-encoding": "chunked"}, "is written by the server: leave it out"),
+    ({"x": " a"}, "begins or ends with a space"),
+    ({"x": 1}, "must be text"),
+]
+
+
+@pytest.mark.parametrize(("headers", "told"), BAD_HEADERS)
+def test_a_header_that_cannot_be_sent_is_refused_before_it_is_scripted(gateway, headers, told):
+    for script in (
+        lambda: gateway.reply_json({}, headers=headers),
+        lambda: gateway.reply_json(lambda _: {}, headers=headers),
+        lambda: gateway.fail(2003, headers=headers),
+        lambda: gateway.upstream_fail(headers=headers),
+        lambda: gateway.fault("status", headers=headers),
+        lambda: gateway.fault("redirect", to="http://localhost", headers=headers),
+    ):
+        with pytest.raises((TypeError, ValueError), match=told):
+            script()
+    gateway.assert_all_used()
+
+
+@pytest.mark.parametrize("status", [0, 100, 199, 600, 1000, "200", None, True])
+def test_a_status_that_cannot_be_sent_is_refused_before_it_is_scripted(gateway, status):
+    for script in (
+        lambda: gateway.reply_json({}, status=status),
+        lambda: gateway.upstream_fail(status),
+        lambda: gateway.fault("status", status=status),
+        lambda: gateway.fault("redirect", to="http://localhost", status=status),
+    ):
+        with pytest.raises(ValueError, match="must be a number from 200 to 599"):
+            script()
+    gateway.assert_all_used()
+
+
+@pytest.mark.parametrize(
+    ("kind", "details", "told"),
+    [
+        ("redirect", {"to": "http://localhost\r\nx: y"}, "'location' has a value with a line"),
+        ("status", {"content_type": "text/html\n"}, "'content-type' has a value with a line"),
+        ("status", {"body": "text"}, "body= must be bytes, not str"),
+        ("garbage", {"data": None}, "data= must be bytes, not NoneType"),
+        ("slow_drip", {"delay": float("inf")}, "delay=inf must be a number from 0 to 3600"),
+        ("slow_drip", {"delay": float("nan")}, "delay=nan"),
+        ("slow_drip", {"delay": -1}, "delay=-1"),
+        ("slow_drip", {"size": 0}, "size=0"),
+        ("cut_stream", {"keep": -1}, "keep=-1"),
+    ],
+)
+def test_a_detail_that_cannot_be_sent_is_refused(gateway, kind, details, told):
+    with pytest.raises((TypeError, ValueError), match=told):
+        gateway.fault(kind, **details)
+    gateway.assert_all_used()
+
+
+@pytest.mark.parametrize("status", [200, 204, 304, 599])
+def test_each_status_that_is_taken_can_be_sent(gateway, http, status):
+    gateway.reply_json({"a": 1}, status=status, headers={"x": "é\tb"})
+    answer = chat(http, gateway)
+    assert answer.status_code == status
+    assert answer.headers["x"].encode(answer.headers.encoding) == "é\tb".encode()
+    assert answer.content == (b"" if status in {204, 304} else b'{"a":1}')

@@ -425,6 +425,10 @@ GOOD = "- request: {method: GET, path: /v1/models}\n  response: {status: 200, js
             "entry 2, response.status: Input should be a",
         ),
         (GOOD.replace("200", "99"), "entry 1, response.status"),
+        (
+            GOOD.replace("200", '200, headers: {x: "a\\nb"}'),
+            "entry 1, response.headers: headers: the header 'x' has a value with a line break",
+        ),
         (GOOD.replace("method", "methud"), "entry 1, request.methud: Extra inputs are not permit"),
         (
             GOOD.replace("json: {}", "json: {}, text: x"),
