@@ -235,7 +235,14 @@ class LocalGateway:
         self.stop()
 
     def start(self) -> None:
-        """Listen. `with` does it; call `stop` after it otherwise."""
+        """Listen. `with` does it; call `stop` after it otherwise.
+
+        After `stop` it can be started again: on the port it was given, else on another free one.
+
+        Raises:
+            OSError: if the port is taken.
+            RuntimeError: if it is started already.
+        """
         self._server.start()
         self._state.origin = self.origin
 

@@ -45,18 +45,10 @@ class ThreadedServer:
         self.transports: dict[tuple[str, int], asyncio.Transport] = {}
         """The open connections, by the caller's address, as in an ASGI scope's `client`."""
         self.port = port
-        self._config = Config(
-            cast("ASGI3Application", app),
-            interface="asgi3",
-            http="h11",
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            proxy_headers=False,
-            timeout_keep_alive=KEEP_ALIVE,
-            ssl_certfile=None if tls is None else tls[0],
-            ssl_keyfile=None if tls is None else tls[1],
-        )
+        self._app = app
+        self._tls = tls
+        self._wanted_port = port
+        self._config = self._make_config()
         self._state = ServerState()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._listener: asyncio.Server | None = None
@@ -67,13 +59,42 @@ class ThreadedServer:
         """Held while the listener is opened or closed, as both wait in between."""
 
     def start(self) -> None:
-        """Listen; return once connections are accepted. Raises OSError if the port is taken."""
+        """Listen; return once connections are accepted. It can be started again after `stop`.
+
+        Raises:
+            OSError: if the port is taken.
+            RuntimeError: if it is started already.
+        """
+        if self._thread is not None:
+            msg = f"This gateway is started already, on port {self.port}: call stop() before"
+            raise RuntimeError(msg)
+        self._config = self._make_config()
+        self.port = self._wanted_port
         ready: Future[None] = Future()
         self._thread = threading.Thread(
             target=lambda: asyncio.run(self._main(ready)), name="local-gateway", daemon=True
         )
         self._thread.start()
-        ready.result()
+        try:
+            ready.result()
+        except BaseException:
+            self._thread = self._loop = self._stop = None
+            raise
+
+    def _make_config(self) -> Config:
+        """Return uvicorn's settings, which it loads once."""
+        return Config(
+            cast("ASGI3Application", self._app),
+            interface="asgi3",
+            http="h11",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            proxy_headers=False,
+            timeout_keep_alive=KEEP_ALIVE,
+            ssl_certfile=None if self._tls is None else self._tls[0],
+            ssl_keyfile=None if self._tls is None else self._tls[1],
+        )
 
     def stop(self) -> None:
         """Drop every connection and end the thread. Harmless when it is stopped already."""

@@ -243,6 +243,40 @@ def test_no_connection_is_left_unanswered_where_the_listener_closes():
             gateway.reset()
 
 
+# ---------------------------------------------------------------- start and stop
+
+
+def test_a_gateway_can_be_started_again_after_its_end(http):
+    gateway = LocalGateway()
+    for number in range(1, 4):
+        with gateway:
+            assert chat(http, gateway).status_code == 200
+            assert len(gateway.requests) == number
+    with pytest.raises(httpx.ConnectError):
+        chat(http, gateway)
+
+
+def test_a_gateway_that_is_started_already_goes_on(http):
+    with LocalGateway() as gateway:
+        url = gateway.url
+        with pytest.raises(RuntimeError, match="is started already, on port"):
+            gateway.start()
+        assert gateway.url == url
+        assert chat(http, gateway).status_code == 200
+    with pytest.raises(httpx.ConnectError):
+        chat(http, gateway)
+
+
+def test_a_gateway_whose_port_was_taken_can_be_started_later(http):
+    with LocalGateway() as other:
+        gateway = LocalGateway(port=int(other.origin.rpartition(":")[2]))
+        with pytest.raises(OSError, match="in use"):
+            gateway.start()
+        gateway.stop()
+    with gateway:
+        assert chat(http, gateway).status_code == 200
+
+
 # ---------------------------------------------------------------- what could not be sent
 
 BAD_HEADERS = [
