@@ -81,8 +81,8 @@ class Fault:
         """Stop the fault. Harmless when it is over."""
         if self.ended:
             return
-        self.ended = True
         self.on_end()
+        self.ended = True
 
     @property
     def pending(self) -> bool:

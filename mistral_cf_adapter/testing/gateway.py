@@ -247,7 +247,11 @@ class LocalGateway:
         self._state.origin = self.origin
 
     def stop(self) -> None:
-        """Drop every connection, open streams too, and end. Harmless when ended."""
+        """Drop every connection, open streams too, and end. Harmless when ended.
+
+        Raises:
+            RuntimeError: in a function given to `calls.subscribe()`, which the gateway waits for.
+        """
         self._server.stop()
 
     @property

@@ -101,6 +101,7 @@ class ThreadedServer:
         thread, loop, stop = self._thread, self._loop, self._stop
         if thread is None or loop is None or stop is None:
             return
+        self._check_thread()
         with contextlib.suppress(RuntimeError):  # the loop is closed: nothing is left to stop
             loop.call_soon_threadsafe(stop.set)
         thread.join()
@@ -118,7 +119,21 @@ class ThreadedServer:
         if self._loop is None:
             work.close()
             return
+        try:
+            self._check_thread()
+        except RuntimeError:
+            work.close()
+            raise
         asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    def _check_thread(self) -> None:
+        """Raise RuntimeError on the server's own thread, which would wait for itself for ever."""
+        if threading.current_thread() is self._thread:
+            msg = (
+                "The gateway cannot be stopped, or its listener be closed, on its own thread, where "
+                "a function given to calls.subscribe() runs: do it from another thread"
+            )
+            raise RuntimeError(msg)
 
     async def _main(self, ready: Future[None]) -> None:
         self._loop = asyncio.get_running_loop()

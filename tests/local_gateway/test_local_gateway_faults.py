@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import subprocess
+import sys
 import threading
 
 import httpx
@@ -275,6 +277,43 @@ def test_a_gateway_whose_port_was_taken_can_be_started_later(http):
         gateway.stop()
     with gateway:
         assert chat(http, gateway).status_code == 200
+
+
+WAITING = """
+import contextlib, threading, urllib.request
+from mistral_cf_adapter.testing import LocalGateway
+
+def run(what):
+    told = []
+    heard = threading.Event()
+    with LocalGateway() as gateway:
+        def listen(call):
+            try:
+                what(gateway)
+            except RuntimeError as error:
+                told.append(str(error))
+            heard.set()
+        gateway.calls.subscribe(listen)
+        with contextlib.suppress(OSError):
+            urllib.request.urlopen(gateway.origin)
+        assert heard.wait(10)
+    assert len(told) == 1 and "on its own thread" in told[0], told
+
+run(lambda gateway: gateway.stop())
+run(lambda gateway: gateway.fault("refuse"))
+"""
+
+
+def test_the_gateway_cannot_wait_for_its_own_thread():
+    run_alone(WAITING)
+
+
+def run_alone(code):
+    """Run a program that may hang, in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert done.returncode == 0, done.stderr
 
 
 # ---------------------------------------------------------------- what could not be sent
