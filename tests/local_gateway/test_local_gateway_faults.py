@@ -308,6 +308,56 @@ def test_the_gateway_cannot_wait_for_its_own_thread():
     run_alone(WAITING)
 
 
+FORKED = """
+import os, signal, socket
+from mistral_cf_adapter.testing import LocalGateway
+
+def is_refused(gateway):
+    try:
+        socket.create_connection(("127.0.0.1", port), 10).close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+gateway = LocalGateway()
+gateway.start()
+port = int(gateway.origin.rpartition(":")[2])
+caller = socket.create_connection(("127.0.0.1", port), 10)
+caller.sendall(b"GET /v1/acc HTTP/1.1\\r\\nhost: localhost\\r\\n\\r\\n")
+assert caller.recv(1000000)
+reading, writing = os.pipe()
+child = os.fork()
+if child == 0:
+    signal.alarm(20)
+    os.close(writing)
+    caller.close()
+    try:
+        gateway.fault("refuse")
+    except RuntimeError as error:
+        gateway.stop()
+        os.read(reading, 1)
+        os._exit(0 if "was forked" in str(error) else 1)
+    os._exit(2)
+assert not is_refused(gateway)
+with gateway.fault("refuse"):
+    assert is_refused(gateway)
+    try:
+        assert caller.recv(1) == b""
+    except ConnectionResetError:
+        pass
+assert not is_refused(gateway)
+gateway.stop()
+assert is_refused(gateway)
+os.close(writing)
+assert os.waitpid(child, 0)[1] == 0
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="not every system ends a listener of two")
+def test_a_gateway_ends_although_a_forked_process_is_alive():
+    run_alone(FORKED)
+
+
 def run_alone(code):
     """Run a program that may hang, in a process of its own."""
     done = subprocess.run(
