@@ -435,8 +435,18 @@ GOOD = "- request: {method: GET, path: /v1/models}\n  response: {status: 200, js
             "entry 1, response: has more than one",
         ),
         (GOOD.replace("json: {}", "base64: '*'"), "entry 1, response.base64"),
-        (GOOD.replace("json: {}", "json: {1: 2020-01-01, a: !!binary aaaa}"), "is a bytes"),
+        (GOOD.replace("json: {}", "json: {1a: 2020-01-01, a: !!binary aaaa}"), "is a bytes"),
         (GOOD.replace("{}", "&a [1, *a]"), "references"),
+        (
+            GOOD + GOOD.replace("{}", "{a: [{b: 1, c: 2, b: 3}]}"),
+            "entry 2, response.json.a.0: the key 'b' is there twice (line 4)",
+        ),
+        (GOOD.replace("status: 200", "status: 200, status: 201"), "'status' is there twice"),
+        (GOOD.replace("{}", "{1: a}"), "response.json: the key 1 is no text: put quotes around"),
+        (GOOD.replace("{}", "{null: a}"), "response.json: the key null is no text"),
+        (GOOD.replace("{}", "{[a]: b}"), "response.json: the key of several values is no text"),
+        (GOOD.replace("{}", "{a: 1e999}"), "inf is a number which JSON has not"),
+        (GOOD.replace("{}", "{a: !!float .nan}"), "nan is a number which JSON has not"),
         (GOOD.replace("json: {}", "events: [{dato: x}]"), "entry 1, response.events.0.dato"),
     ],
 )
@@ -459,6 +469,26 @@ def test_a_device_or_a_file_that_is_too_large_is_not_read_to_its_end(tmp_path, m
     monkeypatch.setattr(cassette, "MAX_SIZE", len(GOOD) - 1)
     with pytest.raises(ValueError, match="over the limit of"):
         cassette.load(tmp_path / "large.yaml")
+
+
+def test_numbers_written_by_hand_are_those_of_json(path):
+    texts = ["12:30", "010", "1_000", "0x1F", ".nan", "-.inf", "+1", ".5", "1.", "<<", "="]
+    numbers = ["0", "-7", "1e5", "1E-5", "0.5", "-1.5e+3", "123456789012345678901"]
+    path.parent.mkdir()
+    path.write_text(GOOD.replace("{}", f"[{', '.join([*texts, *numbers])}]"))
+    (entry,) = cassette.load(path)
+    assert entry["response"]["json"] == [*texts, *map(json.loads, numbers)]
+
+
+def test_a_text_that_looks_like_a_number_is_recorded_with_quotes(path):
+    texts = ["12:30", "010", "1_000", "1e5", "-0.5E7", "7", "~", "true", "on", "2020-01-01", "<<"]
+    entry = {
+        "request": {"method": "GET", "path": "/", "json": {each: each for each in texts}},
+        "response": {"status": 200, "json": texts},
+    }
+    path.parent.mkdir()
+    cassette.save(path, [cassette.write_entry(entry)])
+    assert cassette.load(path) == [entry]
 
 
 def test_words_and_dates_written_by_hand_are_texts(path):
