@@ -19,6 +19,8 @@ MAX_KEPT_BYTES = 128 * MIB
 """Bytes of their bodies; one that is larger alone is kept all the same."""
 MAX_RESPONSE = 32 * MIB
 """Bytes of a response that a call keeps, of which the rest is counted alone."""
+MAX_SENDING = 32
+"""Calls that are sent again at once, each in a thread of its own."""
 MAX_CHOICES = 128
 """The largest `n` of a completion."""
 MAX_NUMBERS = 2_000_000

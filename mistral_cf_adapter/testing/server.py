@@ -140,8 +140,8 @@ class ThreadedServer:
             raise RuntimeError(msg)
         if threading.current_thread() is self._thread:
             msg = (
-                "The gateway cannot be stopped, or its listener be closed, on its own thread, where "
-                "a function given to calls.subscribe() runs: do it from another thread"
+                "The gateway cannot be stopped, nor its listener be closed, on its own thread, "
+                "where a function given to calls.subscribe() runs: do it from another thread"
             )
             raise RuntimeError(msg)
 
