@@ -99,9 +99,8 @@ def size_of(value: Any) -> int:
             continue
         size += 8
         if isinstance(item, Mapping):
-            fields = cast("Mapping[Any, Any]", item)
-            waiting += fields.keys()
-            waiting += fields.values()
+            waiting += item.keys()
+            waiting += item.values()
         elif isinstance(item, list | tuple):
             waiting += cast("Iterable[Any]", item)
     return size

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from mistral_cf_adapter.testing import cassette, cassette_bodies
 from mistral_cf_adapter.testing.mistral import form_of
@@ -33,7 +34,10 @@ KEPT_HEADERS = frozenset(
 """Headers of a response that are kept, besides those of rate limits; the rest only adds noise."""
 RECENT = 100
 """So many requests before this one may still be under way, with secrets in their headers."""
+LARGE = 64 * 1024
+"""Bytes of a body from which on it is read and written in a thread."""
 MAX_SECRETS = 1000
+T = TypeVar("T")
 _END_MARK = re.compile(rb"data: ?\[DONE\]|event: ?[\w.]+\.(?:done|completed|incomplete)\b")
 
 
@@ -51,10 +55,25 @@ async def show_request(
         shown["headers"] = {"content-type": kind}
     async with form_of(request) as form:
         parts = await cassette_bodies.show_form(form, scrubber)
+    size = len(request.body)
+    return {**shown, **await _run(size, lambda: _show_body(request, kind, parts, scrubber))}
+
+
+def _show_body(
+    request: ReceivedRequest, kind: str, parts: list[dict[str, Any]], scrubber: Scrubber
+) -> dict[str, Any]:
     body = {"form": parts} if parts else cassette_bodies.show(request.body, kind, scrubber)
     if body and cassette.write_entry(body) is None:
-        body = cassette_bodies.show_encoded(request.body, scrubber)
-    return {**shown, **body}
+        return cassette_bodies.show_encoded(request.body, scrubber)
+    return body
+
+
+async def _run(size: int, function: Callable[[], T]) -> T:
+    """Call a function that takes seconds for a large body: then in a thread, so that no call waits.
+
+    Small ones stay in the order in which they came.
+    """
+    return function() if size <= LARGE else await asyncio.to_thread(function)
 
 
 @dataclass(slots=True)
@@ -109,11 +128,12 @@ class Recorder:
             raise Refused(_full(self._full_problem()))
         number, self._begun = self._begun, self._begun + 1
         scrubber = self.secrets.scrubber(request)
-        exchange = _Exchange(number, await show_request(request, target, scrubber), scrubber)
+        shown = await show_request(request, target, scrubber)
+        exchange = _Exchange(number, shown, len(request.body), scrubber)
         response = await upstream(request, target)
         body = response.known_body()
         if body is not None:
-            problem = self._write(exchange, response, body)
+            problem = await self._write(exchange, response, body)
             if problem is not None:
                 # Refused, as another attempt would ask the upstream again.
                 raise Refused(gateway_error(None, message=problem, status=501))
@@ -152,17 +172,20 @@ class Recorder:
             is_whole = True
         finally:
             await body.aclose()
-            problem = self._write(exchange, response, bytes(seen), cut=not is_whole)
+            problem = await self._write(exchange, response, bytes(seen), cut=not is_whole)
         if problem is not None:
             raise StreamBroken
         if last:
             yield last
 
-    def _write(
+    async def _write(
         self, exchange: _Exchange, response: Response, body: bytes, *, cut: bool = False
     ) -> str | None:
         """Record a response; return why the file could not be written, None if it was."""
-        text = exchange.write(response, body, cut=cut) if len(body) <= self._room else None
+        text: str | None = None
+        if len(body) <= self._room:
+            size = len(body) + exchange.size
+            text = await _run(size, lambda: exchange.write(response, body, cut=cut))
         self._room -= len(body) if text is None else len(text.encode())
         if text is None or self._room < 0:
             self._room = -1
@@ -183,6 +206,8 @@ class _Exchange:
 
     number: int
     request: dict[str, Any]
+    size: int
+    """Bytes of the request's body."""
     scrubber: Scrubber
 
     def write(self, response: Response, body: bytes, *, cut: bool) -> str | None:

@@ -216,7 +216,7 @@ class ThreadedServer:
         return _Connection(self._config, self._state, self.transports)
 
 
-def _shut_down(sock: TransportSocket | None) -> None:
+def _shut_down(sock: TransportSocket | socket.socket | None) -> None:
     """End a socket for each process that has it: a forked one would keep it open."""
     if sock is None:
         return

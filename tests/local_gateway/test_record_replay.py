@@ -8,6 +8,7 @@ import gzip
 import json
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
@@ -559,6 +560,32 @@ def test_any_other_body_is_read_byte_by_byte(body):
     text = cassette.write_entry(shown)
     read = yaml.load(text, Loader=cassette._LOADER)[0]
     assert cassette_bodies.read(read) == body
+
+
+# ---------------------------------------------------------------- a large body
+
+
+def test_a_large_body_is_read_and_written_apart_so_that_no_other_call_waits(
+    upstream, path, monkeypatch
+):
+    threads = []
+    write_entry = cassette.write_entry
+
+    def write(entry):
+        threads.append(threading.current_thread().name)
+        return write_entry(entry)
+
+    monkeypatch.setattr(cassette, "write_entry", write)
+    large = {"model": MODEL, "messages": hello("word " * 20_000)}
+    with LocalGateway(upstream=upstream.url + "/mistral", record=path) as gateway:
+        said = post(gateway, large).json()
+        streamed = post(gateway, {**large, "stream": True}).text
+    with LocalGateway(replay=path) as gateway:
+        assert post(gateway, large).json() == said
+        assert post(gateway, {**large, "stream": True}).text == streamed
+        gateway.assert_all_used()
+    assert len(threads) == 6
+    assert "local-gateway" not in threads
 
 
 # ---------------------------------------------------------------- a file that cannot be written
