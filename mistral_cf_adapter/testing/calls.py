@@ -16,7 +16,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from mistral_cf_adapter._public import TESTING, set_public_module
-from mistral_cf_adapter.testing import policies
+from mistral_cf_adapter.testing import limits, policies
 from mistral_cf_adapter.testing.limits import BoundedList
 from mistral_cf_adapter.testing.policies import Metadata
 from mistral_cf_adapter.testing.records import ReceivedRequest
@@ -64,7 +64,12 @@ class Call:
     """The status that was sent; None where a fault or the client came first."""
     response_headers: tuple[tuple[str, str], ...] = field(repr=False)
     pieces: _Pieces = field(repr=False)
-    """What was sent of the body: seconds since the request, and bytes, for each write."""
+    """What was sent of the body: seconds since the request, and bytes, for each write.
+
+    At most `limits.MAX_RESPONSE` bytes: see `is_cut`.
+    """
+    sent: int
+    """How many bytes of the body were sent, those that are not kept too."""
     is_complete: bool
     """Whether the response was sent to its end."""
     duration: float
@@ -141,6 +146,11 @@ class Call:
         return b"".join(piece for _, piece in self.pieces)
 
     @property
+    def is_cut(self) -> bool:
+        """Whether more of the body was sent than is kept in `pieces`."""
+        return self.sent > sum(len(piece) for _, piece in self.pieces)
+
+    @property
     def time_to_first_byte(self) -> float | None:
         """Seconds from the request to the first byte of the response's body."""
         return next((moment for moment, piece in self.pieces if piece), None)
@@ -177,6 +187,8 @@ class OpenCall:
         self._status: int | None = None
         self._headers: list[tuple[bytes, bytes]] = []
         self._pieces: _Pieces = []
+        self._sent = 0
+        self._room = limits.MAX_RESPONSE
         self._is_complete = False
 
     def watch(self, send: _Send) -> _Send:
@@ -195,10 +207,18 @@ class OpenCall:
             return
         piece = message.get("body", b"")
         if piece:
-            self._pieces.append((time.perf_counter() - self._started, piece))
+            self._sent += len(piece)
+            self._keep_piece(piece)
         if not message.get("more_body", False):
             self._is_complete = True
             self._keep()
+
+    def _keep_piece(self, piece: bytes) -> None:
+        """Keep a piece, as much of it as there is room for: a stream may have no end."""
+        if self._room <= 0:
+            return
+        self._pieces.append((time.perf_counter() - self._started, piece[: self._room]))
+        self._room -= len(piece) + _SIZE_OF_PIECE
 
     def close(self) -> None:
         """Tell the listeners of the call, whose response has been sent or has failed."""
@@ -220,6 +240,7 @@ class OpenCall:
             status=self._status,
             response_headers=tuple((_text(name), _text(value)) for name, value in self._headers),
             pieces=self._pieces,
+            sent=self._sent,
             is_complete=self._is_complete,
             duration=time.perf_counter() - self._started,
             attempts=self.attempts,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from mistral_cf_adapter.testing import edge_pages, limits
 from mistral_cf_adapter.testing.keywords import check_names
 from mistral_cf_adapter.testing.matching import Arrival, Condition
+from mistral_cf_adapter.testing.response_checks import check_bytes, check_number, check_response
 from mistral_cf_adapter.testing.responses import Response, bytes_response
 
 if TYPE_CHECKING:
@@ -51,6 +52,8 @@ DETAILS: Mapping[str, frozenset[str]] = {
 }
 """Which details each kind takes, besides `path`."""
 
+MAX_DELAY = 3600
+"""Seconds between two bits of "slow_drip"."""
 GARBAGE = b"\x16\x03\x01\x02\x00 this is not HTTP\r\n\r\n"
 
 
@@ -78,8 +81,8 @@ class Fault:
         """Stop the fault. Harmless when it is over."""
         if self.ended:
             return
-        self.ended = True
         self.on_end()
+        self.ended = True
 
     @property
     def pending(self) -> bool:
@@ -109,6 +112,7 @@ class Faults:
 
     def __init__(self) -> None:
         self._faults: list[Fault] = []
+        self._room: limits.Room[Fault] = limits.Room(lambda fault: limits.size_of(fault.details))
         self._lock = threading.Lock()
 
     def add(self, fault: Fault) -> Fault:
@@ -117,6 +121,9 @@ class Faults:
             self._faults = [known for known in self._faults if not known.ended]
             if len(self._faults) >= limits.MAX_KEPT:
                 msg = f"{limits.MAX_KEPT} faults can be in force at once"
+                raise ValueError(msg)
+            if not self._room.has_room(self._faults, fault):
+                msg = f"{limits.MAX_KEPT_BYTES} bytes of faults can be in force at once"
                 raise ValueError(msg)
             self._faults.append(fault)
         return fault
@@ -171,6 +178,21 @@ def check(kind: str, times: int | None, details: Mapping[str, Any]) -> None:
         raise TypeError(msg)
     if kind in {"edge", "access"}:
         edge_pages.check(kind, details)
+    _check_details(f"fault({kind!r})", kind, details)
+
+
+def _check_details(where: str, kind: str, details: Mapping[str, Any]) -> None:
+    """Raise ValueError or TypeError for a detail that could not be sent."""
+    for name in details.keys() & {"body", "data"}:
+        check_bytes(f"{where}: {name}=", details[name])
+    if details.get("keep") is not None:
+        check_number(f"{where}: keep", details["keep"], at_least=0, at_most=limits.MAX_KEPT_BYTES)
+    if "size" in details:
+        check_number(f"{where}: size", details["size"], at_least=1, at_most=limits.MAX_KEPT_BYTES)
+    if "delay" in details:
+        check_number(f"{where}: delay", details["delay"], at_least=0, at_most=MAX_DELAY)
+    if kind in {"status", "redirect"}:
+        check_response(where, _status(details) if kind == "status" else _redirect(details))
 
 
 async def apply(fault: Fault, wire: Wire, respond: Callable[[], Awaitable[Response]]) -> None:

@@ -137,7 +137,7 @@ class LocalGateway:
             "order", where each recording must be used, and used once.
 
     Raises:
-        OSError: on entering, when the port is taken; when the cassette cannot be read.
+        OSError: on entering, when the port is taken; when the cassette cannot be read or written.
         TypeError: for an unknown keyword, here and in each method; the nearest is named.
         ValueError: for a cassette with mistakes, or `record`, `replay`, `match` and `upstream` that
             do not go together.
@@ -235,12 +235,23 @@ class LocalGateway:
         self.stop()
 
     def start(self) -> None:
-        """Listen. `with` does it; call `stop` after it otherwise."""
+        """Listen. `with` does it; call `stop` after it otherwise.
+
+        After `stop` it can be started again: on the port it was given, else on another free one.
+
+        Raises:
+            OSError: if the port is taken.
+            RuntimeError: if it is started already.
+        """
         self._server.start()
         self._state.origin = self.origin
 
     def stop(self) -> None:
-        """Drop every connection, open streams too, and end. Harmless when ended."""
+        """Drop every connection, open streams too, and end. Harmless when ended.
+
+        Raises:
+            RuntimeError: in a function given to `calls.subscribe()`, which the gateway waits for.
+        """
         self._server.stop()
 
     @property
@@ -585,7 +596,8 @@ class LocalGateway:
         It says of each request that was received last why it did not fit, and whether a function
         of the test's own, in `when` or as a response, has raised.
 
-        Also if a request did not fit the cassette or, by order, a recording was not used.
+        Also if a request did not fit the cassette, if, by order, a recording was not used, or if
+        the cassette could not be written.
         """
         problems = [] if self._cassette is None else self._cassette.problems()
         if problems:

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.exceptions import HTTPException
 
 from mistral_cf_adapter import __version__
 from mistral_cf_adapter.testing import limits
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 MAX_LIMIT = 1000
 _TEST_VALUES = frozenset({"cf-test-token", "mistral-test-key", "access-test-secret"})
 """Secrets that every local gateway has by default."""
+_SENDING = threading.BoundedSemaphore(limits.MAX_SENDING)
+"""Of all gateways of this process."""
 _HOP_BY_HOP = frozenset({b"connection", b"content-length", b"transfer-encoding", b"keep-alive"})
 
 Path = Annotated[
@@ -196,7 +199,25 @@ class GetEvents(ApiRequest):
 
 
 def _send_again(call: "Call", origin: str) -> tuple[str, int]:
-    """Send a request once more, in a thread; return the address it comes from."""
+    """Send a request once more, in a thread; return the address it comes from.
+
+    Raises:
+        HTTPException: too many are on their way, as under a fault that stalls.
+    """
+    if not _SENDING.acquire(blocking=False):
+        text = f"{limits.MAX_SENDING} calls are being sent again: wait until some have ended"
+        raise HTTPException(429, text)
+    try:
+        connection = _connect(origin)
+        address = connection.sock.getsockname()
+        threading.Thread(target=_exchange, args=(connection, call), daemon=True).start()
+    except BaseException:
+        _SENDING.release()
+        raise
+    return address[0], address[1]
+
+
+def _connect(origin: str) -> http.client.HTTPConnection:
     scheme, _, address = origin.partition("://")
     timeout = limits.REQUEST_TIMEOUT
     connection = (
@@ -210,9 +231,7 @@ def _send_again(call: "Call", origin: str) -> tuple[str, int]:
         )
     )
     connection.connect()
-    host, port = connection.sock.getsockname()
-    threading.Thread(target=_exchange, args=(connection, call), daemon=True).start()
-    return host, port
+    return connection
 
 
 def _context_without_check() -> ssl.SSLContext:
@@ -243,6 +262,7 @@ def _exchange(connection: http.client.HTTPConnection, call: "Call") -> None:
         pass  # A fault may have hit it, or the gateway ended: its record says so.
     finally:
         connection.close()
+        _SENDING.release()
 
 
 # ---------------------------------------------------------------- responses to come
@@ -344,11 +364,13 @@ class AddFault(_Scripting):
     path: Path = None
     keep: int | None = Field(default=None, ge=0, description="Bytes or events before a cut")
     data: str | None = Field(default=None, description="What is sent as garbage")
-    status_code: int | None = Field(default=None, alias="status", ge=100, le=599)
+    status_code: int | None = Field(default=None, alias="status", ge=200, le=599)
     body: str | None = None
     content_type: str | None = None
     headers: Headers = None
-    delay: float | None = Field(default=None, ge=0, description="Seconds between two drips")
+    delay: float | None = Field(
+        default=None, ge=0, le=3600, allow_inf_nan=False, description="Seconds between two drips"
+    )
     size: int | None = Field(default=None, ge=1, description="Bytes of a drip")
     to: str | None = Field(default=None, description="The URL of a redirect")
     page: int | str | None = Field(default=None, description="The page of Cloudflare's edge")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,6 +17,10 @@ MAX_KEPT = 10_000
 """Things of a kind that are remembered: requests, logs, cached responses, files."""
 MAX_KEPT_BYTES = 128 * MIB
 """Bytes of their bodies; one that is larger alone is kept all the same."""
+MAX_RESPONSE = 32 * MIB
+"""Bytes of a response that a call keeps, of which the rest is counted alone."""
+MAX_SENDING = 32
+"""Calls that are sent again at once, each in a thread of its own."""
 MAX_CHOICES = 128
 """The largest `n` of a completion."""
 MAX_NUMBERS = 2_000_000
@@ -59,3 +64,43 @@ def drop_oldest(kept: dict[str, T], size: Callable[[T], int]) -> None:
     total = sum(map(size, kept.values()))
     while len(kept) > 1 and (len(kept) > MAX_KEPT or total > MAX_KEPT_BYTES):
         total -= size(kept.pop(next(iter(kept))))
+
+
+class Room(Generic[T]):
+    """Whether there is room for one more item, in bytes; counted anew only where it may be full."""
+
+    def __init__(self, size: Callable[[T], int]) -> None:
+        self._size = size
+        self._at_most = 0
+        """Bytes of all that were added since the last count."""
+
+    def has_room(self, kept: Iterable[T], item: T) -> bool:
+        """Count an item in; return False if it and those that are kept are too large.
+
+        One that is larger alone has room all the same. One that is kept several times counts once.
+        """
+        size = self._size(item)
+        if self._at_most + size > MAX_KEPT_BYTES:
+            self._at_most = sum({id(each): self._size(each) for each in kept}.values())
+        if self._at_most and self._at_most + size > MAX_KEPT_BYTES:
+            return False
+        self._at_most += size
+        return True
+
+
+def size_of(value: Any) -> int:
+    """Return about how many bytes a value of texts, bytes, lists and mappings takes."""
+    waiting: list[Any] = [value]
+    size = 0
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, str | bytes):
+            size += len(item)
+            continue
+        size += 8
+        if isinstance(item, Mapping):
+            waiting += item.keys()
+            waiting += item.values()
+        elif isinstance(item, list | tuple):
+            waiting += cast("Iterable[Any]", item)
+    return size

@@ -7,11 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, cast
 
 from mistral_cf_adapter.testing.keywords import check_names
+from mistral_cf_adapter.testing.limits import size_of
 from mistral_cf_adapter.testing.matching import Arrival, Condition, check_function
 from mistral_cf_adapter.testing.mistral import is_text_path
 from mistral_cf_adapter.testing.mistral_chat import Turn
 from mistral_cf_adapter.testing.mistral_errors import invalid, too_many, unauthorized
 from mistral_cf_adapter.testing.own_code import call_own
+from mistral_cf_adapter.testing.response_checks import check_response
 from mistral_cf_adapter.testing.responses import (
     GATEWAY_ERRORS,
     POLICY_ERRORS,
@@ -72,7 +74,8 @@ def reply(
         turn = Turn(said, words(said), finish_reason=finish, message_fields=more)
         return mistral.say(arrival.outgoing, turn)
 
-    return scripted("reply", text, say, Condition("reply", when, path, _text), check=_check_text)
+    condition = Condition("reply", when, path, _text)
+    return scripted("reply", text, say, condition, check=_check_text, more=more)
 
 
 def reply_stream(mistral: Mistral, pieces: Any, when: Wanted, path: str | None) -> Scripted:
@@ -99,13 +102,15 @@ def reply_parsed(mistral: Mistral, value: Any, when: Wanted, path: str | None) -
         text = _to_json(value) if fixed is None else fixed
         return mistral.say(arrival.outgoing, Turn(text, words(text)))
 
-    return scripted("reply_parsed", value, say, Condition("reply_parsed", when, path, _text))
+    condition = Condition("reply_parsed", when, path, _text)
+    return scripted("reply_parsed", value, say, condition, more={"text": fixed})
 
 
 def reply_json(
     value: Any, status: int, headers: Mapping[str, str] | None, when: Wanted, path: str | None
 ) -> Scripted:
     """Let the provider respond with JSON."""
+    check_response("reply_json()", json_response(None, status, headers))
     fixed = None if callable(value) else json_response(value, status, headers)
 
     def respond(value: object, _arrival: Arrival) -> Response:
@@ -143,8 +148,11 @@ def refusal(  # noqa: PLR0913  # one way to fail each, by keyword
 
 def fail(what: int | str | None, response: Response, when: Wanted, path: str | None) -> Scripted:
     """Let the gateway refuse."""
+    check_response("fail()", response)
     condition = Condition("fail", when, path)
-    return Scripted(_label("fail", what), condition, lambda _: response, final=True)
+    return Scripted(
+        _label("fail", what), condition, lambda _: response, final=True, size=_size(response)
+    )
 
 
 def upstream_fail(
@@ -156,9 +164,11 @@ def upstream_fail(
 ) -> Scripted:
     """Let the provider fail."""
     response = _mistral_error(status) if body is None else json_response(body, status)
-    failure = response.with_headers(headers or {})
+    failure = check_response("upstream_fail()", response.with_headers(headers or {}))
     condition = Condition("upstream_fail", when, path)
-    return Scripted(_label("upstream_fail", status), condition, lambda _: failure)
+    return Scripted(
+        _label("upstream_fail", status), condition, lambda _: failure, size=_size(failure)
+    )
 
 
 def upstream_delay(seconds: float, when: Wanted, path: str | None) -> Scripted:
@@ -167,15 +177,16 @@ def upstream_delay(seconds: float, when: Wanted, path: str | None) -> Scripted:
     return Scripted(_label("upstream_delay", seconds), condition, None, delay=seconds)
 
 
-def scripted(
+def scripted(  # noqa: PLR0913  # one entry of the script
     name: str,
     value: Any,
     respond: Callable[[object, Arrival], Response],
     condition: Condition,
     *,
     check: Callable[[str, Any], object] | None = None,
+    more: Mapping[str, Any] | None = None,
 ) -> Scripted:
-    """Script a value, or what a function makes of each request."""
+    """Script a value, with `more` that is sent besides it, or what a function makes of requests."""
     label = _label(name, value)
     if callable(value):
         function = check_function(f"{name}()", value)
@@ -187,7 +198,12 @@ def scripted(
         )
     if check is not None:
         check(f"{name}()", value)
-    return Scripted(label, condition, lambda arrival: respond(value, arrival))
+    size = size_of([value, more])
+    return Scripted(label, condition, lambda arrival: respond(value, arrival), size=size)
+
+
+def _size(response: Response) -> int:
+    return size_of([response.headers, response.body])
 
 
 def _check_text(where: str, value: object) -> str:

@@ -34,6 +34,8 @@ class Scripted:
     """Seconds the upstream takes to its first byte."""
     is_function: bool = False
     """Whether the response is made by a function of the test's own."""
+    size: int = 0
+    """About how many bytes the response takes until it is used."""
 
     async def fits(self, arrival: Arrival) -> bool:
         """Return whether it is for this request; raise ScriptError if the test's code fails."""
@@ -57,19 +59,27 @@ class Script:
 
     def __init__(self) -> None:
         self._entries: list[Scripted] = []
+        self._room: limits.Room[Scripted] = limits.Room(lambda entry: entry.size)
         self._lock = threading.Lock()
 
     def add(self, entry: Scripted, times: int = 1) -> None:
         """Append a response, `times` over.
 
         Raises:
-            ValueError: `times` is less than 1, or there would be too many responses.
+            ValueError: `times` is less than 1, or there would be too many responses, or too many
+                bytes of them; one that is larger alone is taken all the same.
         """
         with self._lock:
             if times < 1 or len(self._entries) + times > limits.MAX_KEPT:
                 msg = (
                     f"{entry.label}: times must be at least 1, and {limits.MAX_KEPT} responses can "
                     "be scripted at once"
+                )
+                raise ValueError(msg)
+            if not self._room.has_room(self._entries, entry):
+                msg = (
+                    f"{entry.label}: {limits.MAX_KEPT_BYTES} bytes of responses can be scripted at "
+                    f"once, and with the {entry.size} of this one they would be more"
                 )
                 raise ValueError(msg)
             self._entries.extend([entry] * times)

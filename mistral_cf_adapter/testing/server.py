@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 import threading
 from concurrent.futures import Future
@@ -19,6 +20,7 @@ from mistral_cf_adapter.testing import limits
 from mistral_cf_adapter.testing.strict import StrictConnection
 
 if TYPE_CHECKING:
+    from asyncio.trsock import TransportSocket
     from collections.abc import Awaitable, Callable, Coroutine
     from os import PathLike
     from typing import TypeAlias
@@ -45,8 +47,48 @@ class ThreadedServer:
         self.transports: dict[tuple[str, int], asyncio.Transport] = {}
         """The open connections, by the caller's address, as in an ASGI scope's `client`."""
         self.port = port
-        self._config = Config(
-            cast("ASGI3Application", app),
+        self._app = app
+        self._tls = tls
+        self._wanted_port = port
+        self._config = self._make_config()
+        self._state = ServerState()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._listener: asyncio.Server | None = None
+        self._placeholder: socket.socket | None = None
+        self._thread: threading.Thread | None = None
+        self._pid = os.getpid()
+        self._stop: asyncio.Event | None = None
+        self._listening = asyncio.Lock()
+        """Held while the listener is opened or closed, as both wait in between."""
+
+    def start(self) -> None:
+        """Listen; return once connections are accepted. It can be started again after `stop`.
+
+        Raises:
+            OSError: if the port is taken.
+            RuntimeError: if it is started already.
+        """
+        if self._thread is not None:
+            msg = f"This gateway is started already, on port {self.port}: call stop() before"
+            raise RuntimeError(msg)
+        self._pid = os.getpid()
+        self._config = self._make_config()
+        self.port = self._wanted_port
+        ready: Future[None] = Future()
+        self._thread = threading.Thread(
+            target=lambda: asyncio.run(self._main(ready)), name="local-gateway", daemon=True
+        )
+        self._thread.start()
+        try:
+            ready.result()
+        except BaseException:
+            self._thread = self._loop = self._stop = None
+            raise
+
+    def _make_config(self) -> Config:
+        """Return uvicorn's settings, which it loads once."""
+        return Config(
+            cast("ASGI3Application", self._app),
             interface="asgi3",
             http="h11",
             ws="none",
@@ -54,32 +96,16 @@ class ThreadedServer:
             log_config=None,
             proxy_headers=False,
             timeout_keep_alive=KEEP_ALIVE,
-            ssl_certfile=None if tls is None else tls[0],
-            ssl_keyfile=None if tls is None else tls[1],
+            ssl_certfile=None if self._tls is None else self._tls[0],
+            ssl_keyfile=None if self._tls is None else self._tls[1],
         )
-        self._state = ServerState()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._listener: asyncio.Server | None = None
-        self._placeholder: socket.socket | None = None
-        self._thread: threading.Thread | None = None
-        self._stop: asyncio.Event | None = None
-        self._listening = asyncio.Lock()
-        """Held while the listener is opened or closed, as both wait in between."""
-
-    def start(self) -> None:
-        """Listen; return once connections are accepted. Raises OSError if the port is taken."""
-        ready: Future[None] = Future()
-        self._thread = threading.Thread(
-            target=lambda: asyncio.run(self._main(ready)), name="local-gateway", daemon=True
-        )
-        self._thread.start()
-        ready.result()
 
     def stop(self) -> None:
         """Drop every connection and end the thread. Harmless when it is stopped already."""
         thread, loop, stop = self._thread, self._loop, self._stop
-        if thread is None or loop is None or stop is None:
+        if thread is None or loop is None or stop is None or self._is_copy():
             return
+        self._check_thread()
         with contextlib.suppress(RuntimeError):  # the loop is closed: nothing is left to stop
             loop.call_soon_threadsafe(stop.set)
         thread.join()
@@ -97,7 +123,31 @@ class ThreadedServer:
         if self._loop is None:
             work.close()
             return
+        try:
+            self._check_thread()
+        except RuntimeError:
+            work.close()
+            raise
         asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    def _check_thread(self) -> None:
+        """Raise RuntimeError where the server's thread would be waited for for ever."""
+        if self._is_copy():
+            msg = (
+                "The gateway runs in the process that has started it, and this one was forked from "
+                "that: use the gateway there"
+            )
+            raise RuntimeError(msg)
+        if threading.current_thread() is self._thread:
+            msg = (
+                "The gateway cannot be stopped, nor its listener be closed, on its own thread, "
+                "where a function given to calls.subscribe() runs: do it from another thread"
+            )
+            raise RuntimeError(msg)
+
+    def _is_copy(self) -> bool:
+        """Whether this process was forked from the one that serves: no thread serves here."""
+        return self._pid != os.getpid()
 
     async def _main(self, ready: Future[None]) -> None:
         self._loop = asyncio.get_running_loop()
@@ -136,6 +186,8 @@ class ThreadedServer:
     async def _end_listening(self, *, hold_port: bool) -> None:
         if self._listener is not None:
             await _finish_accepting(self._listener)
+            for sock in self._listener.sockets:
+                _shut_down(sock)
             self._listener.close()
             self._listener = None
         self._release_port()
@@ -143,6 +195,7 @@ class ThreadedServer:
             # Bound but not listening: connections are refused, and nobody else takes the port.
             self._placeholder = _bound_socket(self.port)
         for transport in list(self.transports.values()):
+            _shut_down(transport.get_extra_info("socket"))
             transport.abort()
         # abort() tells the protocol on the loop's next turn.
         while self.transports:  # noqa: ASYNC110
@@ -161,6 +214,14 @@ class ThreadedServer:
 
     def _protocol(self) -> asyncio.Protocol:
         return _Connection(self._config, self._state, self.transports)
+
+
+def _shut_down(sock: TransportSocket | socket.socket | None) -> None:
+    """End a socket for each process that has it: a forked one would keep it open."""
+    if sock is None:
+        return
+    with contextlib.suppress(OSError):  # the caller is gone; not every system ends a listener
+        sock.shutdown(socket.SHUT_RDWR)
 
 
 async def _finish_accepting(listener: asyncio.Server) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import subprocess
+import sys
 import threading
 
 import httpx
@@ -241,3 +243,195 @@ def test_no_connection_is_left_unanswered_where_the_listener_closes():
                 _ask_until_refused(gateway)
             refusing.join()
             gateway.reset()
+
+
+# ---------------------------------------------------------------- start and stop
+
+
+def test_a_gateway_can_be_started_again_after_its_end(http):
+    gateway = LocalGateway()
+    for number in range(1, 4):
+        with gateway:
+            assert chat(http, gateway).status_code == 200
+            assert len(gateway.requests) == number
+    with pytest.raises(httpx.ConnectError):
+        chat(http, gateway)
+
+
+def test_a_gateway_that_is_started_already_goes_on(http):
+    with LocalGateway() as gateway:
+        url = gateway.url
+        with pytest.raises(RuntimeError, match="is started already, on port"):
+            gateway.start()
+        assert gateway.url == url
+        assert chat(http, gateway).status_code == 200
+    with pytest.raises(httpx.ConnectError):
+        chat(http, gateway)
+
+
+def test_a_gateway_whose_port_was_taken_can_be_started_later(http):
+    with LocalGateway() as other:
+        gateway = LocalGateway(port=int(other.origin.rpartition(":")[2]))
+        with pytest.raises(OSError, match="in use"):
+            gateway.start()
+        gateway.stop()
+    with gateway:
+        assert chat(http, gateway).status_code == 200
+
+
+WAITING = """
+import contextlib, threading, urllib.request
+from mistral_cf_adapter.testing import LocalGateway
+
+def run(what):
+    told = []
+    heard = threading.Event()
+    with LocalGateway() as gateway:
+        def listen(call):
+            try:
+                what(gateway)
+            except RuntimeError as error:
+                told.append(str(error))
+            heard.set()
+        gateway.calls.subscribe(listen)
+        with contextlib.suppress(OSError):
+            urllib.request.urlopen(gateway.origin)
+        assert heard.wait(10)
+    assert len(told) == 1 and "on its own thread" in told[0], told
+
+run(lambda gateway: gateway.stop())
+run(lambda gateway: gateway.fault("refuse"))
+"""
+
+
+def test_the_gateway_cannot_wait_for_its_own_thread():
+    run_alone(WAITING)
+
+
+FORKED = """
+import os, signal, socket
+from mistral_cf_adapter.testing import LocalGateway
+
+def is_refused(gateway):
+    try:
+        socket.create_connection(("127.0.0.1", port), 10).close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+gateway = LocalGateway()
+gateway.start()
+port = int(gateway.origin.rpartition(":")[2])
+caller = socket.create_connection(("127.0.0.1", port), 10)
+caller.sendall(b"GET /v1/acc HTTP/1.1\\r\\nhost: localhost\\r\\n\\r\\n")
+assert caller.recv(1000000)
+reading, writing = os.pipe()
+child = os.fork()
+if child == 0:
+    signal.alarm(20)
+    os.close(writing)
+    caller.close()
+    try:
+        gateway.fault("refuse")
+    except RuntimeError as error:
+        gateway.stop()
+        os.read(reading, 1)
+        os._exit(0 if "was forked" in str(error) else 1)
+    os._exit(2)
+assert not is_refused(gateway)
+with gateway.fault("refuse"):
+    assert is_refused(gateway)
+    try:
+        assert caller.recv(1) == b""
+    except ConnectionResetError:
+        pass
+assert not is_refused(gateway)
+gateway.stop()
+assert is_refused(gateway)
+os.close(writing)
+assert os.waitpid(child, 0)[1] == 0
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="not every system ends a listener of two")
+def test_a_gateway_ends_although_a_forked_process_is_alive():
+    run_alone(FORKED)
+
+
+def run_alone(code):
+    """Run a program that may hang, in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+# ---------------------------------------------------------------- what could not be sent
+
+BAD_HEADERS = [
+    ({"x": "a\r\nset-cookie: b"}, "'x' has a value with a line break"),
+    ({"x\r\ny": "a"}, "is no name of a header"),
+    ({"": "a"}, "is no name of a header"),
+    ({"x y": "a"}, "is no name of a header"),
+    ({"Content-Length": "5"}, "is written by the server: leave it out"),
+    ({"transfer-encoding": "chunked"}, "is written by the server: leave it out"),
+    ({"x": " a"}, "begins or ends with a space"),
+    ({"x": 1}, "must be text"),
+]
+
+
+@pytest.mark.parametrize(("headers", "told"), BAD_HEADERS)
+def test_a_header_that_cannot_be_sent_is_refused_before_it_is_scripted(gateway, headers, told):
+    for script in (
+        lambda: gateway.reply_json({}, headers=headers),
+        lambda: gateway.reply_json(lambda _: {}, headers=headers),
+        lambda: gateway.fail(2003, headers=headers),
+        lambda: gateway.upstream_fail(headers=headers),
+        lambda: gateway.fault("status", headers=headers),
+        lambda: gateway.fault("redirect", to="http://localhost", headers=headers),
+    ):
+        with pytest.raises((TypeError, ValueError), match=told):
+            script()
+    gateway.assert_all_used()
+
+
+@pytest.mark.parametrize("status", [0, 100, 199, 600, 1000, "200", None, True])
+def test_a_status_that_cannot_be_sent_is_refused_before_it_is_scripted(gateway, status):
+    for script in (
+        lambda: gateway.reply_json({}, status=status),
+        lambda: gateway.upstream_fail(status),
+        lambda: gateway.fault("status", status=status),
+        lambda: gateway.fault("redirect", to="http://localhost", status=status),
+    ):
+        with pytest.raises(ValueError, match="must be a number from 200 to 599"):
+            script()
+    gateway.assert_all_used()
+
+
+@pytest.mark.parametrize(
+    ("kind", "details", "told"),
+    [
+        ("redirect", {"to": "http://localhost\r\nx: y"}, "'location' has a value with a line"),
+        ("status", {"content_type": "text/html\n"}, "'content-type' has a value with a line"),
+        ("status", {"body": "text"}, "body= must be bytes, not str"),
+        ("garbage", {"data": None}, "data= must be bytes, not NoneType"),
+        ("slow_drip", {"delay": float("inf")}, "delay=inf must be a number from 0 to 3600"),
+        ("slow_drip", {"delay": float("nan")}, "delay=nan"),
+        ("slow_drip", {"delay": -1}, "delay=-1"),
+        ("slow_drip", {"size": 0}, "size=0"),
+        ("cut_stream", {"keep": -1}, "keep=-1"),
+    ],
+)
+def test_a_detail_that_cannot_be_sent_is_refused(gateway, kind, details, told):
+    with pytest.raises((TypeError, ValueError), match=told):
+        gateway.fault(kind, **details)
+    gateway.assert_all_used()
+
+
+@pytest.mark.parametrize("status", [200, 204, 304, 599])
+def test_each_status_that_is_taken_can_be_sent(gateway, http, status):
+    gateway.reply_json({"a": 1}, status=status, headers={"x": "é\tb"})
+    answer = chat(http, gateway)
+    assert answer.status_code == status
+    assert answer.headers["x"].encode(answer.headers.encoding) == "é\tb".encode()
+    assert answer.content == (b"" if status in {204, 304} else b'{"a":1}')

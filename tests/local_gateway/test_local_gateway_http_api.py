@@ -791,3 +791,37 @@ def test_nothing_of_it_is_loaded_until_it_is_asked():
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
     )
     assert done.stdout == "[] False\n"
+
+
+@pytest.mark.parametrize(
+    ("route", "fields"),
+    [
+        ("/reply-json", {"value": 1, "headers": {"x": "a\r\nb"}}),
+        ("/fail", {"code": 2003, "headers": {"content-length": "5"}}),
+        ("/upstream-fail", {"headers": {"": "a"}}),
+        ("/fault", {"kind": "status", "status": 100}),
+        ("/fault", {"kind": "status", "content_type": "a\nb"}),
+        ("/fault", {"kind": "redirect", "to": "a\nb"}),
+        ("/fault", {"kind": "slow_drip", "delay": float("inf")}),
+    ],
+)
+def test_what_could_not_be_sent_is_a_422_and_is_not_scripted(api, route, fields):
+    assert api.send("POST", route, fields)[0] == 422
+    assert not any(api.get("/queue").values())
+
+
+def test_calls_that_are_sent_again_at_once_have_a_bound():
+    with LocalGateway() as gateway:
+        api = GatewayApi(gateway)
+        say(make_client(gateway.settings()))
+        with gateway.fault("stall", times=None):
+            for _ in range(limits.MAX_SENDING):
+                api.post("/calls/1/send", 202)
+            status, refused = api.send("POST", "/calls/1/send", {})
+    assert status == 429
+    assert refused["error"].startswith("32 calls are being sent again: wait")
+    # The end of the gateway has dropped those that waited.
+    with LocalGateway() as gateway:
+        say(make_client(gateway.settings()))
+        while GatewayApi(gateway).send("POST", "/calls/1/send", {})[0] == 429:
+            time.sleep(0.01)

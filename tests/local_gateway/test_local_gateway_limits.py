@@ -232,6 +232,50 @@ def test_a_dictionary_is_bounded_likewise(monkeypatch):
     assert list(kept) == ["b", "c"]
 
 
+@pytest.mark.parametrize("size", [10, 10_000])
+def test_what_a_call_keeps_of_a_response_is_bounded_and_said(monkeypatch, size):
+    monkeypatch.setattr(limits, "MAX_RESPONSE", 5000)
+    with LocalGateway() as gateway:
+        gateway.reply_stream([b"x" * size] * 1000)
+        exchange(gateway, asking(gateway, {**QUESTION, "stream": True}))
+        exchange(gateway, asking(gateway, QUESTION))
+        (call,) = gateway.calls.wait(0, 10)[:1]
+        small = gateway.calls.wait(1, 10)[0]
+    assert call.sent == size * 1000
+    assert call.is_cut
+    assert call.size <= 10_000
+    assert len(call.body) <= 5000
+    assert not small.is_cut
+    assert small.sent == len(small.body)
+
+
+def test_what_is_scripted_is_bounded_in_bytes(monkeypatch):
+    monkeypatch.setattr(limits, "MAX_KEPT_BYTES", 1000)
+    large = "x" * 600
+    gateway = LocalGateway()
+    scripting = [
+        lambda: gateway.reply(large),
+        lambda: gateway.reply("", tool_calls=[{"id": "1", "function": {"name": large}}]),
+        lambda: gateway.reply_json({"a": [large]}),
+        lambda: gateway.reply_parsed({"a": large}),
+        lambda: gateway.reply_stream([large]),
+        lambda: gateway.reply_ocr(large),
+        lambda: gateway.reply_embeddings([[0.5] * 100]),
+        lambda: gateway.fail(status=500, body=large.encode()),
+    ]
+    for script in scripting:
+        gateway.reset()
+        script()
+        with pytest.raises(ValueError, match="1000 bytes of responses can be scripted at once"):
+            script()
+    gateway.upstream_fail(500, body=large, times=5)
+    with pytest.raises(ValueError, match="1000 bytes of responses"):
+        gateway.upstream_fail(500, body=large)
+    gateway.fault("status", body=large.encode())
+    with pytest.raises(ValueError, match="1000 bytes of faults"):
+        gateway.fault("garbage", data=large.encode())
+
+
 def test_requests_logs_cache_files_and_conversations_are_bounded(monkeypatch):
     monkeypatch.setattr(limits, "MAX_KEPT", 5)
     with LocalGateway(cache_ttl=60) as gateway:

@@ -8,7 +8,10 @@ import gzip
 import json
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
+from pathlib import Path
 from urllib.parse import quote
 
 import httpx
@@ -208,6 +211,8 @@ def test_a_cassette_that_is_full_refuses_the_next_call(path, monkeypatch):
     ask = {"model": MODEL, "messages": hello("é" * 100)}
     with LocalGateway(record=path) as gateway:
         answers = [post(gateway, ask) for _ in range(9)]
+        with pytest.raises(AssertionError, match="is full"):
+            gateway.assert_all_used()
     assert answers[0].status_code == 200
     assert answers[-1].status_code == 501
     assert "is full" in answers[-1].json()["message"]
@@ -421,14 +426,28 @@ GOOD = "- request: {method: GET, path: /v1/models}\n  response: {status: 200, js
             "entry 2, response.status: Input should be a",
         ),
         (GOOD.replace("200", "99"), "entry 1, response.status"),
+        (
+            GOOD.replace("200", '200, headers: {x: "a\\nb"}'),
+            "entry 1, response.headers: headers: the header 'x' has a value with a line break",
+        ),
         (GOOD.replace("method", "methud"), "entry 1, request.methud: Extra inputs are not permit"),
         (
             GOOD.replace("json: {}", "json: {}, text: x"),
             "entry 1, response: has more than one",
         ),
         (GOOD.replace("json: {}", "base64: '*'"), "entry 1, response.base64"),
-        (GOOD.replace("json: {}", "json: {1: 2020-01-01, a: !!binary aaaa}"), "is a bytes"),
+        (GOOD.replace("json: {}", "json: {1a: 2020-01-01, a: !!binary aaaa}"), "is a bytes"),
         (GOOD.replace("{}", "&a [1, *a]"), "references"),
+        (
+            GOOD + GOOD.replace("{}", "{a: [{b: 1, c: 2, b: 3}]}"),
+            "entry 2, response.json.a.0: the key 'b' is there twice (line 4)",
+        ),
+        (GOOD.replace("status: 200", "status: 200, status: 201"), "'status' is there twice"),
+        (GOOD.replace("{}", "{1: a}"), "response.json: the key 1 is no text: put quotes around"),
+        (GOOD.replace("{}", "{null: a}"), "response.json: the key null is no text"),
+        (GOOD.replace("{}", "{[a]: b}"), "response.json: the key of several values is no text"),
+        (GOOD.replace("{}", "{a: 1e999}"), "inf is a number which JSON has not"),
+        (GOOD.replace("{}", "{a: !!float .nan}"), "nan is a number which JSON has not"),
         (GOOD.replace("json: {}", "events: [{dato: x}]"), "entry 1, response.events.0.dato"),
     ],
 )
@@ -438,6 +457,39 @@ def test_a_mistake_in_a_cassette_is_named_with_file_entry_and_field(path, text, 
     with pytest.raises(ValueError, match=r"cassette\.yaml: ") as caught:
         LocalGateway(replay=path)
     assert problem in str(caught.value)
+
+
+def test_a_device_or_a_file_that_is_too_large_is_not_read_to_its_end(tmp_path, monkeypatch):
+    with pytest.raises(ValueError, match="/dev/null: cannot be read: it is a folder or a device"):
+        cassette.load(Path("/dev/null"))
+    with pytest.raises(ValueError, match="it is a folder or a device"):
+        LocalGateway(replay=tmp_path)
+    (tmp_path / "large.yaml").write_text(GOOD)
+    monkeypatch.setattr(cassette, "MAX_SIZE", len(GOOD))
+    assert len(cassette.load(tmp_path / "large.yaml")) == 1
+    monkeypatch.setattr(cassette, "MAX_SIZE", len(GOOD) - 1)
+    with pytest.raises(ValueError, match="over the limit of"):
+        cassette.load(tmp_path / "large.yaml")
+
+
+def test_numbers_written_by_hand_are_those_of_json(path):
+    texts = ["12:30", "010", "1_000", "0x1F", ".nan", "-.inf", "+1", ".5", "1.", "<<", "="]
+    numbers = ["0", "-7", "1e5", "1E-5", "0.5", "-1.5e+3", "123456789012345678901"]
+    path.parent.mkdir()
+    path.write_text(GOOD.replace("{}", f"[{', '.join([*texts, *numbers])}]"))
+    (entry,) = cassette.load(path)
+    assert entry["response"]["json"] == [*texts, *map(json.loads, numbers)]
+
+
+def test_a_text_that_looks_like_a_number_is_recorded_with_quotes(path):
+    texts = ["12:30", "010", "1_000", "1e5", "-0.5E7", "7", "~", "true", "on", "2020-01-01", "<<"]
+    entry = {
+        "request": {"method": "GET", "path": "/", "json": {each: each for each in texts}},
+        "response": {"status": 200, "json": texts},
+    }
+    path.parent.mkdir()
+    cassette.save(path, [cassette.write_entry(entry)])
+    assert cassette.load(path) == [entry]
 
 
 def test_words_and_dates_written_by_hand_are_texts(path):
@@ -508,3 +560,78 @@ def test_any_other_body_is_read_byte_by_byte(body):
     text = cassette.write_entry(shown)
     read = yaml.load(text, Loader=cassette._LOADER)[0]
     assert cassette_bodies.read(read) == body
+
+
+# ---------------------------------------------------------------- a large body
+
+
+def test_a_large_body_is_read_and_written_apart_so_that_no_other_call_waits(
+    upstream, path, monkeypatch
+):
+    threads = []
+    write_entry = cassette.write_entry
+
+    def write(entry):
+        threads.append(threading.current_thread().name)
+        return write_entry(entry)
+
+    monkeypatch.setattr(cassette, "write_entry", write)
+    large = {"model": MODEL, "messages": hello("word " * 20_000)}
+    with LocalGateway(upstream=upstream.url + "/mistral", record=path) as gateway:
+        said = post(gateway, large).json()
+        streamed = post(gateway, {**large, "stream": True}).text
+    with LocalGateway(replay=path) as gateway:
+        assert post(gateway, large).json() == said
+        assert post(gateway, {**large, "stream": True}).text == streamed
+        gateway.assert_all_used()
+    assert len(threads) == 6
+    assert "local-gateway" not in threads
+
+
+# ---------------------------------------------------------------- a file that cannot be written
+
+
+def test_a_recording_that_cannot_be_a_file_is_refused_at_once(tmp_path):
+    with pytest.raises(IsADirectoryError, match="is a folder or a device"):
+        LocalGateway(record=tmp_path)
+    with pytest.raises(IsADirectoryError, match="is a folder or a device"):
+        LocalGateway(record="/dev/null")
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="file"):
+        LocalGateway(record=tmp_path / "file" / "cassette.yaml")
+
+
+def test_a_folder_that_is_not_writable_is_refused_at_once(path, monkeypatch):
+    monkeypatch.setattr("os.access", lambda *_: False)  # root may write anywhere
+    with pytest.raises(PermissionError, match="its folder is not writable"):
+        LocalGateway(record=path)
+
+
+def test_a_recording_that_cannot_be_written_any_more_is_said_and_fails_the_test(upstream, path):
+    with LocalGateway(upstream=upstream.url + "/mistral", record=path) as gateway:
+        path.parent.rmdir()
+        answer = post(gateway, {"model": MODEL, "messages": hello()})
+        assert answer.status_code == 501
+        assert answer.json()["name"] == "AiGatewayError"
+        problem = f"The recording {path} cannot be written: No such file or directory"
+        assert answer.json()["message"] == problem
+        with pytest.raises(httpx.RemoteProtocolError):
+            post(gateway, {"model": MODEL, "messages": hello(), "stream": True})
+        with pytest.raises(AssertionError, match="cannot be written: No such file"):
+            gateway.assert_all_used()
+        gateway.reset()
+        gateway.assert_all_used()
+
+
+def test_two_gateways_may_write_the_same_file_at_the_same_time(tmp_path):
+    path = tmp_path / "cassette.yaml"
+    texts = ["# one\n" * 10_000, "# two\n" * 10_000]
+
+    def save(number):
+        for _ in range(100):
+            cassette.save(path, [texts[number]])
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(save, [0, 1]))
+    assert path.read_text() in [cassette.HEADER + text for text in texts]
+    assert list(tmp_path.iterdir()) == [path]
