@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 from mistral_cf_adapter._secrets import Secret, abbreviate
 from mistral_cf_adapter.testing.call_texts import answer_of, prompt_of, shorten
 from mistral_cf_adapter.testing.limits import MIB
-from mistral_cf_adapter.testing.masks import Mask as Mask  # noqa: PLC0414  # for its users
-from mistral_cf_adapter.testing.masks import carried_secrets
+from mistral_cf_adapter.testing.masks import Mask, carried_secrets
 from mistral_cf_adapter.testing.secret_names import is_secret_header
 from mistral_cf_adapter.testing.snippets import make_snippets
 from mistral_cf_adapter.testing.used_options import explain_options

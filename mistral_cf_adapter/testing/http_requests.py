@@ -18,8 +18,9 @@ from starlette.exceptions import HTTPException
 from mistral_cf_adapter import __version__
 from mistral_cf_adapter.testing import limits
 from mistral_cf_adapter.testing.access import Access
-from mistral_cf_adapter.testing.call_view import Mask, describe, summarize
+from mistral_cf_adapter.testing.call_view import describe, summarize
 from mistral_cf_adapter.testing.faults import Kind
+from mistral_cf_adapter.testing.masks import Mask
 from mistral_cf_adapter.testing.state import SWITCHES
 
 if TYPE_CHECKING:

@@ -33,7 +33,7 @@ ABSENT = object()
 """What stands where a field is not there."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class Player:
     """Replays recorded responses.
 

@@ -76,7 +76,7 @@ async def _run(size: int, function: Callable[[], T]) -> T:
     return function() if size <= LARGE else await asyncio.to_thread(function)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class Secrets:
     """The secrets that are known: those the gateway was made with, and those that were sent."""
 
@@ -103,7 +103,7 @@ class Secrets:
         return Scrubber([*made_with, *self._sent])
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class Recorder:
     """Records what a gateway's upstream is asked and answers.
 
@@ -200,7 +200,7 @@ class Recorder:
         return None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class _Exchange:
     """A request that is under way, as it will be written."""
 

@@ -42,9 +42,9 @@ def _bypass_list() -> list[dict[str, Any]]:
     return BoundedList(lambda _: 1000)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class State:
-    """Settings first, then memory."""
+    """Settings first, then memory. It has no `repr` of its fields: some are secrets."""
 
     token: str
     account_id: str

@@ -802,7 +802,7 @@ def test_nothing_of_it_is_loaded_until_it_is_asked():
         ("/fault", {"kind": "status", "status": 100}),
         ("/fault", {"kind": "status", "content_type": "a\nb"}),
         ("/fault", {"kind": "redirect", "to": "a\nb"}),
-        ("/fault", {"kind": "slow_drip", "delay": float("inf")}),
+        ("/fault", {"kind": "slow_drip", "delay": 4000}),
     ],
 )
 def test_what_could_not_be_sent_is_a_422_and_is_not_scripted(api, route, fields):
