@@ -28,7 +28,7 @@ from mistral_cf_adapter.testing.limits import BoundedList
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from types import FrameType, TracebackType
+    from types import FrameType
     from typing import Self
 
 __tracebackhide__ = True  # pytest shows the test's own line as the last
@@ -71,12 +71,7 @@ class HostGuard:
         self._replace(_BaseGatewayClient, "_get_sender", self._guarded_sender())
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         while self._originals:
             owner, name, original = self._originals.pop()
             if original is _MISSING:
