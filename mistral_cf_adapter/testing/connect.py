@@ -11,6 +11,19 @@ if TYPE_CHECKING:
     from mistral_cf_adapter.testing.state import State
 
 
+_TEST_SECRETS = frozenset({"cf-test-token", "mistral-test-key", "access-test-secret"})
+HIDDEN = "***"
+
+
+def show_variable(name: str, value: str) -> str:
+    """Return the value of an environment variable as people may see it.
+
+    A secret that is not one of the usual test values may be real, and is hidden.
+    """
+    is_address = name.endswith(("_URL", "_ID"))
+    return value if is_address or value in _TEST_SECRETS else HIDDEN
+
+
 def make_settings(url: str, state: State, overrides: Mapping[str, Any]) -> GatewaySettings:
     """Return settings for a gateway, with changes of the caller's."""
     from mistral_cf_adapter._settings import GatewaySettings

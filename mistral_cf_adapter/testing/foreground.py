@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from mistral_cf_adapter._public import TESTING, set_public_module
 from mistral_cf_adapter.testing.call_lines import CallLines
+from mistral_cf_adapter.testing.connect import HIDDEN, show_variable
 from mistral_cf_adapter.testing.gateway import LocalGateway
 
 if TYPE_CHECKING:
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 PORT = 8787
 # In steps, because a wait without an end cannot be interrupted on Windows.
 _STEP = 0.5
-_TEST_VALUES = frozenset({"cf-test-token", "mistral-test-key", "access-test-secret"})
 
 
 def serve(
@@ -74,12 +74,12 @@ def _print_calls(gateway: LocalGateway, stop: threading.Event, stream: TextIO) -
 def _banner(gateway: LocalGateway, *, has_page: bool) -> str:
     env = gateway.env()
     # A secret of the user's own stays out of terminals and build logs.
-    shown = {name: value if _is_public(name, value) else "***" for name, value in env.items()}
+    shown = {name: show_variable(name, value) for name, value in env.items()}
     exports = [f"  export {name}={value}" for name, value in shown.items()]
     lines = [
         f"Local AI Gateway on {gateway.url}",
         "Set them where your program runs (*** is a secret of your own):"
-        if "***" in shown.values()
+        if HIDDEN in shown.values()
         else "Test values; set them where your program runs:",
         *exports,
         f"Mistral's own paths:  {gateway.url}/mistral",
@@ -88,11 +88,6 @@ def _banner(gateway: LocalGateway, *, has_page: bool) -> str:
         "Ctrl-C stops it.",
     ]
     return "\n".join(lines)
-
-
-def _is_public(name: str, value: str) -> bool:
-    is_address = name.endswith(("_URL", "_ID"))
-    return is_address or value in _TEST_VALUES
 
 
 set_public_module(serve, package=TESTING)

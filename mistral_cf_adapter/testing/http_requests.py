@@ -19,6 +19,7 @@ from mistral_cf_adapter import __version__
 from mistral_cf_adapter.testing import limits
 from mistral_cf_adapter.testing.access import Access
 from mistral_cf_adapter.testing.call_view import describe, summarize
+from mistral_cf_adapter.testing.connect import show_variable
 from mistral_cf_adapter.testing.faults import Kind
 from mistral_cf_adapter.testing.masks import Mask
 from mistral_cf_adapter.testing.state import SWITCHES
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from mistral_cf_adapter.testing.http_api import HttpApi
 
 MAX_LIMIT = 1000
-_TEST_VALUES = frozenset({"cf-test-token", "mistral-test-key", "access-test-secret"})
 """Secrets that every local gateway has by default."""
 _SENDING = threading.BoundedSemaphore(limits.MAX_SENDING)
 """Of all gateways of this process."""
@@ -547,7 +547,7 @@ class GetSettings(ApiRequest):
         state = api.state
         return {
             "url": api.gateway.url,
-            "env": {name: _show(name, value) for name, value in api.gateway.env().items()},
+            "env": {name: show_variable(name, value) for name, value in api.gateway.env().items()},
             "mistral_url": f"{api.gateway.url}/mistral",
             "compat_url": f"{api.gateway.url}/compat",
             "upstream": state.upstream,
@@ -555,12 +555,6 @@ class GetSettings(ApiRequest):
             "routes": dict(state.routes),
             "aliases": dict(state.aliases),
         }
-
-
-def _show(name: str, value: str) -> str:
-    """Return the value of a variable; a secret of the user's own, which may be real, is masked."""
-    is_address = name.endswith(("_URL", "_ID"))
-    return value if is_address or value in _TEST_VALUES else "***"
 
 
 class ListBypassed(ApiRequest):

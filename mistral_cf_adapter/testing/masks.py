@@ -12,7 +12,7 @@ from mistral_cf_adapter._secrets import mask as mask_secrets
 from mistral_cf_adapter.testing.matching import MAX_SHOWN
 from mistral_cf_adapter.testing.mistral_text import as_list
 from mistral_cf_adapter.testing.scrubbing import forms_of
-from mistral_cf_adapter.testing.secret_names import is_secret_header
+from mistral_cf_adapter.testing.secret_names import is_secret_header, secret_parts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -135,10 +135,7 @@ def carried_secrets(headers: Mapping[str, str]) -> Iterator[str]:
         if not is_secret_header(name):
             continue
         yield value
-        if name.lower() == "cookie":
-            yield from (part.partition("=")[2].strip() for part in value.split(";"))
-        else:
-            yield value.rpartition(" ")[2]
+        yield from secret_parts(name, value)
 
 
 def _is_looked_for(text: str) -> bool:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, quote_plus
 
 from mistral_cf_adapter.testing.mistral_text import as_dict, as_list
+from mistral_cf_adapter.testing.secret_names import SECRET_HEADERS, secret_parts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -17,13 +18,10 @@ if TYPE_CHECKING:
 MASK = "[secret]"
 MIN_LENGTH = 6
 """Characters of the shortest value that is looked for: a shorter one stands in too many words."""
-SECRET_HEADERS = frozenset(
-    {
-        *("authorization", "proxy-authorization", "cf-aig-authorization", "cookie", "x-api-key"),
-        *("cf-access-client-id", "cf-access-client-secret", "cf-access-token"),
-        *("cf-access-jwt-assertion", "api-key", "x-goog-api-key"),
-    }
-)
+UNRECORDED_HEADERS = SECRET_HEADERS | {
+    *("cf-access-client-id", "cf-access-jwt-assertion", "x-goog-api-key"),
+}
+"""Headers of which a cassette has no value."""
 SECRET_FIELDS = frozenset(
     {
         *("api_key", "apikey", "authorization", "password", "client_secret", "secret"),
@@ -36,13 +34,11 @@ SECRET_FIELDS = frozenset(
 def secrets_of(headers: Headers) -> Iterator[str]:
     """Yield the secrets that a request's headers hold, without the name of their scheme."""
     for name, value in headers.items():
-        if name.lower() not in SECRET_HEADERS:
+        if name.lower() not in UNRECORDED_HEADERS:
             continue
-        if name.lower() == "cookie":
-            yield from (part.partition("=")[2].strip() for part in value.split(";"))
-            continue
-        yield value
-        yield value.rpartition(" ")[2]
+        if name.lower() != "cookie":
+            yield value
+        yield from secret_parts(name, value)
 
 
 class Scrubber:
@@ -82,7 +78,7 @@ class Scrubber:
     def headers(self, headers: Mapping[str, str]) -> dict[str, str]:
         """Return headers without secrets."""
         return {
-            name: MASK if name.lower() in SECRET_HEADERS else self.text(value)
+            name: MASK if name.lower() in UNRECORDED_HEADERS else self.text(value)
             for name, value in headers.items()
         }
 

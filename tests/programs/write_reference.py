@@ -13,6 +13,7 @@ import inspect
 import re
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
@@ -329,22 +330,10 @@ def faults() -> Iterator[Sequence[str]]:
         yield code(kind), _sentence(what)
 
 
-def received() -> Iterator[Sequence[str]]:
+def members_of(module: Any, name: str) -> Iterator[Sequence[str]]:
     yield "Attribute", "Type", "Meaning"
-    yield from attributes(records, "ReceivedRequest")
-    yield from methods_of(records, "ReceivedRequest")
-
-
-def log() -> Iterator[Sequence[str]]:
-    yield "Attribute", "Type", "Meaning"
-    yield from attributes(records, "LogRecord")
-    yield from methods_of(records, "LogRecord")
-
-
-def served() -> Iterator[Sequence[str]]:
-    yield "Attribute", "Type", "Meaning"
-    yield from attributes(calls, "Call")
-    yield from methods_of(calls, "Call")
+    yield from attributes(module, name)
+    yield from methods_of(module, name)
 
 
 def conditions() -> Iterator[Sequence[str]]:
@@ -395,9 +384,9 @@ TABLES: dict[str, Callable[[], Iterable[Sequence[str]]]] = {
     "gateway": gateway,
     "methods": methods,
     "faults": faults,
-    "received": received,
-    "log": log,
-    "served": served,
+    "received": partial(members_of, records, "ReceivedRequest"),
+    "log": partial(members_of, records, "LogRecord"),
+    "served": partial(members_of, calls, "Call"),
     "conditions": conditions,
     "routes": routes,
     "testing names": testing_names,
