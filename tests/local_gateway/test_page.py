@@ -171,6 +171,15 @@ def listen(client, text="Hello"):
     return list(client.chat.stream(model=MODEL, messages=messages))
 
 
+def open_one_call(page, client):
+    """Open the page with one call, and that call in full."""
+    listen(client)
+    page.open()
+    page.wait_rows(1)
+    page.click("#rows .row")
+    page.wait_text("#detail .conversation", "Hello")
+
+
 def test_an_empty_list_says_how_to_begin(page, gateway):
     page.open()
     page.wait_text("#empty-calls", "No call yet")
@@ -414,11 +423,7 @@ def test_html_stays_text(page, client, gateway):
 
 
 def test_it_asks_no_other_host_and_is_not_allowed_to(page, client, gateway):
-    listen(client)
-    page.open()
-    page.wait_rows(1)
-    page.click("#rows .row")
-    page.wait_text("#detail .conversation", "Hello")
+    open_one_call(page, client)
     for view in VIEWS:
         page.run("location.hash = arguments[0]", view)
     asked = page.run("return performance.getEntriesByType('resource').map((entry) => entry.name)")
@@ -471,11 +476,7 @@ def test_everything_works_by_keyboard(page, client):
 def test_the_tab_key_reaches_every_control(page, client):
     from selenium.webdriver.common.keys import Keys
 
-    listen(client)
-    page.open()
-    page.wait_rows(1)
-    page.click("#rows .row")
-    page.wait_text("#detail .conversation", "Hello")
+    open_one_call(page, client)
     page.run("document.activeElement.blur()")
     reached = set()
     for _ in range(40):
@@ -488,11 +489,7 @@ def test_the_tab_key_reaches_every_control(page, client):
 
 
 def test_every_control_has_a_name(page, client):
-    listen(client)
-    page.open()
-    page.wait_rows(1)
-    page.click("#rows .row")
-    page.wait_text("#detail .conversation", "Hello")
+    open_one_call(page, client)
     for view in VIEWS:
         page.run("location.hash = arguments[0]", view)
         page.wait(lambda view=view: page.one(f"#view-{view}").is_displayed())
