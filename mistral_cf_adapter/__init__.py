@@ -132,12 +132,16 @@ def __getattr__(name: str) -> object:
     """Load a public name on first use: importing the package loads neither SDK nor pydantic."""
     if name not in __all__:
         raise _no_attribute(name)
+    import sys
     from importlib import import_module
 
-    from ._collector import pause_collector
+    home = f"{__name__}.{_HOMES.get(name, '_errors')}"
+    if home not in sys.modules:  # else there is nothing left to import, and nothing to pause for
+        from ._collector import pause_collector
 
-    with pause_collector():
-        value = getattr(import_module(f".{_HOMES.get(name, '_errors')}", __name__), name)
+        with pause_collector():
+            import_module(home)
+    value = getattr(import_module(home), name)
     globals()[name] = value
     return value
 
