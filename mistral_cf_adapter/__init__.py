@@ -20,7 +20,8 @@ client = make_client()  # a mistralai.Mistral, with settings from the environmen
 #                 _credentials (read for each request), _variables, _own_headers, _base_url,
 #                 _http_variables, _validation, _diagnosis (what is wrong, and what to do)
 #   requests      _paths (unsafe URLs), _gateway_models, _replays (bodies that can be sent once)
-#   connections   _pool, _fetch (Pyodide), _certificates, _http2_logs, _locks
+#   connections   _pool, _direct and _http11 (past the HTTP library's layers), _certificates, _fetch
+#                 for Pyodide, _http2_logs, _locks
 #   responses     _streaming, _codings (compressed data), _envelopes (the gateway's JSON), _edge
 #                 (what stands in front of the gateway), _connection_errors (no response)
 #   records       _gateway_call, _open_call (until it is over), _usage, _call_log, _listeners

@@ -158,7 +158,9 @@ def _make_plain_client(settings: GatewaySettings, keywords: dict[str, Any]) -> M
 def set_default_clients(settings: GatewaySettings, keywords: dict[str, Any]) -> None:
     """Use the shared pools where the caller passes no HTTP client."""
     certificates = read_certificate_state()
-    config = PoolConfig(settings.max_connections, settings.keepalive_expiry, certificates)
+    config = PoolConfig(
+        settings.max_connections, settings.keepalive_expiry, certificates, settings.speedups
+    )
     if keywords.get("client") is None:
         keywords["client"] = DefaultClient(config)
     if keywords.get("async_client") is None:

@@ -26,6 +26,7 @@ from weakref import WeakKeyDictionary
 
 from ._base_url import is_loopback
 from ._certificates import read_certificate_state
+from ._direct import make_direct
 from ._http_variables import build_or_explain
 from ._locks import fork_safe_lock
 from ._sdk import httpx
@@ -53,6 +54,8 @@ class PoolConfig(NamedTuple):
     keepalive_expiry: float = 60.0
     certificates: Hashable = None
     """The state of the certificate files when the client was built: see `_certificates.py`."""
+    is_direct: bool = True
+    """Whether requests are written and responses read directly: see `_direct.py`."""
 
     def limits(self, connections: int) -> Any:
         """Return the same for an HTTP client of so many connections."""
@@ -584,7 +587,9 @@ def _load_certificates(config: PoolConfig, environment: _Environment) -> tuple[P
     return config._replace(certificates=state), context
 
 
-def _client_factory(client_class: Any, environment: _Environment, context: Any) -> ClientFactory:
+def _client_factory(
+    client_class: Any, config: PoolConfig, environment: _Environment, context: Any
+) -> ClientFactory:
     def build(limits: Any, origin: tuple[str, bytes, int | None]) -> tuple[Any, bool]:
         construct = partial(
             client_class,
@@ -598,6 +603,8 @@ def _client_factory(client_class: Any, environment: _Environment, context: Any) 
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
         )
         client = build_or_explain(construct)
+        if config.is_direct:
+            make_direct(client)
         # If the proxy variables changed meanwhile, use this client once and do not pool it.
         return client, _environment() is environment
 
@@ -678,7 +685,7 @@ def sync_pool(config: PoolConfig) -> ConnectionPool:
             pool = _process_pools.sync.get(key)
             if pool is None:
                 _expire_outdated(_process_pools.sync, config)
-                build = _client_factory(httpx.Client, key[1], context)
+                build = _client_factory(httpx.Client, config, key[1], context)
                 pool = _process_pools.sync[key] = ConnectionPool(build, config)
     return pool
 
@@ -694,8 +701,9 @@ def async_pool(config: PoolConfig) -> Any:
         key = config, key[1]
         pool = pools.get(key)
         if pool is None:  # no other thread runs this loop
-            build = _client_factory(httpx.AsyncClient, key[1], context)
             in_asyncio = pools is not _process_pools.no_loop
+            used = config._replace(is_direct=config.is_direct and in_asyncio)
+            build = _client_factory(httpx.AsyncClient, used, key[1], context)
             pool = pools[key] = (AsyncConnectionPool if in_asyncio else _PlainAsyncClients)(
                 build, config
             )

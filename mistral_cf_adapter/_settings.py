@@ -237,7 +237,10 @@ class GatewaySettings(GatewayOptions, BaseSettings):
         default=30.0,
         description="Seconds after a failure in which the gateway is not tried first again.",
     )
-    speedups: bool = Field(default=True, description="False leaves the SDK's own code untouched.")
+    speedups: bool = Field(
+        default=True,
+        description="False leaves the SDK's and the HTTP library's code to work unchanged.",
+    )
     otel: bool = Field(
         default=True,
         description="False: no trace id is read, no OpenTelemetry span, event or metric written.",

@@ -21,6 +21,11 @@ from mistral_cf_adapter.testing import LocalGateway
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+if os.environ.get("DIRECT_FROM_FIRST"):
+    from direct_connections import open_before_first_request
+
+    open_before_first_request()
+
 OURS = ("CF_", "CLOUDFLARE_", "MISTRAL_", "AI_GATEWAY_")
 PROXIES = (
     *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"),

@@ -1,0 +1,346 @@
+"""Requests sent and responses read directly, on a connection that the HTTP library has opened.
+
+The library passes both through five layers, the largest part of a call that is not the SDK's. Here
+the usual ones skip them: a request whose body is in memory, a response with a length or in chunks.
+All else is the library's, also a response of which the head has begun: the library then reads what
+was received so far, and it ends as it always did. So does every request while a tool looks at the
+library's layers.
+"""
+
+import logging
+import sys
+from collections.abc import AsyncGenerator, Generator
+from contextlib import suppress
+from time import monotonic
+from types import FunctionType
+from typing import Any, cast
+
+from ._http11 import Head, UnusualError, encode_request, read_body, read_head
+from ._sdk import httpx
+
+_READ_SIZE = 64 * 1024
+"""Bytes: the library's own."""
+_MAX_JOINED = 64 * 1024
+"""Bytes of a body that is copied, to be sent together with its head."""
+
+logger = logging.getLogger("mistral_cf_adapter")
+
+_POOLS = frozenset({"ConnectionPool", "AsyncConnectionPool"})  # not one that sends to a proxy
+_EXTENSIONS = frozenset({"trace", "target", "sni_hostname"})
+"""What a request may ask of the library."""
+
+
+class _Connection:
+    """A connection of the library's that is open, and the layers by which it is reached."""
+
+    def __init__(self, transport: Any) -> None:
+        """Look for the connection.
+
+        Raises:
+            ValueError: none is open, or it does not speak HTTP/1.1 with the origin itself.
+            AttributeError: this release of the library keeps it elsewhere.
+        """
+        pool = transport._pool  # noqa: SLF001
+        (outer,) = pool.connections
+        self._http11 = http11 = outer._connection  # noqa: SLF001
+        self.stream = http11._network_stream  # noqa: SLF001
+        self._states: Any = type(http11._state)  # noqa: SLF001
+        if type(pool).__name__ not in _POOLS or http11._h11_state is None:  # noqa: SLF001
+            raise ValueError
+        name: str = type(http11).__module__.partition(".")[0]
+        self._logger = logging.getLogger(f"{name}.http11")
+        self._layers = transport, pool, outer, http11
+        library: Any = sys.modules[name]
+        self.error, self.write_error = library.RemoteProtocolError, library.WriteError
+        self.map_errors = _handler_of(transport).__globals__["map_httpcore_exceptions"]
+
+    def takes(self, request: Any) -> bool:
+        """Return whether a request can be sent now, and nobody looks at how the library does it."""
+        http11 = self._http11
+        return (
+            http11.is_idle()
+            and not http11.has_expired()  # nor has it bytes to read, at the last moment
+            and _EXTENSIONS.isdisjoint(request.extensions)
+            and not self._logger.isEnabledFor(logging.DEBUG)
+            and all(map(_is_librarys, self._layers))
+        )
+
+    def is_closed(self) -> bool:
+        """Return whether the library has closed it."""
+        return bool(self._http11.is_closed())
+
+    def begin(self) -> None:
+        """Mark the connection as in use, as the library does."""
+        self._http11._state = self._states.ACTIVE  # noqa: SLF001
+
+    def end(self) -> None:
+        """Mark the connection as idle."""
+        http11 = self._http11
+        http11._state = self._states.IDLE  # noqa: SLF001
+        if http11._keepalive_expiry is not None:  # noqa: SLF001
+            http11._expire_at = monotonic() + http11._keepalive_expiry  # noqa: SLF001
+
+    def hand_over(self, received: bytes) -> None:
+        """Let the library send the request and read what was received, as if nothing had been."""
+        self.end()
+        http11 = self._http11
+        http11._expire_at = None  # noqa: SLF001 - else it would connect again
+        kind = _AsyncBegunStream if hasattr(self.stream, "aclose") else _BegunStream
+        http11._network_stream = kind(self.stream, received)  # noqa: SLF001
+
+    def close(self) -> Any:
+        """Close the connection; for the one of an async client, return what is to be awaited."""
+        http11 = self._http11
+        return http11.aclose() if hasattr(http11, "aclose") else http11.close()
+
+
+def _handler_of(layer: Any) -> Any:
+    cls = cast("Any", type(layer))
+    return getattr(cls, "handle_async_request", None) or cls.handle_request
+
+
+def _is_librarys(layer: Any) -> bool:
+    """Return whether the library's own code handles requests in a layer.
+
+    A tool may have replaced it, to trace calls or to answer them.
+    """
+    handler = _handler_of(layer)
+    if type(handler) is not FunctionType:
+        return False
+    module: str = handler.__globals__["__name__"]
+    return module.startswith(_LIBRARIES)
+
+
+_LIBRARIES = "httpcore.", "httpcore2.", "httpx.", "httpx2."
+
+
+class _BegunStream:
+    """The network stream of a connection on which the request is sent, the response begun."""
+
+    def __init__(self, inner: Any, received: bytes) -> None:
+        self._inner = inner
+        self._received = received
+        self._is_begun = True
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> Any:
+        return self._take() or self._inner.read(max_bytes, timeout)
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> Any:
+        return None if self._is_begun else self._inner.write(buffer, timeout)
+
+    def get_extra_info(self, info: str) -> Any:
+        """Return what the inner stream says; of one with a response to read, not that there is."""
+        if info == "is_readable" and self._is_begun:
+            return False
+        return self._inner.get_extra_info(info)
+
+    def _take(self) -> bytes:
+        self._is_begun = False
+        received, self._received = self._received, b""
+        return received
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+
+class _AsyncBegunStream(_BegunStream):
+    async def read(self, max_bytes: int, timeout: float | None = None) -> Any:  # noqa: ASYNC109
+        return self._take() or await self._inner.read(max_bytes, timeout)
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> Any:  # noqa: ASYNC109
+        if not self._is_begun:
+            await self._inner.write(buffer, timeout)
+
+
+class _Exchange:
+    """A request and its response."""
+
+    def __init__(self, connection: _Connection, request: Any, sent: tuple[bytes, bytes]) -> None:
+        self.connection = connection
+        self.stream = connection.stream
+        timeouts: dict[str, float | None] = request.extensions.get("timeout") or {}
+        self.read_timeout = timeouts.get("read")
+        self.write_timeout = timeouts.get("write")
+        self.head: Head | None = None
+        self._received = b""
+        self.to_send = [b"".join(sent)] if len(sent[1]) <= _MAX_JOINED else [*sent]
+        """Taken out as it is sent: a traceback may show what is in here, or in a variable."""
+        connection.begin()
+
+    def receive(self, data: bytes) -> None:
+        """Take bytes of the response, until its head is there."""
+        self._received += data
+        found = read_head(self._received) if data else None
+        if found is not None:
+            self.head, self._received = found
+        elif not data:
+            raise UnusualError
+
+    def hand_over(self) -> None:
+        """Let the library read the response."""
+        self.connection.hand_over(self._received)
+
+    def build_response(self, stream_class: Any) -> Any:
+        """Return the response, whose body is read by a stream of that class."""
+        head = cast("Head", self.head)
+        self._body = read_body(head, self._received, self.connection.error)
+        self._received = b""
+        return httpx.Response(
+            head.status,
+            headers=head.headers,
+            stream=stream_class(self),
+            extensions={
+                "http_version": b"HTTP/1.1",
+                "reason_phrase": head.reason,
+                "network_stream": self.stream,
+            },
+        )
+
+    def read_on(self, received: bytes | None) -> bytes | None:
+        """Return data of the body; `None` if more has to be received, `b""` at the end."""
+        try:
+            return self._body.send(received)
+        except StopIteration as end:
+            self._received = end.value
+            return b""
+
+    def end(self) -> bool:
+        """End when the body is read; return whether the connection can be used again."""
+        if self._received:
+            logger.debug("closed, as the server sent more bytes than its response")
+        if self._received or not cast("Head", self.head).keeps_open:
+            return False
+        self.connection.end()
+        return True
+
+
+class _Stream(httpx.SyncByteStream):
+    """The body of a response. Who leaves it unread closes the connection: see `_pool`."""
+
+    def __init__(self, exchange: _Exchange) -> None:
+        self._exchange = exchange
+
+    def __iter__(self) -> Generator[bytes, None, None]:
+        exchange = self._exchange
+        with exchange.connection.map_errors():
+            data = exchange.read_on(None)
+            while data != b"":
+                if data is None:
+                    received = exchange.stream.read(_READ_SIZE, exchange.read_timeout)
+                    data = exchange.read_on(received)
+                else:
+                    yield data
+                    data = exchange.read_on(None)
+        if not exchange.end():
+            exchange.connection.close()
+
+
+class _AsyncStream(httpx.AsyncByteStream):
+    """The same for an event loop."""
+
+    def __init__(self, exchange: _Exchange) -> None:
+        self._exchange = exchange
+
+    async def __aiter__(self) -> AsyncGenerator[bytes, None]:
+        exchange = self._exchange
+        with exchange.connection.map_errors():
+            data = exchange.read_on(None)
+            while data != b"":
+                if data is None:
+                    received = await exchange.stream.read(_READ_SIZE, exchange.read_timeout)
+                    data = exchange.read_on(received)
+                else:
+                    yield data
+                    data = exchange.read_on(None)
+        if not exchange.end():
+            await exchange.connection.close()
+
+
+class _TransportBase:
+    def __init__(self, transport: Any) -> None:
+        self._transport = transport
+        self._connection: _Connection | None = None
+
+    @property
+    def _pool(self) -> Any:
+        return self._transport._pool  # noqa: SLF001
+
+    def _begin(self, request: Any) -> _Exchange | None:
+        """Return the exchange for a request, `None` if the library has to do it."""
+        connection = self._connection
+        if connection is None or connection.is_closed():
+            self._connection = connection = _find_connection(self._transport)
+        if connection is None or not connection.takes(request):
+            return None
+        sent = encode_request(request)
+        return None if sent is None else _Exchange(connection, request, sent)
+
+
+def _find_connection(transport: Any) -> _Connection | None:
+    with suppress(ValueError, AttributeError, KeyError):  # none open, or a release that differs
+        return _Connection(transport)
+    return None
+
+
+class DirectTransport(_TransportBase, httpx.BaseTransport):
+    """A transport of the library's that writes and reads directly where it can."""
+
+    def handle_request(self, request: Any) -> Any:
+        """Send a request and return the response."""
+        exchange = self._begin(request)
+        if exchange is None or not self._is_done(exchange):
+            return self._transport.handle_request(request)
+        return exchange.build_response(_Stream)
+
+    def _is_done(self, exchange: _Exchange) -> bool:
+        """Return whether the response is one to be read directly."""
+        with exchange.connection.map_errors():
+            try:
+                with suppress(exchange.connection.write_error):  # as the library: see what comes
+                    while exchange.to_send:
+                        exchange.stream.write(exchange.to_send.pop(0), exchange.write_timeout)
+                while exchange.head is None:
+                    exchange.receive(exchange.stream.read(_READ_SIZE, exchange.read_timeout))
+            except UnusualError:
+                exchange.hand_over()
+                return False
+        return True
+
+    def close(self) -> None:
+        """Close the library's transport."""
+        self._transport.close()
+
+
+class AsyncDirectTransport(_TransportBase, httpx.AsyncBaseTransport):
+    """The same for an event loop."""
+
+    async def handle_async_request(self, request: Any) -> Any:
+        """Send a request and return the response."""
+        exchange = self._begin(request)
+        if exchange is None or not await self._is_done(exchange):
+            return await self._transport.handle_async_request(request)
+        return exchange.build_response(_AsyncStream)
+
+    async def _is_done(self, exchange: _Exchange) -> bool:
+        with exchange.connection.map_errors():
+            try:
+                with suppress(exchange.connection.write_error):
+                    while exchange.to_send:
+                        await exchange.stream.write(exchange.to_send.pop(0), exchange.write_timeout)
+                while exchange.head is None:
+                    exchange.receive(await exchange.stream.read(_READ_SIZE, exchange.read_timeout))
+            except UnusualError:
+                exchange.hand_over()
+                return False
+        return True
+
+    async def aclose(self) -> None:
+        """Close the library's transport."""
+        await self._transport.aclose()
+
+
+def make_direct(client: Any) -> None:
+    """Have an HTTP client of one connection write and read directly where it can."""
+    is_async = hasattr(client, "aclose")
+    transport: Any = AsyncDirectTransport if is_async else DirectTransport
+    client._transport = transport(client._transport)  # noqa: SLF001
