@@ -274,6 +274,12 @@ def _get_state(configuration: Any) -> _ClientState | None:
     return state
 
 
+def _get_current(configuration: Any) -> tuple[_ClientState | None, Attachment | None]:
+    """Return the state and what is in force, read once: another thread may detach it meanwhile."""
+    state = _get_state(configuration)
+    return state, None if state is None else state.current
+
+
 def _state_of(sdk: Any) -> _ClientState:
     """Return what is attached to an SDK object; a new state, not kept, if that is nothing."""
     try:
@@ -325,10 +331,10 @@ def _wrapped_client(
 ) -> property:
     def get(self: Any) -> Any:
         inner = self.__dict__[name]
-        state = self.__dict__.get(_STATE)
-        if inner is None or state is None or state.current is None:
+        state, current = _get_current(self)
+        if inner is None or state is None or current is None:
             return inner  # closed, or detached by another thread just now
-        wrapper, route = state.wrappers.get(name), state.current.route
+        wrapper, route = state.wrappers.get(name), current.route
         # Another thread may just have stored a wrapper for the previous route.
         if wrapper is None or wrapper.inner is not inner or wrapper.route is not route:
             wrapper = state.wrappers[name] = wrapper_class(inner, route)
@@ -411,10 +417,10 @@ class _RoutedURL(str):
 def _get_security(self: Any) -> Any:
     """Return what the SDK authenticates with: a client's own key, else that of the settings."""
     own = self.__dict__["security"]
-    state = self.__dict__.get(_STATE)
-    if state is None or state.current is None:
+    _, current = _get_current(self)
+    if current is None:
         return own
-    key = state.current.key
+    key = current.key
     security = key.in_place_of(own)
     if key.is_live and security is key and _is_request_builder(sys._getframe(1)):  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
         return NO_KEY
@@ -439,7 +445,8 @@ def _set_security(self: Any, security: Any) -> None:
 
 
 def _url_for_unrouted(caller_module: str, configuration: Any, state: _ClientState) -> str:
-    direct_url = None if state.current is None else state.current.direct_url
+    current = state.current
+    direct_url = None if current is None else current.direct_url
     if direct_url is None:
         msg = (
             f"{caller_module} opens a connection of its own, which AI Gateway does not carry. To "

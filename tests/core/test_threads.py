@@ -22,6 +22,7 @@ from http_records import (
 
 from mistral_cf_adapter import (
     GatewaySettings,
+    _attach,
     capture,
     gateway_headers,
     gateway_options,
@@ -215,6 +216,29 @@ def test_patch_and_undo_race_with_calls_and_no_token_goes_to_mistral(gateway, mi
         # A call that is sent after undo() to the address it was given before has no token.
         assert request.header("cf-aig-authorization") in (f"Bearer {TOKEN}", None)
     assert question_of_direct(mistral.direct[-1]) == "last"
+
+
+@pytest.mark.parametrize("name", ["client", "async_client", "security"])
+def test_an_undo_while_the_sdk_reads_its_configuration_breaks_no_call(mistral, settings, name):
+    configuration = mistral.client.sdk_configuration
+    with patch(mistral.client, settings=settings):
+        state = _attach._get_state(configuration)
+        current, reads = state.current, []
+
+        class UndoneMeanwhile(type(state)):
+            @property
+            def current(self):
+                reads.append(self)
+                return current if len(reads) == 1 else None
+
+            @current.setter
+            def current(self, value):
+                """Take what `undo()` sets."""
+
+        del state.current
+        state.__class__ = UndoneMeanwhile
+        assert getattr(configuration, name) is not None
+        assert len(reads) == 1
 
 
 def question_of_direct(request):
