@@ -172,8 +172,8 @@ SYNC = {
             gone = weakref.ref(reader, lambda _, close=events.response.close: close())
             del reader
     """,
-    # At one moment only: while httpcore holds the lock of its pool, a run of the collector that frees
-    # a stream waits for that lock for ever, also with the bare SDK. See `faults/test_collector.py`.
+    # At one moment only: a run of the collector that frees a stream while httpcore holds its pool's
+    # lock waits for it for ever, also with the bare SDK. See `faults/test_collector.py`.
     "collector": """
         class Ring: pass
         gc.disable()
