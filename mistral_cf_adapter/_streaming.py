@@ -531,6 +531,8 @@ class StreamGuard:
         if is_whole and chunk.find(b"\n\n") == len(chunk) - 2:  # nearly every chunk is one event
             self.failure = self._check_event(chunk[:-2])
             return chunk if self.failure is None else b""
+        if is_whole and self._is_plain(chunk):
+            return chunk
         before = len(self._unfinished)
         text: bytes | bytearray = chunk
         if before:
@@ -549,6 +551,18 @@ class StreamGuard:
         elif position < len(chunk):
             self._unfinished += chunk[position:]
         return chunk
+
+    def _is_plain(self, events: bytes) -> bool:
+        """Return whether no event of many can be an end mark or an error, and none is to be read.
+
+        Each would be found in `_check_event()` by the same bytes.
+        """
+        if self.note_event is not None or b"rror" in events or b'"success"' in events:
+            return False
+        for mark in self._end_marks:
+            if mark in events:
+                return False
+        return events.isascii() or _is_utf8(events)
 
     def _find_blank_lines(self, text: bytes | bytearray, start: int) -> Iterator[tuple[int, int]]:
         """Yield where each blank line that ends an event begins and ends."""

@@ -147,10 +147,12 @@ def deepcopy_of_unset(target: Target) -> Callable[..., Any]:
         msg = "UNSET holds something"
         raise ChangedError(msg)
 
-    is_untouched = target.watch(BaseModel.__deepcopy__)
+    original: Any = BaseModel.__deepcopy__
+    code = original.__code__
 
     def __deepcopy__(self: Any, memo: dict[int, Any] | None = None) -> Any:  # noqa: N807
-        if (self is unset or self is copy) and is_untouched():
+        # Seven times for an event: else `Target.watch()` would be the plainer check.
+        if (self is unset or self is copy) and original.__code__ is code:
             return copy
         return BaseModel.__deepcopy__(self, memo)
 

@@ -36,6 +36,7 @@ from mistral_cf_adapter import (
     make_client,
 )
 from mistral_cf_adapter._sdk import Mistral, httpx
+from mistral_cf_adapter._streaming import ResponseRef, StreamGuard
 
 ASK = {"model": "m", "messages": [{"role": "user", "content": "x"}]}
 HEALTHY = [event("one"), event("two")]
@@ -579,3 +580,49 @@ def test_a_response_that_was_read_can_be_read_in_parts_and_pickled(settings, pla
     assert {len(part) for part in parts[:-1]} == {7}
     twin = pickle.loads(pickle.dumps(response))
     assert b"".join(twin.iter_bytes()) == body
+
+
+# ---------------------------------------------------------------- in one piece or in many
+
+SPECIAL = {
+    "nothing": [],
+    "mark": [DONE],
+    "mark as an event's name": [b"event: end\ndata: 1\n\n"],
+    "mark in a text": [data({"text": "the mark is [DONE], they say"})],
+    "mark among lines": [b": a comment\ndata: [DONE]\n\n"],
+    "error's name": [b"event: error\ndata: {}\n\n"],
+    "error": [data({"error": {"code": 2016, "message": "no"}})],
+    "error in a text": [data({"text": "an error"})],
+    "error in two lines": [b'data: {"error":\ndata: {"code": 1, "message": "no"}}\n\n'],
+    "refusal": [data({"success": False, "error": [{"code": 2017, "message": "no"}]})],
+    "not UTF-8": [b"data: \xff\n\n"],
+    "a part of a letter": [b"data: \xc3\n\n", b"data: \xa9\n\n"],
+    "UTF-8": [b"data: \xc3\xa9\n\n"],
+    "empty": [b"\n\n"],
+    "CRLF": [b"data: [DONE]\r\n\r\n"],
+    "CR": [b"data: [DONE]\r\r"],
+    "no blank line": [b"data: [DONE]\n"],
+}
+
+
+@pytest.mark.parametrize("special", SPECIAL.values(), ids=SPECIAL)
+@pytest.mark.parametrize("before", [0, 1, 3])
+@pytest.mark.parametrize("after", [0, 2])
+@pytest.mark.parametrize("is_read", [False, True])
+def test_events_are_checked_alike_in_one_piece_and_in_many(special, before, after, is_read):
+    events = [event("one")] * before + special + [event("two")] * after
+    found = []
+    for pieces in (events, [b"".join(events)], [bytes([byte]) for byte in b"".join(events)]):
+        response = httpx.Response(200, headers={"content-type": "text/event-stream"})
+        guard = StreamGuard(ResponseRef(response), frozenset({b"[DONE]", b"end"}), str)
+        noted = []
+        if is_read:
+            guard.note_event = noted.append
+        text = b"".join(guard.read(piece) for piece in pieces if piece)
+        guard.end()
+        failure = guard.failure and str(guard.failure(response))
+        found.append((guard.done, guard.carries_error, failure, noted, text))
+    whole, joined, single = found
+    assert whole[:4] == joined[:4] == single[:4]
+    if whole[2] is None:
+        assert whole[4] == joined[4] == single[4]
