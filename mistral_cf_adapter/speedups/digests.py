@@ -17,6 +17,8 @@ GENERATIONS_ASYNC: dict[str, Generation] = {
     "bd92df881f7489bf": "2.10",
 }
 
+UNMARSHAL = frozenset({"8e20ba044f9570d8", "359bfabdc32e0643"})
+
 WITHOUT_DATA_REQUIRED = "646917c3d49ac0b0"  # 2.0.0 to 2.0.2, and 2.0.4
 
 LAZY_1 = {

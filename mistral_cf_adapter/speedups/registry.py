@@ -3,13 +3,14 @@
 To cover a new release of the SDK: read what has changed, run the tests with the digest added.
 """
 
-from .digests import HOOKS_2, HOOKS_3, LAZY_1, LAZY_2, METADATA, QUERY
+from .digests import HOOKS_2, HOOKS_3, LAZY_1, LAZY_2, METADATA, QUERY, UNMARSHAL
 from .hooks import run_sync_in_thread
 from .models import cached_create_model, cached_type_hints, deepcopy_of_unset, lazy_names
 from .patches import Speedup
 from .requests import (
     coerce_iterables_for_type,
     get_body_content,
+    get_pydantic_model,
     populate_headers,
     populate_query_params,
 )
@@ -23,7 +24,7 @@ SPEEDUPS = (
         build=cached_create_model,
         sources=(
             {
-                "unmarshal": frozenset({"8e20ba044f9570d8", "359bfabdc32e0643"}),
+                "unmarshal": UNMARSHAL,
                 "marshal_json": frozenset({"6426307b40ca3243"}),
             },
         ),
@@ -118,6 +119,19 @@ SPEEDUPS = (
                 "_is_list_type": frozenset({"299a0d85eb3601bc"}),
                 "_is_mapping_type": frozenset({"4f3cc9be4f7b023c"}),
                 "_is_pydantic_model_type": frozenset({"077530cf930d7842"}),
+            },
+        ),
+    ),
+    Speedup(
+        name="arguments not given",
+        module="utils.serializers",
+        attribute="get_pydantic_model",
+        build=get_pydantic_model,
+        sources=(
+            {
+                "get_pydantic_model": frozenset({"f9b67607998567fb", "24c1d5f6b24fe469"}),
+                "_contains_pydantic_model": frozenset({"17737b944e46febc"}),
+                "unmarshal": UNMARSHAL,
             },
         ),
     ),

@@ -17,6 +17,7 @@ from speedup_tools import assert_same, model_classes, nobody_holding, outcome, s
 
 from mistral_cf_adapter import speedups
 from mistral_cf_adapter.speedups.models import HintCache
+from mistral_cf_adapter.speedups.registry import SPEEDUPS
 from mistral_cf_adapter.speedups.requests import Coercion
 
 serializers = sdk_module("utils.serializers")
@@ -206,6 +207,7 @@ def test_a_mapping_that_is_no_dict_is_coerced_by_the_sdk_itself():
 def test_every_lazy_name_is_what_it_was(package):
     module = sdk_module(package)
     names = [*module._dynamic_imports, "no_such_name", "__path__"]
+    names = [name for name in names if name not in {each.attribute for each in SPEEDUPS}]
     expected = [outcome(lambda name=name: id(getattr(module, name))) for name in names]
     with speedups.install():
         for _ in range(2):
@@ -241,3 +243,52 @@ def test_a_body_is_rendered_for_a_logger_that_listens(silent):
         assert call()[0] == ("" if silent else "b'abc'")
         assert basesdk.get_body_content(request) == "b'abc'"
     assert call()[0] == "b'abc'"
+
+
+# ---------------------------------------------------------------- arguments that are not given
+
+
+class NoneToOne(pydantic.BaseModel):
+    one: int = 1
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _from_none(cls, value):
+        return {"one": 1} if value is None else value
+
+
+Worded = Annotated[Optional[int], pydantic.BeforeValidator(lambda value: value or 2)]
+
+
+def field_types():
+    """Return the types of all fields of the SDK's models: an operation's arguments have these."""
+    types = [field.annotation for model in model_classes() for field in model.model_fields.values()]
+    return [typ for typ in types if typing.get_args(typ)]
+
+
+def test_an_argument_that_is_not_given_is_none_for_every_type_of_the_sdk():
+    types = field_types()
+    assert len(types) > 500
+    for typ in types:
+        assert_same(lambda typ=typ: serializers.get_pydantic_model(None, typ))
+
+
+@pytest.mark.parametrize(
+    "typ",
+    [
+        *(Optional[NoneToOne], Union[NoneToOne, None, str], NoneToOne, Worded, Optional[Worded]),
+        *(Union[int, Worded, None], int | None, NoneToOne | None, Optional[Any], Any, None),
+        *(Union[int, str], Optional[Literal["a"]], basemodel.Nullable[int]),
+        *(Annotated[Optional[NoneToOne], "note"], basemodel.OptionalNullable[int], List[int]),
+        *(Optional["int"], Optional[List[NoneToOne]], type(None), Union[None]),
+    ],
+)
+@pytest.mark.parametrize("value", [None, basemodel.UNSET, 0, "", [], {}, NoneToOne()], ids=repr)
+def test_so_it_is_for_odd_types(typ, value):
+    assert_same(lambda: serializers.get_pydantic_model(value, typ))
+
+
+def test_what_the_sdk_calls_is_called_where_it_was_replaced(monkeypatch):
+    with speedups.install():
+        monkeypatch.setattr(serializers, "unmarshal", lambda *_: "replaced")
+        assert serializers.get_pydantic_model(None, Optional[int]) == "replaced"
