@@ -32,10 +32,6 @@ LAZY_2 = {
 }
 
 QUERY = frozenset({"28c1ecec3d1bb2dd", "009b00a29b182729"})
-METADATA = {
-    "utils.metadata:find_field_metadata": frozenset({"8452d5ad5a3eaaf7"}),
-    "utils.metadata:find_metadata": frozenset({"daeaa2a237ef83a2"}),
-}
 HOOKS_2 = {
     "BaseSDK.do_request_async": frozenset({"0bef46479cd756dd"}),
     "utils:run_sync_in_thread": frozenset({"3a4ede7ec2502389"}),

@@ -3,7 +3,7 @@
 To cover a new release of the SDK: read what has changed, run the tests with the digest added.
 """
 
-from .digests import HOOKS_2, HOOKS_3, LAZY_1, LAZY_2, METADATA, QUERY, UNMARSHAL
+from .digests import HOOKS_2, HOOKS_3, LAZY_1, LAZY_2, QUERY, UNMARSHAL
 from .hooks import run_sync_in_thread
 from .models import cached_create_model, cached_type_hints, deepcopy_of_unset, lazy_names
 from .patches import Speedup
@@ -11,8 +11,6 @@ from .requests import (
     coerce_iterables_for_type,
     get_body_content,
     get_pydantic_model,
-    populate_headers,
-    populate_query_params,
 )
 from .streaming import parse_event, stream_events, stream_events_async
 
@@ -166,20 +164,6 @@ SPEEDUPS = (
                 "utils.logger:NoOpLogger.debug": frozenset({"b78ec91adea2fd18"}),
             },
         ),
-    ),
-    Speedup(
-        name="query parameters",
-        module="utils.queryparams",
-        attribute="_populate_query_params",
-        build=populate_query_params,
-        sources=({"_populate_query_params": QUERY, **METADATA},),
-    ),
-    Speedup(
-        name="header parameters",
-        module="utils.headers",
-        attribute="_populate_headers",
-        build=populate_headers,
-        sources=({"_populate_headers": frozenset({"7bc632f2f4c91d65"}), **METADATA},),
     ),
     Speedup(
         name="hooks in threads",

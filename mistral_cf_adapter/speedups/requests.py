@@ -13,7 +13,7 @@ from typing import Any, Union
 
 import typing_extensions
 
-from .cache import LIMIT, BoundedCache, fingerprint
+from .cache import BoundedCache, fingerprint
 from .patches import Codes, Target, codes_of, members
 
 
@@ -60,45 +60,6 @@ def get_pydantic_model(target: Target) -> Callable[[Any, Any], Any]:
         return None if is_untouched() else original(data, typ)
 
     return get_pydantic_model
-
-
-Populate = Callable[..., list[str]]
-
-
-def populate_query_params(target: Target) -> Populate:
-    """Return the replacement for `queryparams._populate_query_params`."""
-    return _populate(target, "QueryParamMetadata")
-
-
-def populate_headers(target: Target) -> Populate:
-    """Return the replacement for `headers._populate_headers`."""
-    return _populate(target, "HeaderMetadata")
-
-
-def _populate(target: Target, metadata: str) -> Populate:
-    original: Populate = target.original
-    names = members(target.module)
-    find, kind, base = names["find_field_metadata"], names[metadata], names["BaseModel"]
-    is_untouched = target.watch()
-    searched: dict[type, tuple[Any, bool]] = {}
-    """Of each class its fields, which pydantic replaces when it is rebuilt, and what was found."""
-
-    def populate(params: Any, *rest: Any) -> list[str]:
-        if not isinstance(params, base) or not is_untouched():
-            return original(params, *rest)
-        cls: Any = params.__class__
-        fields = cls.model_fields
-        known = searched.get(cls)
-        if known is not None and known[0] is fields and not known[1]:
-            return []
-        populated = original(params, *rest)
-        if known is None or known[0] is not fields:
-            if len(searched) >= LIMIT:
-                searched.clear()
-            searched[cls] = fields, any(find(field, kind) for field in fields.values())
-        return populated
-
-    return populate
 
 
 _SCALARS = frozenset({str, int, float, bool, bytes, NoneType})

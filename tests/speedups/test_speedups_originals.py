@@ -135,8 +135,6 @@ def _call(name):
         "stream_events_async": lambda f: f(response, str),
         "_coerce_iterables_for_type": lambda f: f({"a": 1}, list[int]),
         "get_pydantic_model": lambda f: f(None, int | None),
-        "_populate_query_params": lambda f: f(_sdk.Security(api_key="x"), None, {}, []),
-        "_populate_headers": lambda f: f(_sdk.Security(api_key="x"), None, {}, []),
         "__getattr__": lambda f: f("SDKError"),
         "create_model": lambda f: f("M", body=(int, ...), __config__=_config()),
         "get_type_hints": lambda f: f(_sdk.Security),
