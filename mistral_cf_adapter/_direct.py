@@ -169,8 +169,9 @@ class _Exchange:
 
     def receive(self, data: bytes) -> None:
         """Take bytes of the response, until its head is there."""
+        known = len(self._received)
         self._received += data
-        found = read_head(self._received) if data else None
+        found = read_head(self._received, known) if data else None
         if found is not None:
             self.head, self._received = found
         elif not data:

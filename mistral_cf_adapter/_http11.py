@@ -27,6 +27,8 @@ _VALUE = re.compile(rb"(?:[^\x00\s]++(?:[ \t]++[^\x00\s]++)*+)?")
 
 _names: dict[bytes, bytes] = {}
 _MAX_NAMES = 1000
+_MAX_NAME = 64
+"""Bytes of a name worth remembering: a server may send any."""
 
 
 def encode_request(request: Any) -> tuple[bytes, bytes] | None:
@@ -75,7 +77,7 @@ def _lower(name: bytes) -> bytes | None:
     lowered = _names.get(name)
     if lowered is None and _NAME.fullmatch(name):
         lowered = name.lower()
-        if len(_names) < _MAX_NAMES:
+        if len(_names) < _MAX_NAMES and len(name) <= _MAX_NAME:
             _names[name] = lowered
     return lowered
 
@@ -114,13 +116,17 @@ class UnusualError(Exception):
     """A response that is the library's to read."""
 
 
-def read_head(received: bytes) -> tuple[Head, bytes] | None:
+def read_head(received: bytes, known: int = 0) -> tuple[Head, bytes] | None:
     """Return the head of a response and what comes after it, `None` if more of it has to come.
+
+    Args:
+        received: All that was received.
+        known: As many bytes as were in here the last time; the end of the head is after them.
 
     Raises:
         UnusualError: it is the library's to read, or to refuse.
     """
-    blank = _BLANK_LINE.search(received)
+    blank = _BLANK_LINE.search(received, max(known - 2, 0))
     if blank is None:
         if len(received) > _MAX_HEAD or b"" < received[:1] < b"!":
             raise UnusualError
