@@ -50,15 +50,19 @@ class _Connection:
         name: str = type(http11).__module__.partition(".")[0]
         self._logger = logging.getLogger(f"{name}.http11")
         self._layers = transport, pool, outer, http11
+        origin = http11._origin  # noqa: SLF001
+        port = None if origin.port == _DEFAULT_PORTS.get(origin.scheme) else origin.port
+        self._origin = origin.scheme, origin.host, port
         library: Any = sys.modules[name]
         self.error, self.write_error = library.RemoteProtocolError, library.WriteError
         self.map_errors = _handler_of(transport).__globals__["map_httpcore_exceptions"]
 
     def takes(self, request: Any) -> bool:
         """Return whether a request can be sent now, and nobody looks at how the library does it."""
-        http11 = self._http11
+        http11, url = self._http11, request.url
         return (
             http11.is_idle()
+            and (url.raw_scheme, url.raw_host, url.port) == self._origin  # else it is redirected
             and not http11.has_expired()  # nor has it bytes to read, at the last moment
             and _EXTENSIONS.isdisjoint(request.extensions)
             and not self._logger.isEnabledFor(logging.DEBUG)
@@ -92,6 +96,9 @@ class _Connection:
         """Close the connection; for the one of an async client, return what is to be awaited."""
         http11 = self._http11
         return http11.aclose() if hasattr(http11, "aclose") else http11.close()
+
+
+_DEFAULT_PORTS = {b"http": 80, b"https": 443}
 
 
 def _handler_of(layer: Any) -> Any:

@@ -593,6 +593,50 @@ async def test_calls_are_sent_directly_from_the_second_on(mode, watch):
     assert (watch.begun, watch.handed_over, watch.by_h11) == (2, 0, 0)
 
 
+# ---------------------------------------------------------------- which connection
+
+
+@pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
+@pytest.mark.parametrize("is_direct", [False, True])
+def test_a_redirect_to_another_server_goes_there(is_direct, is_async):
+    """The library's client follows redirects itself for a client that was patched once."""
+
+    def play(wire, request):
+        if b"/away" in request.head:
+            target = other.origin.encode()
+            wire.send(b"HTTP/1.1 307 T\r\nLocation: %s\r\nContent-Length: 0\r\n\r\n" % target)
+        else:
+            wire.send(OPENED)
+
+    paths = ["/here", "/away", "/here"]
+    with FaultServer(good) as other, FaultServer(play) as server:
+        requests = [
+            _pool.build_request("POST", f"{server.origin}{path}", content=b"{}", timeout=5.0)
+            for path in paths
+        ]
+        config = _pool.PoolConfig(is_direct=is_direct)
+        if is_async:
+            asyncio.run(_send_all_async(config, requests))
+        else:
+            _send_all(config, requests)
+        assert [request.path for request in server.requests] == paths
+        assert [request.path for request in other.requests] == ["/"]
+
+
+def _send_all(config, requests):
+    pool = _pool.ConnectionPool(_build(config), config)
+    for request in requests:
+        pool.send(request)
+    pool.close()
+
+
+async def _send_all_async(config, requests):
+    pool = _pool.AsyncConnectionPool(_build(config, httpx.AsyncClient), config)
+    for request in requests:
+        await pool.send(request)
+    await pool.aclose()
+
+
 # ---------------------------------------------------------------- time
 
 
