@@ -12,7 +12,7 @@ import sys
 from collections.abc import AsyncGenerator, Generator
 from contextlib import suppress
 from time import monotonic
-from types import FunctionType
+from types import FunctionType, MethodType
 from typing import Any, cast
 
 from ._http11 import Head, UnusualError, encode_request, read_body, read_head
@@ -102,8 +102,9 @@ _DEFAULT_PORTS = {b"http": 80, b"https": 443}
 
 
 def _handler_of(layer: Any) -> Any:
-    cls = cast("Any", type(layer))
-    return getattr(cls, "handle_async_request", None) or cls.handle_request
+    """Return the function that handles requests in a layer, `None` if it is no method."""
+    handler = getattr(layer, "handle_async_request", None) or layer.handle_request
+    return handler.__func__ if type(handler) is MethodType else None
 
 
 def _is_librarys(layer: Any) -> bool:
@@ -114,7 +115,7 @@ def _is_librarys(layer: Any) -> bool:
     handler = _handler_of(layer)
     if type(handler) is not FunctionType:
         return False
-    module: str = handler.__globals__["__name__"]
+    module: str = handler.__globals__.get("__name__", "")  # none where `unittest.mock` made it
     return module.startswith(_LIBRARIES)
 
 

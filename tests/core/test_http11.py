@@ -7,6 +7,7 @@ import logging
 import random
 import threading
 import time
+from unittest import mock
 
 import h11
 import pytest
@@ -565,6 +566,34 @@ def test_a_tool_that_replaces_a_layer_sees_every_call(layer, sending, watch, mon
     monkeypatch.undo()
     pool.send(make_request(server))
     assert server.connections == 1
+
+
+def test_a_tool_that_replaces_a_method_of_one_object_sees_its_calls(sending, watch):
+    pool, server = sending
+    (connection,) = pool._connections.open
+    library_pool = connection.client._transport._pool
+    original, seen = library_pool.handle_request, []
+
+    def handle_request(request):
+        seen.append(request)
+        return original(request)
+
+    library_pool.handle_request = handle_request
+    pool.send(make_request(server))
+    assert len(seen) == 1
+    assert not watch.begun
+
+
+@pytest.mark.parametrize("kind", ["HTTPTransport", "ConnectionPool"])
+def test_a_mock_with_the_signature_of_a_layer_sees_every_call(kind, sending, watch):
+    pool, server = sending
+    module = httpx if kind == "HTTPTransport" else __import__(_core())
+    cls = getattr(module, kind)
+    original = cls.handle_request
+    with mock.patch.object(cls, "handle_request", autospec=True, side_effect=original) as layer:
+        pool.send(make_request(server))
+    assert layer.call_count == 1
+    assert not watch.begun
 
 
 def test_the_librarys_log_of_requests_is_written(sending, watch, caplog):
