@@ -11,6 +11,7 @@ import logging
 import sys
 from collections.abc import AsyncGenerator, Generator
 from contextlib import suppress
+from copy import copy
 from time import monotonic
 from types import FunctionType, MethodType
 from typing import Any, cast
@@ -49,6 +50,7 @@ class _Connection:
             raise ValueError
         name: str = type(http11).__module__.partition(".")[0]
         self._logger = logging.getLogger(f"{name}.http11")
+        self._transport = transport
         self._layers = transport, pool, outer, http11
         origin = http11._origin  # noqa: SLF001
         port = None if origin.port == _DEFAULT_PORTS.get(origin.scheme) else origin.port
@@ -84,13 +86,19 @@ class _Connection:
         if http11._keepalive_expiry is not None:  # noqa: SLF001
             http11._expire_at = monotonic() + http11._keepalive_expiry  # noqa: SLF001
 
-    def hand_over(self, received: bytes) -> None:
-        """Let the library send the request and read what was received, as if nothing had been."""
-        self.end()
+    def hand_over(self, received: bytes) -> Any:
+        """Return a transport that sends a request as if it, and what was received, were not yet.
+
+        It has this connection in place of a pool, which would open another one, and really send
+        the request again, if it was closed in the meantime.
+        """
         http11 = self._http11
-        http11._expire_at = None  # noqa: SLF001 - else it would connect again
+        http11._state = self._states.IDLE  # noqa: SLF001
         kind = _AsyncBegunStream if hasattr(self.stream, "aclose") else _BegunStream
-        http11._network_stream = kind(self.stream, received)  # noqa: SLF001
+        http11._network_stream = kind(http11, self.stream, received)  # noqa: SLF001
+        transport = copy(self._transport)
+        transport._pool = http11  # noqa: SLF001
+        return transport
 
     def close(self) -> Any:
         """Close the connection; for the one of an async client, return what is to be awaited."""
@@ -123,41 +131,34 @@ _LIBRARIES = "httpcore.", "httpcore2.", "httpx.", "httpx2."
 
 
 class _BegunStream:
-    """The network stream of a connection on which the request is sent, the response begun."""
+    """The network stream of a connection on which the request is sent, the response begun.
 
-    def __init__(self, inner: Any, received: bytes) -> None:
+    The library's own takes its place again as soon as the library reads.
+    """
+
+    def __init__(self, http11: Any, inner: Any, received: bytes) -> None:
+        self._http11 = http11
         self._inner = inner
         self._received = received
-        self._is_begun = True
 
-    def read(self, max_bytes: int, timeout: float | None = None) -> Any:
-        return self._take() or self._inner.read(max_bytes, timeout)
+    def read(self, *_args: object, **_kwargs: object) -> Any:
+        self._http11._network_stream = self._inner  # noqa: SLF001
+        return self._received  # empty only if the server has ended its side
 
-    def write(self, buffer: bytes, timeout: float | None = None) -> Any:
-        return None if self._is_begun else self._inner.write(buffer, timeout)
-
-    def get_extra_info(self, info: str) -> Any:
-        """Return what the inner stream says; of one with a response to read, not that there is."""
-        if info == "is_readable" and self._is_begun:
-            return False
-        return self._inner.get_extra_info(info)
-
-    def _take(self) -> bytes:
-        self._is_begun = False
-        received, self._received = self._received, b""
-        return received
+    def write(self, *_args: object, **_kwargs: object) -> Any:
+        """Write nothing."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
 
 
 class _AsyncBegunStream(_BegunStream):
-    async def read(self, max_bytes: int, timeout: float | None = None) -> Any:  # noqa: ASYNC109
-        return self._take() or await self._inner.read(max_bytes, timeout)
+    async def read(self, *_args: object, **_kwargs: object) -> Any:
+        self._http11._network_stream = self._inner  # noqa: SLF001
+        return self._received
 
-    async def write(self, buffer: bytes, timeout: float | None = None) -> Any:  # noqa: ASYNC109
-        if not self._is_begun:
-            await self._inner.write(buffer, timeout)
+    async def write(self, *_args: object, **_kwargs: object) -> Any:
+        """Write nothing."""
 
 
 class _Exchange:
@@ -185,9 +186,9 @@ class _Exchange:
         elif not data:
             raise UnusualError
 
-    def hand_over(self) -> None:
-        """Let the library read the response."""
-        self.connection.hand_over(self._received)
+    def hand_over(self) -> Any:
+        """Return the transport by which the library reads the response."""
+        return self.connection.hand_over(self._received)
 
     def build_response(self, stream_class: Any) -> Any:
         """Return the response, whose body is read by a stream of that class."""
@@ -297,8 +298,10 @@ class DirectTransport(_TransportBase, httpx.BaseTransport):
     def handle_request(self, request: Any) -> Any:
         """Send a request and return the response."""
         exchange = self._begin(request)
-        if exchange is None or not self._is_done(exchange):
+        if exchange is None:
             return self._transport.handle_request(request)
+        if not self._is_done(exchange):
+            return exchange.hand_over().handle_request(request)
         return exchange.build_response(_Stream)
 
     def _is_done(self, exchange: _Exchange) -> bool:
@@ -311,7 +314,6 @@ class DirectTransport(_TransportBase, httpx.BaseTransport):
                 while exchange.head is None:
                     exchange.receive(exchange.stream.read(_READ_SIZE, exchange.read_timeout))
             except UnusualError:
-                exchange.hand_over()
                 return False
         return True
 
@@ -326,8 +328,10 @@ class AsyncDirectTransport(_TransportBase, httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: Any) -> Any:
         """Send a request and return the response."""
         exchange = self._begin(request)
-        if exchange is None or not await self._is_done(exchange):
+        if exchange is None:
             return await self._transport.handle_async_request(request)
+        if not await self._is_done(exchange):
+            return await exchange.hand_over().handle_async_request(request)
         return exchange.build_response(_AsyncStream)
 
     async def _is_done(self, exchange: _Exchange) -> bool:
@@ -339,7 +343,6 @@ class AsyncDirectTransport(_TransportBase, httpx.AsyncBaseTransport):
                 while exchange.head is None:
                     exchange.receive(await exchange.stream.read(_READ_SIZE, exchange.read_timeout))
             except UnusualError:
-                exchange.hand_over()
                 return False
         return True
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 import threading
@@ -253,7 +254,7 @@ class Watch:
 
         def counted_hand_over(*arguments):
             self.handed_over += 1
-            hand_over(*arguments)
+            return hand_over(*arguments)
 
         def counted_read(*arguments):
             self.by_h11 += 1
@@ -664,6 +665,44 @@ async def _send_all_async(config, requests):
     for request in requests:
         await pool.send(request)
     await pool.aclose()
+
+
+UNUSUAL_ENDS = {"204": UNUSUAL["204"], "HTTP/1.0": UNUSUAL["HTTP/1.0"], "nothing": b""}
+
+
+@pytest.mark.parametrize("text", UNUSUAL_ENDS.values(), ids=UNUSUAL_ENDS)
+def test_a_request_is_sent_once_though_its_pool_is_closed_meanwhile(text, watch):
+    arrived, closed = threading.Event(), threading.Event()
+
+    def play(wire, request):
+        if b"/second" in request.head:
+            arrived.set()
+            closed.wait(10)
+            wire.send(text)
+            wire.close()
+        else:
+            wire.send(OPENED)
+
+    def call():
+        with contextlib.suppress(httpx.TransportError):  # the socket is closed by another thread
+            pool.send(request)
+
+    config = _pool.PoolConfig()
+    pool = _pool.ConnectionPool(_build(config), config)
+    with FaultServer(play) as server:
+        pool.send(make_request(server))
+        url = f"{server.origin}/second"
+        # Without a timeout, or the call fails when the socket is closed.
+        request = _pool.build_request("POST", url, content=b"{}", timeout=None)
+        thread = threading.Thread(target=call)
+        thread.start()
+        assert arrived.wait(10)
+        pool.close()
+        closed.set()
+        thread.join(10)
+        assert not thread.is_alive()
+        assert (server.connections, len(server.requests)) == (1, 2)
+    assert watch.begun == 1
 
 
 # ---------------------------------------------------------------- time
