@@ -585,8 +585,12 @@ class LocalGateway:
         self._state.pass_time(seconds)
 
     def reset(self) -> None:
-        """Forget requests, logs, cache, scripted responses and faults; rewind the cassette."""
+        """Forget requests, logs, cache, scripted responses and faults; rewind the cassette.
+
+        The embedded Mistral forgets its files, conversations and whatever else was made.
+        """
         self._state.clear()
+        self._mistral.clear()
         if self._cassette is not None:
             self._cassette.rewind()
 
