@@ -108,10 +108,15 @@ def _is_about_budget(body: Mapping[str, Any]) -> bool:
 def _budget(detail: Mapping[str, Any]) -> Mapping[str, str | int | float]:
     fields = {name: detail.get(name) for name in _BUDGET}
     return {
-        name: _UNPRINTABLE.sub(" ", value) if isinstance(value, str) else value
+        name: clean_text(value) if isinstance(value, str) else value
         for name, value in fields.items()
         if isinstance(value, str | int | float) and not isinstance(value, bool)
     }
+
+
+def clean_text(text: str) -> str:
+    """Return a server's text with a space in place of what cannot be printed."""
+    return _UNPRINTABLE.sub(" ", text)
 
 
 def _first_int(*candidates: object) -> int | None:
@@ -126,5 +131,5 @@ def _first_int(*candidates: object) -> int | None:
 def _first_text(*candidates: object) -> str:
     for candidate in candidates:
         if isinstance(candidate, str) and candidate.strip():
-            return _UNPRINTABLE.sub(" ", candidate.strip())
+            return clean_text(candidate.strip())
     return NO_MESSAGE

@@ -42,7 +42,7 @@ from functools import cache
 from typing import Any, cast
 
 from ._edge import Page, Sender, find_page, is_from_provider
-from ._envelopes import ErrorDetail, parse_json, read_envelope, read_event
+from ._envelopes import ErrorDetail, clean_text, parse_json, read_envelope, read_event
 from ._public import set_public_module
 from ._sdk import SDKError, http_library
 from ._signatures import add_paragraph, shorten_signatures
@@ -52,6 +52,7 @@ KEY_HEADERS = ("authorization", "x-api-key")
 
 _BODY_LIMIT = 1_000_000
 _MESSAGE_LIMIT = 500  # characters
+_ID_LIMIT = 40  # likewise; a log id has 26, or 36
 
 
 class GatewayError(SDKError):
@@ -63,7 +64,8 @@ class GatewayError(SDKError):
     Attributes:
         code: the gateway's number for the error, or the number on a page of
             Cloudflare's edge (1010, 522); `None` where there is none.
-        log_id: `cf-aig-log-id` of the call, to find it in the dashboard.
+        log_id: `cf-aig-log-id` of the call, to find it in the dashboard;
+            `message` names it.
         retryable: whether the same request may succeed later.
         advice: what to do about it; `message` ends with it.
 
@@ -404,13 +406,12 @@ _BY_KIND: Mapping[str, type[GatewayError]] = {
 
 def build_page_error(page: Page, response: Any, mask: Mask) -> GatewayError:
     """Return the error for a page of the edge; the response need not be read."""
-    ray = mask(response.headers.get("cf-ray", ""))[:40]
-    code = "" if page.code is None else f"{page.code}, "
-    ray_id = f", Ray ID {ray}" if ray else ""
-    numbers = f"{code}HTTP {response.status_code}{ray_id}"
+    numbers = [] if page.code is None else [str(page.code)]
+    numbers.append(f"HTTP {response.status_code}")
+    numbers += _id_parts(response, mask, {"Ray ID": "cf-ray", **_LOG})
     _drop_credentials(response)
     body = None if hasattr(response, "_content") else ""
-    text = f"AI Gateway: {page.what} ({numbers}). {page.advice}"
+    text = f"AI Gateway: {page.what}{_in_parentheses(numbers)}. {page.advice}"
     error = _BY_KIND[page.kind](text, response, body)
     return _with_fields(
         error, {"code": page.code, "advice": page.advice, "retryable": page.retryable}
@@ -418,11 +419,34 @@ def build_page_error(page: Page, response: Any, mask: Mask) -> GatewayError:
 
 
 def build_error(
-    cls: type[GatewayError], message: str, response: Any, body: str = "", mask: Mask = str
+    cls: type[GatewayError],
+    message: str,
+    response: Any,
+    body: str = "",
+    mask: Mask | None = None,
 ) -> GatewayError:
-    """Return an error that the adapter found itself; the response need not be read."""
+    """Return an error that the adapter found itself; the response need not be read.
+
+    Without a mask the message has no text of the server's: no log id either.
+    """
     _drop_credentials(response)
-    return cls(f"AI Gateway: {mask(message)}. {cls.advice}", response, body)
+    if mask is not None:
+        log = _in_parentheses(_id_parts(response, mask, _LOG))
+        message = f"{mask(message)}{log}"
+    return cls(f"AI Gateway: {message}. {cls.advice}", response, body)
+
+
+_LOG = {"log": "cf-aig-log-id"}
+
+
+def _id_parts(response: Any, mask: Mask, headers: Mapping[str, str]) -> list[str]:
+    """Return the ids in a response's headers, each after its label; masked first, then cut."""
+    ids = {label: response.headers.get(header, "") for label, header in headers.items()}
+    return [f"{label} {clean_text(mask(text))[:_ID_LIMIT]}" for label, text in ids.items() if text]
+
+
+def _in_parentheses(parts: list[str]) -> str:
+    return f" ({', '.join(parts)})" if parts else ""
 
 
 def _build(
@@ -445,9 +469,10 @@ def _build(
         body = ""  # the caller has it
     else:
         numbers.append(f"HTTP {response.status_code}")
-    place = f" ({', '.join(numbers)})" if numbers else ""
+    numbers += _id_parts(response, mask, _LOG)
     _drop_credentials(response)
-    error = parsed.cls(f"AI Gateway: {said}{place}. {advice}", response, body)
+    text = f"AI Gateway: {said}{_in_parentheses(numbers)}. {advice}"
+    error = parsed.cls(text, response, body)
     texts = {name: mask(value) for name, value in parsed.fields.items() if isinstance(value, str)}
     fields = {**parsed.fields, **texts, "code": parsed.code, "advice": advice}
     if parsed.cls is GatewayError:

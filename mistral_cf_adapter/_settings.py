@@ -121,6 +121,7 @@ _NO_ADDRESS = (
     "CLOUDFLARE_ACCOUNT_ID is not set: export it (and CF_AIG_TOKEN), pass "
     "GatewaySettings(account_id=..., token=...), or set CF_AIG_BASE_URL for a custom domain"
 )
+_TRY_OUT = "To try it out without an account, `mistral-cf-adapter serve` starts a local gateway"
 
 
 _ACCESS = ("access_client_id", "access_client_secret", "access_token")
@@ -328,7 +329,7 @@ class GatewaySettings(GatewayOptions, BaseSettings):
             return GatewayConfigError(msg)
         if self.enabled == IF_CONFIGURED:
             return None
-        msg = ". ".join(filter(None, [_NO_ADDRESS, describe_unread_file(values)]))
+        msg = ". ".join(filter(None, [_NO_ADDRESS, describe_unread_file(values), _TRY_OUT]))
         return GatewayConfigError(msg, problems={"account_id": msg})
 
     def _find_contradiction(self, values: dict[str, Any]) -> GatewayConfigError | None:

@@ -55,6 +55,9 @@ _CUTOFF = 0.75  # of difflib: CACHE_TLL is CACHE_TTL, and ID is not BYOK
 # do more than call a gateway, is not CF_AIG_TOKEN.
 _CUTOFF_OF_OTHERS = 0.92
 _OTHERS = ("CF_", "CLOUDFLARE_", "MISTRAL_")
+_FIRST_WORDS = ("CLOUDFLARE", "MISTRAL")
+_CUTOFF_OF_FIRST_WORDS = 0.85  # CLOUDFARE and MISTRALAI are near, CLOUDFRONT and CLOUDINARY not
+_INITIALS = tuple({prefix[0] for prefix in (PREFIX, *_OTHERS)} | {PREFIX[1]})
 _CUTOFF_OF_SHORT_ONES = 0.9  # of whole names: CF_AIG_LGO is CF_AIG_LOG
 
 Names = Mapping[str, tuple[str, ...]]
@@ -144,17 +147,45 @@ def find_look_alikes(
 
 def find_meant(name: str, names: Names) -> str | None:
     """Return the variable that is meant by one that is not read, if one is near."""
-    known = [alias for aliases in names.values() for alias in aliases]
+    if name not in LOOK_ALIKES and not name.startswith(_INITIALS):
+        return None  # most of an environment
+    name = correct_prefix(name)
     if name in LOOK_ALIKES:
         return _own_name(names[LOOK_ALIKES[name]])
+    known = [alias for aliases in names.values() for alias in aliases]
+    letters = {alias.replace("_", ""): alias for alias in known}
+    if name.replace("_", "") in letters:
+        return letters[name.replace("_", "")]
     if name.startswith(PREFIX):
         ends = {alias.removeprefix(PREFIX): alias for alias in known if alias.startswith(PREFIX)}
         near = difflib.get_close_matches(name.removeprefix(PREFIX), ends, n=1, cutoff=_CUTOFF)
         return ends[near[0]] if near else _nearest(name, ends.values(), _CUTOFF_OF_SHORT_ONES)
     if name.startswith(_OTHERS):
-        others = [alias for alias in known if not alias.startswith(PREFIX)]
+        # A further word makes it another variable: CLOUDFLARE_R2_ACCOUNT_ID.
+        words = name.count("_")
+        others = [alias for alias in known if alias.count("_") >= words]
+        others = [alias for alias in others if not alias.startswith(PREFIX)]
         return _nearest(name, others, _CUTOFF_OF_OTHERS)
     return None
+
+
+def correct_prefix(name: str) -> str:
+    """Return a name with a prefix of ours or of the vendors in place of a misspelt one.
+
+    Of CF_AIG the letters must be the same: too short a word is near to many others, such as CF_API.
+    """
+    first, _, rest = name.partition("_")
+    if near := _nearest_first_word(first):
+        return f"{near}_{rest}"
+    second, _, end = rest.partition("_")
+    if sorted(f"{first}_{second}_") == sorted(PREFIX):
+        return f"{PREFIX}{end}"
+    return f"{PREFIX}{rest}" if sorted(first) == sorted(PREFIX.replace("_", "")) else name
+
+
+def _nearest_first_word(word: str) -> str | None:
+    words = [each for each in _FIRST_WORDS if each[0] == word[:1]]
+    return _nearest(word, words, _CUTOFF_OF_FIRST_WORDS)
 
 
 def _nearest(name: str, names: Iterable[str], cutoff: float) -> str | None:

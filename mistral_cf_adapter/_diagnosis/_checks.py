@@ -19,7 +19,7 @@ from mistral_cf_adapter._settings import (
 )
 from mistral_cf_adapter._settings_secrets import live_secrets
 from mistral_cf_adapter._switch import RUN_FLAGS
-from mistral_cf_adapter._variables import ENV_FILE, PREFIX, env_names, find_meant
+from mistral_cf_adapter._variables import ENV_FILE, PREFIX, correct_prefix, env_names, find_meant
 
 from ._findings import Problem
 from ._sources import Source, find_sources
@@ -176,10 +176,12 @@ def _check_bare(found: Findings, settings: GatewaySettings) -> None:
 
 
 def _unread() -> list[str]:
+    found = {name: correct_prefix(name.upper()) for name in sorted(os.environ) if os.environ[name]}
     return [
-        f"{name} is set and never read: {reason}."
-        for name, reason in WHY_UNREAD.items()
-        if os.environ.get(name)
+        f"{name} is set and never read{'' if name == right else f', nor is {right}'}: "
+        f"{WHY_UNREAD[right]}."
+        for name, right in found.items()
+        if right in WHY_UNREAD
     ]
 
 

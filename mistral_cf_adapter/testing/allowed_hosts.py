@@ -3,10 +3,11 @@
 What the SDK hands to its HTTP client is looked at there, after all of the SDK's hooks: for clients
 without a route in their configuration, and for those of `make_client()` and `patch()` where the
 adapter sends, for a `server_url=` of the call too. So is each redirect. The SDK's own connections,
-such as realtime WebSockets, ask the configuration for the server, and that is looked at as well.
+such as realtime WebSockets, ask the configuration for the server, and that is looked at as well;
+with a `server_url=` of the call they do not ask, so the URL of each of their WebSockets is too.
+There the SDK raises an error of its own from the one of this module.
 
-Not seen is a `server_url=` that is given to a call that opens a WebSocket. Clients for Azure and
-GCP are seen if their package was imported before the test.
+Clients for Azure and GCP are seen if their package was imported before the test.
 """
 
 from __future__ import annotations
@@ -69,6 +70,7 @@ class HostGuard:
             self._replace(cls, "get_server_details", self._guarded_server(cls))
         self._replace(_attach, "_url_for_unrouted", self._guarded_url())
         self._replace(_BaseGatewayClient, "_get_sender", self._guarded_sender())
+        self._guard_websockets()
         return self
 
     def __exit__(self, *exc_info: object) -> None:
@@ -185,6 +187,43 @@ class HostGuard:
             return details
 
         return get_server_details
+
+    def _guard_websockets(self) -> None:
+        """Look at the URL of each WebSocket that the SDK opens, and of each redirect there."""
+        try:
+            # Now: the SDK imports it when a test asks for a connection, and keeps what it got.
+            from websockets.asyncio.client import connect
+        except ImportError:
+            return  # then the SDK opens none
+        self._replace(connect, "__init__", self._guarded_connect(connect))
+        if hasattr(connect, "process_redirect"):  # of websockets 14 and newer
+            self._replace(connect, "process_redirect", self._guarded_redirect(connect))
+
+    def _guarded_connect(self, cls: Any) -> Any:
+        original = cls.__init__
+
+        def init(connect: Any, uri: Any, *args: Any, **kwargs: Any) -> None:
+            caller = sys._getframe(1)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+            if caller.f_globals.get("__name__", "").startswith(_CONNECTS):
+                configuration = getattr(caller.f_locals.get("self"), "_sdk_config", None)
+                if _attach._STATE in getattr(configuration, "__dict__", ()):  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+                    configuration = None
+                self.check("GET", str(uri), configuration)
+                connect._mistral_configuration = configuration  # noqa: SLF001
+            original(connect, uri, *args, **kwargs)
+
+        return init
+
+    def _guarded_redirect(self, cls: Any) -> Any:
+        original = cls.process_redirect
+
+        def process_redirect(connect: Any, exc: Exception) -> Any:
+            target = original(connect, exc)
+            if isinstance(target, str) and "_mistral_configuration" in vars(connect):
+                self.check("GET", target, connect._mistral_configuration)  # noqa: SLF001
+            return target
+
+        return process_redirect
 
     def _guarded_url(self) -> Any:
         original = _attach._url_for_unrouted  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]

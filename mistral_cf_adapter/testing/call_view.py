@@ -109,8 +109,8 @@ def _pieces(call: Call, mask: Mask) -> list[dict[str, Any]]:
         left -= len(piece)
     shown: list[dict[str, Any]] = []
     left = MAX_SHOWN
-    # A secret may go from one piece to the next, and all of them are read as one text.
-    for text, (moment, _) in zip(mask.pieces(texts), call.pieces, strict=False):
+    # A secret may go from one piece or event to the next, and all of them are read as one text.
+    for text, (moment, _) in zip(mask.stream(texts), call.pieces, strict=False):
         if left <= 0:
             break
         shown.append({"ms": round(moment * 1000, 1), "text": text[:left]})

@@ -78,7 +78,7 @@ class FormPart(_Part):
 
 
 class Event(BaseModel):
-    """One event of a stream: `data` is JSON or text; `raw` is all of an unusual one."""
+    """One event of a stream: `data` is JSON or text; `raw` is all of an unusual one, or of many."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 

@@ -7,6 +7,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
+from mistral_cf_adapter.testing.mistral_text import as_dict, as_list
 from mistral_cf_adapter.testing.responses import utf8
 
 if TYPE_CHECKING:
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
 EVENT_STREAM = "text/event-stream"
 FIELD_NAMES = ("event", "id", "retry")
 LINE_LENGTH = 76
+MAX_VALUES = 50_000
+"""Values of a body that are written one by one, as YAML is slow; a body with more is text."""
+EVENTS_OF_TEXT = 100
+"""Events that are one text then."""
 _JSON_TYPE = re.compile(r"(?i)(application|text)/([\w.-]+\+)?json\s*(;|$)")
 _UNPRINTABLE = re.compile("[\0-\x08\x0b-\x1f\x7f\x80-\x9f\ud800-\udfff\ufffe\uffff]")
 
@@ -41,10 +46,37 @@ def show(body: bytes, content_type: str, scrubber: Scrubber) -> Shown:
     except ValueError:
         return show_encoded(body, scrubber)
     if content_type.startswith(EVENT_STREAM):
-        return {"events": [_event(block, scrubber) for block in _blocks(text)]}
+        return {"events": _bounded_events([_event(block, scrubber) for block in _blocks(text)])}
     # A file that holds JSON is to be downloaded byte by byte.
     value = _structure(text, scrubber) if _JSON_TYPE.match(content_type) else None
-    return {"text": scrubber.text(text)} if value is None else {"json": value}
+    return {"text": scrubber.text(text)} if value is None else bounded_json(value)
+
+
+def bounded_json(value: Any) -> Shown:
+    """Return decoded JSON as a body; as text if it has so many values that YAML takes seconds."""
+    if not _has_many_values(value):
+        return {"json": value}
+    return {"text": json.dumps(value, separators=(",", ":"))}
+
+
+def _bounded_events(events: list[Shown]) -> list[Shown]:
+    if not _has_many_values(events):
+        return events
+    starts = range(0, len(events), EVENTS_OF_TEXT)
+    parts = (events[start : start + EVENTS_OF_TEXT] for start in starts)
+    return [{"raw": "\n\n".join(map(_event_text, part))} for part in parts]
+
+
+def _has_many_values(value: Any) -> bool:
+    waiting: list[Any] = [value]
+    count = 0
+    while waiting and count <= MAX_VALUES:
+        item = waiting.pop()
+        if isinstance(item, dict | list):
+            inner = as_dict(item).values() if isinstance(item, dict) else as_list(item)
+            waiting += inner
+            count += len(inner)
+    return count > MAX_VALUES
 
 
 def show_encoded(body: bytes, scrubber: Scrubber) -> Shown:
@@ -68,14 +100,17 @@ def read(shown: Mapping[str, Any]) -> bytes:
 def read_events(events: list[Any]) -> Iterator[bytes]:
     """Yield the bytes of each event."""
     for event in events:
-        if "raw" in event:
-            yield utf8(event["raw"] + "\n\n")
-            continue
-        lines = [f"{name}: {event[name]}" for name in FIELD_NAMES if name in event]
-        data = event.get("data", "")
-        text = data if isinstance(data, str) else json.dumps(data, ensure_ascii=False)
-        lines += [f"data: {line}" for line in text.split("\n")]
-        yield utf8("\n".join(lines) + "\n\n")
+        yield utf8(_event_text(event) + "\n\n")
+
+
+def _event_text(event: Shown) -> str:
+    """Return the lines of an event."""
+    if "raw" in event:
+        return str(event["raw"])
+    lines = [f"{name}: {event[name]}" for name in FIELD_NAMES if name in event]
+    data = event.get("data", "")
+    text = data if isinstance(data, str) else json.dumps(data, ensure_ascii=False)
+    return "\n".join([*lines, *(f"data: {line}" for line in text.split("\n"))])
 
 
 async def show_form(form: FormData, scrubber: Scrubber) -> list[Shown]:

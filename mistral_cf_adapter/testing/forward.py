@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 import httpx
 
+from mistral_cf_adapter.testing import limits
 from mistral_cf_adapter.testing.app import UpstreamUnreachable
-from mistral_cf_adapter.testing.responses import Response, StreamBroken
+from mistral_cf_adapter.testing.responses import Response, StreamBroken, gateway_error
+from mistral_cf_adapter.testing.routing import Refused
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
@@ -23,7 +25,9 @@ async def forward(request: ReceivedRequest, base: str, *, decode: bool = False) 
 
     With `decode` no body is compressed, so that it can be read on its way.
 
-    Raises UpstreamUnreachable when no response comes.
+    A response that is no stream is read whole, so that it can be cached and logged.
+
+    Raises UpstreamUnreachable when no response comes, and Refused where one is too large for that.
     """
     client = httpx.AsyncClient(timeout=httpx.Timeout(60, read=None))
     url = base.rstrip("/") + request.raw_path + (f"?{request.query}" if request.query else "")
@@ -48,13 +52,26 @@ async def forward(request: ReceivedRequest, base: str, *, decode: bool = False) 
     if "text/event-stream" in response.headers.get("content-type", ""):
         return Response(response.status_code, kept, _pieces(client, response, read()))
     try:
-        body = b"".join([piece async for piece in read()])
+        body = await _read_whole(read())
     except httpx.HTTPError as error:
         raise UpstreamUnreachable from error
     finally:
         await response.aclose()
         await client.aclose()
     return Response(response.status_code, kept, body)
+
+
+async def _read_whole(pieces: AsyncIterator[bytes]) -> bytes:
+    body = bytearray()
+    async for piece in pieces:
+        body += piece
+        if len(body) > limits.MAX_BODY:
+            message = (
+                f"The upstream's response is over {limits.MAX_BODY} bytes and is no stream of "
+                "events: the local gateway does not pass it on"
+            )
+            raise Refused(gateway_error(None, message=message, status=501))
+    return bytes(body)
 
 
 async def _pieces(

@@ -585,8 +585,13 @@ class LocalGateway:
         self._state.pass_time(seconds)
 
     def reset(self) -> None:
-        """Forget requests, logs, cache, scripted responses and faults; rewind the cassette."""
+        """Forget what came, is scripted, cached or kept by Mistral; rewind the cassette.
+
+        That is requests, calls, logs, responses and faults to come, and the embedded Mistral's
+        files, conversations, agents and so on.
+        """
         self._state.clear()
+        self._mistral.clear()
         if self._cassette is not None:
             self._cassette.rewind()
 

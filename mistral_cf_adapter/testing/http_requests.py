@@ -479,7 +479,7 @@ class AssertAllUsed(ApiRequest):
 
 
 class Reset(ApiRequest):
-    """Forget calls, logs, cache and queue; set the switches as at the start."""
+    """Forget calls, logs, cache, queue and Mistral's files; set the switches as at the start."""
 
     def run(self, api: "HttpApi") -> Any:
         api.gateway.reset()

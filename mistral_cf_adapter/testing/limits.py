@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 MIB = 1024 * 1024
 MAX_BODY = 100 * MIB
-"""Bytes of a request's body."""
+"""Bytes of a request's body, and of an upstream's response that is no stream of events."""
 REQUEST_TIMEOUT = 60.0
 """Seconds from a request's first byte to its last."""
 MAX_KEPT = 10_000

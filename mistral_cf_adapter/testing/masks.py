@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+from bisect import bisect_left, bisect_right
 from functools import cached_property
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, cast
 
 from mistral_cf_adapter._secrets import Secret, abbreviate, clean
@@ -23,11 +25,31 @@ if TYPE_CHECKING:
 
 _ESCAPE = re.compile(r"\\{1,8}u00([2-7][0-9a-fA-F])")
 """A character of ASCII in JSON, or in JSON that stands in a text of JSON."""
+_LITERAL = re.compile(r'"(\w+)"\s*:\s*"((?:[^"\\]|\\.)*)"')
+"""A name and its text in JSON, of an event."""
+_UNIT = re.compile(r"\\u[0-9a-fA-F]{4}|\\?.", re.DOTALL)
+"""What stands for one character there."""
 _ALONE = r"(?<![A-Za-z0-9_-]){}(?![A-Za-z0-9_-])"
 _SHORTEST_PART = 6
 """Characters of a part of a secret that is looked for; four of it are shown anyhow."""
 _LONGEST_ESCAPE = 8
 """Characters at most that stand for one: in a URL, or escaped in JSON."""
+
+
+class _Literal:
+    """A text in JSON, between its quotes."""
+
+    def __init__(self, start: int, raw: str) -> None:
+        self._start = start
+        # Most have no escape: then each character stands for itself.
+        self._units = _UNIT.findall(raw) if "\\" in raw else raw
+        self.text = "".join(map(_unescape, self._units)) if "\\" in raw else raw
+
+    def place_of(self, start: int, end: int) -> tuple[int, int]:
+        """Return where a part of the text stands in the JSON."""
+        before, part = self._units[:start], self._units[start:end]
+        place = self._start + sum(map(len, before))
+        return place, place + sum(map(len, part))
 
 
 class Mask:
@@ -58,15 +80,16 @@ class Mask:
 
     def pieces(self, pieces: list[str]) -> list[str]:
         """Return the pieces of a text, with secrets masked that go from one to the next as well."""
-        spans = self._spans("".join(pieces))
-        if not spans:
-            return pieces
-        shown: list[str] = []
-        first = 0
-        for piece in pieces:
-            shown.append("".join(_cut(piece, first, spans)))
-            first += len(piece)
-        return shown
+        return _cut_all(pieces, self._spans("".join(pieces)))
+
+    def stream(self, pieces: list[str]) -> list[str]:
+        """Return the same of a stream of events, also where a secret is split over its events."""
+        whole = "".join(pieces)
+        spans: list[Span] = []
+        for span in sorted([*self._spans(whole), *self._joined_spans(whole)]):
+            if not spans or span[0] >= spans[-1][1]:  # one that is whole is found both ways
+                spans.append(span)
+        return _cut_all(pieces, spans)
 
     def mask_excerpt(self, text: str) -> str:
         """Return a text with secrets masked, also those that were cut at the mark `...`."""
@@ -103,6 +126,19 @@ class Mask:
         any_of_them = "|".join(f"({pattern})" for pattern, _ in patterns)
         found = re.finditer(any_of_them, text)
         return [(*match.span(), shown[(match.lastindex or 1) - 1]) for match in found]
+
+    def _joined_spans(self, text: str) -> Iterator[Span]:
+        """Yield where secrets, or their parts, stand in JSON whose texts of one name are joined."""
+        by_name: dict[str, list[_Literal]] = {}
+        for found in _LITERAL.finditer(text):
+            by_name.setdefault(found[1], []).append(_Literal(found.start(2), found[2]))
+        for literals in by_name.values():
+            starts = [0, *accumulate(len(literal.text) for literal in literals)]
+            for start, end, shown in self._spans("".join(literal.text for literal in literals)):
+                first, last = bisect_right(starts, start) - 1, bisect_left(starts, end)
+                for index in range(first, last):
+                    part = max(start - starts[index], 0), end - starts[index]
+                    yield (*literals[index].place_of(*part), shown if index == first else "")
 
     def _patterns(self, text: str) -> list[tuple[str, str]]:
         """Return what a text is searched for, and what is shown for it; nothing if it has none."""
@@ -151,6 +187,22 @@ def _escaped(secret: str) -> str:
     """Return the pattern of a secret in JSON, of which each character may be escaped."""
     each = (rf"(?:{re.escape(one)}|\\{{1,8}}u(?i:{ord(one):04x}))" for one in secret)
     return _alone(secret, "".join(each))
+
+
+def _unescape(unit: str) -> str:
+    """Return the character that stands in JSON; of control characters only some other one."""
+    return chr(int(unit[-4:], 16)) if len(unit) == 6 else unit[-1]
+
+
+def _cut_all(pieces: list[str], spans: list[Span]) -> list[str]:
+    if not spans:
+        return pieces
+    shown: list[str] = []
+    first = 0
+    for piece in pieces:
+        shown.append("".join(_cut(piece, first, spans)))
+        first += len(piece)
+    return shown
 
 
 def _cut(piece: str, first: int, spans: list[Span]) -> Iterator[str]:

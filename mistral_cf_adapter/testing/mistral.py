@@ -81,23 +81,28 @@ class Mistral:
 
     def __init__(self, state: State) -> None:
         self._state = state
-        self._routes = Routes()
-        self._signed = Routes()
-        self.files = Files(lambda: state.origin)
-        self.conversations = Conversations()
-        models, libraries = Models(), Libraries(lambda: state.origin)
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget what was made: files, conversations, agents, libraries, jobs and the rest."""
+        routes, signed = Routes(), Routes()
+        files, conversations = Files(lambda: self._state.origin), Conversations()
+        models, libraries = Models(), Libraries(lambda: self._state.origin)
         parts = (
-            *(self.files, self.conversations, models, FineTuning(models), Agents(), Audio()),
-            *(Batches(self.files, self._send), libraries, Connectors()),
+            *(files, conversations, models, FineTuning(models), Agents(), Audio()),
+            *(Batches(files, self._send), libraries, Connectors()),
             *(Registry("/v2/prompts", frozenset({"title", "description"})), Registry("/v2/skills")),
         )
         for part in parts:
-            part.add_to(self._routes)
-        for part in (self.files, libraries):
-            part.add_signed_to(self._signed)
-        mistral_responses.add_to(self._routes)
-        mistral_users.add_to(self._routes)
-        self._add_completions()
+            part.add_to(routes)
+        for part in (files, libraries):
+            part.add_signed_to(signed)
+        mistral_responses.add_to(routes)
+        mistral_users.add_to(routes)
+        self._add_completions(routes)
+        # Last, and whole: a request may be served meanwhile, by another thread.
+        self.files, self.conversations = files, conversations
+        self._routes, self._signed = routes, signed
 
     async def respond(self, request: ReceivedRequest) -> Response:
         """Return Mistral's response to a request."""
@@ -136,9 +141,8 @@ class Mistral:
             return problem
         return found.call(request, form) or not_found(request.path)
 
-    def _add_completions(self) -> None:
+    def _add_completions(self, routes: Routes) -> None:
         """Serve what keeps nothing."""
-        routes = self._routes
         for path, required in REQUIRED.items():
             routes.add(f"POST {path}", mistral_chat.respond, required=required)
         for path, judge in JUDGES.items():

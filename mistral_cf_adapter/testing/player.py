@@ -117,6 +117,8 @@ def _comparable(request: Entry) -> dict[str, Any]:
     counts = {name: value for name, value in request.items() if name != "headers"}
     counts["query"] = dict(parse_qsl(str(request.get("query", "")), keep_blank_values=True))
     counts["provider"] = request.get("provider", PROVIDER)
+    if "json" in counts:
+        counts |= cassette_bodies.bounded_json(counts.pop("json"))
     if "base64" in counts:
         counts["base64"] = "".join(str(counts["base64"]).split())
     return counts

@@ -544,6 +544,7 @@ def test_the_value_shown_is_the_value_used(tmp_path):
     ("settings", "words"),
     [
         ({"CLOUDFLARE_API_TOKEN": WRONG}, "CLOUDFLARE_API_TOKEN is set and never read"),
+        ({"CLOUFLARE_API_TOKEN": WRONG}, "never read, nor is CLOUDFLARE_API_TOKEN: such a token"),
         ({"CLOUDFLARE_AI_GATEWAY_API_KEY": WRONG}, "CLOUDFLARE_AI_GATEWAY_API_KEY is set and"),
         ({"CF_AIG_CACHETTL": "60"}, "did you mean CF_AIG_CACHE_TTL?"),
         ({"CLOUDFLARE_AI_GATEWAY_TOKEN": WRONG}, "CF_AIG_TOKEN is used"),

@@ -423,7 +423,9 @@ def test_a_budget_of_a_policy_says_how_much_of_it_is_spent(gateway, client, mode
     assert type(error) is GatewaySpendLimitError
     assert len(gateway.requests) == 1
     assert (error.bucket, error.spent, error.limit) == ("team-a", 12.5, 10)
-    assert "exceeded (spent 12.5, limit 10, bucket team-a) (HTTP 429)." in error.message
+    assert (
+        f"exceeded (spent 12.5, limit 10, bucket team-a) (HTTP 429, log {LOG_ID})." in error.message
+    )
     assert error.message.endswith("The rules are in the gateway's Policies in the dashboard.")
     assert "dollar" not in error.message
     assert not error.retryable
@@ -569,7 +571,7 @@ def test_a_code_with_a_budget_has_both(gateway, client):
     refused(gateway, 429, body)
     error = SYNC.error(client)
     assert (error.code, error.bucket, error.spent, error.limit) == (2041, "b", 2, 1)
-    assert "exceeded (spent 2, limit 1, bucket b) (2041, HTTP 429)." in error.message
+    assert f"exceeded (spent 2, limit 1, bucket b) (2041, HTTP 429, log {LOG_ID})." in error.message
     assert "Spend limits" in error.advice
 
 
@@ -608,6 +610,28 @@ def test_a_message_can_be_printed(gateway, client):
     error = SYNC.error(client)
     assert str(error).encode()
     assert "half   of [31m an emoji" in error.message
+
+
+def test_the_message_names_the_log(gateway, client, mode):
+    refused(gateway, 429, today(429, 2003, "Too many"))
+    assert str(mode.error(client)).startswith(
+        f"AI Gateway: Too many (2003, HTTP 429, log {LOG_ID}). "
+    )
+
+
+def test_the_message_names_no_log_where_none_is_named(gateway, client, mode):
+    gateway.responder = lambda _: Reply(429, today(429, 2003, "Too many"), {})
+    error = mode.error(client)
+    assert (error.log_id, " (2003, HTTP 429). " in str(error)) == (None, True)
+
+
+@pytest.mark.parametrize("log_id", [TOKEN, f"{'x' * 30} {TOKEN}", KEY, "x" * 5000])
+def test_a_log_id_in_a_message_is_masked_and_short(gateway, client, mode, log_id):
+    refused(gateway, 429, today(429, 2003, "Too many"), {"cf-aig-log-id": log_id})
+    error = mode.error(client)
+    assert error.code == 2003
+    assert not [secret for secret in (TOKEN, KEY) if secret[:8] in str(error)]
+    assert len(str(error)) < 250
 
 
 def test_an_envelope_with_a_providers_detail_is_the_providers(gateway, client):

@@ -296,11 +296,66 @@ def test_an_id_whose_meaning_is_beyond_doubt_is_read(monkeypatch, name):
         ("CF_AIG_PROVIDR", "CF_AIG_PROVIDER"),
         ("CF_AIG_ENVFILE", "CF_AIG_ENV_FILE"),
         ("cf_aig_metdata", "CF_AIG_METADATA"),
+        ("CF_AIG_GATWAY_ID", "CF_AIG_GATEWAY_ID"),
+        ("CLOUDFARE_GATEWAY_ID", "CLOUDFLARE_GATEWAY_ID"),
+        ("CLOUDLFARE_GATEWAY_ID", "CLOUDFLARE_GATEWAY_ID"),
+        ("CLOUDFLAIR_GATWAY_ID", "CLOUDFLARE_GATEWAY_ID"),
+        ("CLOUD_FLARE_GATEWAY_ID", "CLOUDFLARE_GATEWAY_ID"),
+        ("CLOUDFARE_AI_GATEWAY_URL", "CF_AIG_BASE_URL"),
+        ("CF_AGI_TOKEN", "CF_AIG_TOKEN"),
+        ("FC_AIG_TOKEN", "CF_AIG_TOKEN"),
+        ("CFAIG_TOKN", "CF_AIG_TOKEN"),
+        ("CF_AIGTOKEN", "CF_AIG_TOKEN"),
+        ("MISTAL_API_KEY", "MISTRAL_API_KEY"),
+        ("MISTRALAI_API_KEY", "MISTRAL_API_KEY"),
+        ("MISTRALAPIKEY", "MISTRAL_API_KEY"),
     ],
 )
 def test_a_misspelt_variable_is_warned_of(monkeypatch, name, right):
     monkeypatch.setenv(name, "x")
     assert warned(account_id="acc1") == [f"{name} is set, but not read; did you mean {right}?"]
+
+
+@pytest.mark.parametrize("name", ["CLOUDFARE_ACCOUNT_ID", "CLOUDFLARE_ACOUNT_ID", "CF_ACCOUNTID"])
+def test_a_misspelt_account_is_named_beside_the_error(monkeypatch, name):
+    monkeypatch.setenv(name, "acc1")
+    with pytest.warns(
+        UserWarning, match=rf"{name} is set, but not read; did you mean \w+ACCOUNT_ID"
+    ):
+        refusal()
+
+
+OF_OTHER_PROGRAMS = [
+    *("CLOUDFLARE_R2_ACCOUNT_ID", "CLOUDFLARE_R2_ACCESS_KEY_ID"),
+    *("CLOUDFLARE_R2_SECRET_ACCESS_KEY", "CLOUDFLARE_R2_TOKEN", "CLOUDFLARE_IMAGES_ACCOUNT_ID"),
+    *("CLOUDFLARE_STREAM_TOKEN", "CLOUDFLARE_API_TOKEN", "CLOUDFLARE_API_KEY"),
+    *("CLOUDFLARE_API_BASE_URL", "CLOUDFLARE_EMAIL", "CLOUDFLARE_ZONE_ID", "CLOUDFLARE_ENV"),
+    *("CLOUDFLARE_TUNNEL_TOKEN", "CLOUDFLARE_D1_DATABASE_ID", "CLOUDFLARE_WORKERS_AI_TOKEN"),
+    *("CLOUDFLARE_ACCESS_CLIENT_ID", "CLOUDFLARE_ACCOUNT_NAME", "CLOUDFLARED_TOKEN"),
+    *("CLOUFLARE_API_TOKEN", "CLOUDFRONT_ACCOUNT_ID", "CLOUDINARY_ACCOUNT_ID", "CLOUD_ACCOUNT_ID"),
+    *("CF_PAGES", "CF_PAGES_URL", "CF_PAGES_BRANCH", "CF_API_TOKEN", "CF_API_KEY"),
+    *("CF_API_BASE_URL", "CF_APP_BASE_URL", "CF_ZONE_ID", "CF_ACCESS_CLIENT_ID"),
+    *("CF_ACCESS_CLIENT_SECRET", "CF_TOKEN", "CF_AI_TOKEN", "CF_HOME", "CF_TRACE"),
+    *("CFN_ACCOUNT_ID", "CD_ACCOUNT_ID", "CS_ACCOUNT_ID", "AWS_ACCOUNT_ID", "ACCOUNT_ID"),
+    *("GATEWAY_ID", "API_KEY", "MISTRAL_MODEL", "MISTRAL_SERVER_URL", "MISTRAL_BASE_URL"),
+    *("MISTRAL_API_KEY_2", "MISTRAL_AGENT_ID", "MINSTREL_API_KEY", "MINIMAX_API_KEY"),
+    *("OPENAI_API_KEY", "VITE_CLOUDFLARE_ACCOUNT_ID"),
+]
+
+
+def test_the_variables_of_other_programs_are_left_alone(monkeypatch):
+    for name in OF_OTHER_PROGRAMS:
+        monkeypatch.setenv(name, "x")
+    assert warned(base_url="https://ai.example.com") == []
+    with warnings.catch_warnings(record=True, action="always") as caught:
+        refusal()
+    assert caught == []
+
+
+def test_with_nothing_set_the_local_gateway_is_named():
+    assert refusal().endswith(
+        ". To try it out without an account, `mistral-cf-adapter serve` starts a local gateway"
+    )
 
 
 def test_a_function_of_a_script_is_warned_too(tmp_path):

@@ -195,6 +195,7 @@ def test_an_error_in_a_stream_is_raised_after_what_came_before(name, way):
     assert text in error.message
     assert error.message.endswith(error.advice)
     assert error.log_id == LOG_ID
+    assert f"log {LOG_ID})" in error.message
     assert ("ask again" in error.message) <= retryable
 
 

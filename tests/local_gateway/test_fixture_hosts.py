@@ -11,7 +11,7 @@ import httpx
 import httpx2
 import pytest
 from call_modes import MODES, SYNC
-from http_records import KEY
+from http_records import KEY, Reply
 from plugin_runs import run_tests
 
 from mistral_cf_adapter import (
@@ -206,16 +206,87 @@ def test_a_connection_of_the_sdks_own_is_seen(guard):
         ask["ask"](make_client(settings).sdk_configuration)
 
 
+# ---------------------------------------------------------------- WebSockets
+
+
+def realtime_calls():
+    """Return the calls of the installed SDK that open a WebSocket."""
+    audio = _sdk.Mistral(api_key=KEY).audio
+    return [name for name in ("realtime", "realtime_speech") if hasattr(audio, name)]
+
+
+def dial(client, name, url):
+    return asyncio.run(getattr(client.audio, name).connect(model="m", server_url=url))
+
+
+def refusal_of(call):
+    """Return the guard's error that is the cause of the SDK's."""
+    with pytest.raises(Exception, match="nothing was sent") as caught:
+        call()
+    assert isinstance(caught.value.__cause__, HostNotAllowedError)
+    return str(caught.value.__cause__)
+
+
+CLIENTS = {
+    "bare": lambda gateway: _sdk.Mistral(api_key=KEY, server_url=gateway.url),
+    "made": lambda gateway: make_client(gateway.settings()),
+}
+
+
+@pytest.mark.parametrize("built", CLIENTS)
+@pytest.mark.parametrize("name", realtime_calls())
+def test_a_server_of_a_call_that_opens_a_websocket_is_seen(guard, local_gateway, name, built):
+    client = CLIENTS[built](local_gateway)
+    told = refusal_of(lambda: dial(client, name, ELSEWHERE))
+    assert "would have sent GET wss://api.elsewhere.invalid/v1/audio/" in told
+    by = {
+        "bare": f"built by {HERE}",
+        "made": "A client of make_client() or patch(), by server_url=",
+    }
+    assert by[built].partition(HERE)[0] in told
+    assert KEY not in told
+    assert guard.refused == [told]
+
+
+@pytest.mark.parametrize("name", realtime_calls())
+def test_a_redirect_of_a_websocket_is_seen(guard, elsewhere, name):
+    moved = {"location": ELSEWHERE.replace("https", "wss")}
+    elsewhere.responder = lambda _: Reply(302, b"", moved)
+    client = _sdk.Mistral(api_key=KEY)
+    told = refusal_of(lambda: dial(client, name, elsewhere.origin))
+    assert "would have sent GET wss://api.elsewhere.invalid" in told
+    assert len(elsewhere.requests) == 1
+
+
+@pytest.mark.parametrize("name", realtime_calls())
+def test_a_websocket_to_this_machine_is_opened(guard, elsewhere, name):
+    elsewhere.responder = lambda _: Reply(403, {"detail": "no"})
+    with pytest.raises(Exception, match="403"):
+        dial(_sdk.Mistral(api_key=KEY), name, elsewhere.origin)
+    guard.assert_nothing_refused()
+
+
+async def test_a_websocket_that_is_not_the_sdks_is_left_alone(guard):
+    client = pytest.importorskip("websockets.asyncio.client")
+    with pytest.raises(OSError):
+        await client.connect("ws://elsewhere.invalid:9", proxy=None)
+    guard.assert_nothing_refused()
+
+
 # ---------------------------------------------------------------- afterwards
 
 
 def test_nothing_is_left_behind():
+    connect = getattr(sys.modules.get("websockets.asyncio.client"), "connect", None)
+
     def found():
         places = [(cls, vars(cls)) for cls in _sdk.configuration_classes()]
         names = ("client", "async_client", "get_server_details")
         values = [(cls, name, held.get(name)) for cls, held in places for name in names]
         sender = _http_client._BaseGatewayClient._get_sender
-        return [*values, _attach._url_for_unrouted, sender]
+        own = vars(connect) if connect else {}
+        dials = [own.get("__init__"), own.get("process_redirect")]
+        return [*values, _attach._url_for_unrouted, sender, *dials]
 
     before = found()
     with HostGuard([]):

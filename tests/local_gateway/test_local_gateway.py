@@ -11,8 +11,9 @@ import uuid
 import httpx
 import openai
 import pytest
+from fault_server import FaultServer
 
-from mistral_cf_adapter.testing import LocalGateway
+from mistral_cf_adapter.testing import LocalGateway, limits
 
 CHAT = "/mistral/v1/chat/completions"
 COMPAT = "/compat/chat/completions"
@@ -409,6 +410,49 @@ def test_a_guarded_stream_comes_as_one_json_answer(gateway, http):
     assert answer.json()["object"] == "chat.completion"
 
 
+MADE = {
+    "/v1/conversations": {"model": "m", "inputs": "Hello"},
+    "/v1/agents": {"model": "m", "name": "a"},
+    "/v1/libraries": {"name": "a"},
+    "/v1/fine_tuning/jobs": {"model": "m"},
+    "/v1/audio/voices": {"name": "a", "sample_audio": "AAAA"},
+    "/v1/connectors": {"name": "a", "description": "b", "server": "https://example.com"},
+    "/v2/prompts": {"name": "a", "definition": {}},
+    "/v2/skills": {"name": "a", "definition": {}},
+    "/v1/batch/jobs": {
+        "endpoint": "/v1/chat/completions", "model": "m",
+        "requests": [{"custom_id": "1", "body": HELLO}],
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("through_http", [False, True], ids=["Python", "HTTP"])
+def test_a_reset_forgets_what_was_made(gateway, http, through_http):
+    def kept():
+        paths = [*MADE, "/v1/files", "/v1/models"]
+        found = {path: http.get(f"{gateway.url}/mistral{path}", headers=BOTH) for path in paths}
+        assert {answer.status_code for answer in found.values()} == {200}
+        return {path: answer.json() for path, answer in found.items()}
+
+    before = kept()
+    file = {"file": ("a.jsonl", b"{}")}
+    url = f"{gateway.url}/mistral/v1/files"
+    file_id = http.post(url, files=file, headers=BOTH).json()["id"]
+    signed = http.get(f"{url}/{file_id}/url", headers=BOTH).json()["url"]
+    assert http.get(signed).status_code == 200
+    for path, fields in MADE.items():
+        assert post(http, gateway, f"/mistral{path}", json=fields).is_success, path
+    after = kept()
+    assert [path for path in MADE if after[path] == before[path]] == []
+    if through_http:
+        http.post(f"{gateway.origin}/_gateway/reset", json={})
+    else:
+        gateway.reset()
+    assert kept() == before
+    assert http.get(signed).is_client_error
+    assert post(http, gateway).status_code == 200
+
+
 class TestForwarding:
     """A real provider behind the local gateway."""
 
@@ -442,6 +486,36 @@ class TestForwarding:
             origin = gone.origin
         with LocalGateway(upstream=origin) as gateway:
             assert code(post(http, gateway)) == (400, 2005)
+
+    @pytest.mark.parametrize("records", [False, True], ids=["plain", "recording"])
+    def test_a_response_without_an_end_is_refused(self, http, monkeypatch, tmp_path, records):
+        monkeypatch.setattr(limits, "MAX_BODY", 1_000_000)
+        more = {"record": tmp_path / "cassette.yaml"} if records else {}
+        with (
+            FaultServer(write_without_end) as provider,
+            LocalGateway(upstream=provider.origin, **more) as gateway,
+        ):
+            answer = post(http, gateway, timeout=20)
+            assert answer.status_code == 501
+            assert "is over 1000000 bytes and is no stream of events" in answer.json()["message"]
+            assert provider.stuck() == 0
+            assert len(provider.requests) == 1
+
+    def test_a_stream_may_be_longer_than_that(self, http, monkeypatch):
+        monkeypatch.setattr(limits, "MAX_BODY", 200)
+        with (
+            LocalGateway(authenticated=False) as provider,
+            LocalGateway(upstream=provider.url + "/mistral") as gateway,
+        ):
+            answer = post(http, gateway, json={**HELLO, "stream": True})
+            assert answer.text.endswith("data: [DONE]\n\n")
+            assert len(answer.content) > 200
+
+
+def write_without_end(wire, request):
+    wire.send(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n")
+    while True:
+        wire.send(b" " * 65_536)
 
 
 class TestServer:

@@ -19,6 +19,7 @@ from mistral_cf_adapter import GatewayCall, GatewayError, gateway_options, make_
 from mistral_cf_adapter.testing import Access, LocalGateway, limits, report_bypasses
 from mistral_cf_adapter.testing.call_view import MAX_SHOWN
 from mistral_cf_adapter.testing.http_api import PREFIX, ROUTES
+from mistral_cf_adapter.testing.masks import Mask
 
 HTML = "<script>alert('x')</script>"
 CHAT = {"model": "mistral-small-latest", "messages": [{"role": "user", "content": HTML}]}
@@ -423,6 +424,49 @@ def test_a_secret_is_masked_across_the_pieces_of_a_slow_response(keyed):
     shown = shown_of(api)
     assert KEY not in shown
     assert "Or stor...yz and stor...yz" in shown
+
+
+def deltas_of(call):
+    """Return the joined texts and arguments of a streamed call, as the page joins them."""
+    text = "".join(piece["text"] for piece in call["response"]["pieces"])
+    values = [json.loads(line[5:]) for line in text.split("\n") if line.startswith("data: {")]
+    deltas = [value["choices"][0]["delta"] for value in values]
+    calls = [call for delta in deltas for call in delta.get("tool_calls") or ()]
+    return (
+        "".join(delta.get("content") or "" for delta in deltas),
+        "".join(call["function"]["arguments"] for call in calls),
+    )
+
+
+@pytest.mark.parametrize("size", [1, 3, 7])
+@pytest.mark.parametrize("drip", [None, 5])
+def test_a_secret_is_masked_that_is_split_over_the_events_of_a_stream(keyed, size, drip):
+    gateway, api = keyed
+    parts = [KEY[at : at + size] for at in range(0, len(KEY), size)]
+    said = ['"It" is ', *parts, "."]
+    texts = [{"choices": [{"index": 0, "delta": {"content": part}}]} for part in said]
+    tools = [{"function": {"name": "f", "arguments": part}} for part in parts]
+    called = [{"choices": [{"index": 0, "delta": {"tool_calls": [tool]}}]} for tool in tools]
+    gateway.reply_stream([*texts, *called])
+    if drip is not None:
+        gateway.fault("slow_drip", delay=0, size=drip)
+    exchange(gateway, asking(gateway, {**CHAT, "stream": True}))
+    (call,) = all_calls(api)
+    found = deltas_of(api.get(f"/calls/{call['id']}"))
+    assert found == ('"It" is stor...yz.', "stor...yz")
+
+
+def test_a_stream_is_searched_for_split_secrets_in_time_of_its_size():
+    mask = Mask([KEY])
+    for text in ('"a":"\\"', '"a":"', "\\", '"a" ', '"a":"b\\u0041",'):
+        shorter, longer = (seconds(mask.stream, [text * count]) for count in (20_000, 80_000))
+        assert longer < 16 * max(shorter, 0.005), text
+
+
+def seconds(function, *values):
+    started = time.perf_counter()
+    function(*values)
+    return time.perf_counter() - started
 
 
 def test_what_a_call_carries_is_masked_in_totals_and_one_by_one(keyed):

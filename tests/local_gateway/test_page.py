@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import re
+import socket
 from importlib.resources import files
 
 import pytest
@@ -336,6 +337,75 @@ def test_the_queue_says_what_is_wrong_and_empties_as_calls_come(page, client):
     page.wait_text("#queue-list", "Bonjour!")
     assert say(client).choices[0].message.content == "Bonjour!"
     page.wait_text("#queue-none", "Nothing is scripted")
+
+
+def test_the_queue_takes_the_request_that_a_response_is_for(page, client, gateway):
+    page.open("queue")
+    page.one("[name=when]").send_keys('{"model": ')
+    page.click("#queue-form [type=submit]")
+    page.wait_text("#queue-error", "not JSON")
+    page.one("[name=when]").send_keys('"small", "header": {}}')
+    page.click("#queue-form [type=submit]")
+    page.wait_text("#queue-error", "did you mean headers?")
+    page.one("[name=when]").clear()
+    when = {"model": "mistral-large-latest", "options": {"cache_ttl": 60}}
+    page.one("[name=when]").send_keys(json.dumps(when))
+    page.click("#queue-form [type=submit]")
+    page.wait_text("#queue-list", "Bonjour!")
+    assert page.text("#queue-error") == ""
+    page.driver.get_log("browser")  # it names the request that was refused
+    assert say(client).choices[0].message.content != "Bonjour!"
+    assert say(client, model="mistral-large-latest").choices[0].message.content != "Bonjour!"
+    with gateway_options(cache_ttl=60):
+        answer = say(client, model="mistral-large-latest")
+    assert answer.choices[0].message.content == "Bonjour!"
+    page.wait_text("#queue-none", "Nothing is scripted")
+
+
+@pytest.mark.parametrize("kind", ["cut_stream", "end_stream", "cut_body", "client", "waiting"])
+def test_a_call_that_was_cut_is_marked(page, client, gateway, kind):
+    say(client, "whole")
+    if kind in ("client", "waiting"):
+        gateway.fault("stall") if kind == "waiting" else gateway.fault("slow_drip", delay=1)
+        with socket.create_connection(("127.0.0.1", port_of(gateway))) as sock:
+            sock.sendall(asking(gateway, {**QUESTION, "stream": True}))
+            if kind == "client":
+                assert sock.recv(1000)
+            gateway.calls.wait(1, 0.2)
+    else:
+        gateway.fault(kind, keep=1)
+        with pytest.raises(Exception, match=r".*"):
+            say(client) if kind == "cut_body" else listen(client)
+    page.open()
+    cut, whole = page.wait_rows(2)
+    status = "\u2013" if kind == "waiting" else "200"
+    assert (cut[3], whole[3]) == (f"{status} cut", "200")
+    page.one("#filter").send_keys("is:cut")
+    page.wait_rows(1)
+    page.click("#rows .row")
+    page.wait_text("#detail .detail-title", "cut")
+    for width in (1400, 1000, 400):
+        resize(page.driver, width, 850)
+        clipped = page.run(
+            "const e = document.querySelector('#rows .tag.cut')?.parentElement;"
+            "return e && e.offsetWidth ? e.scrollWidth > e.clientWidth : false"
+        )
+        assert not clipped, width
+
+
+def test_a_secret_that_is_split_over_events_is_masked_where_they_are_joined(page, client, gateway):
+    key = gateway.mistral_api_key
+    gateway.reply_stream(["The key is ", key[:5], key[5:9], key[9:], "!"])
+    listen(client)
+    page.open()
+    page.wait_rows(1)
+    page.click("#rows .row")
+    page.wait_text("#detail .conversation", f"The key is {key[:4]}...{key[-2:]}!")
+    for summary in page.all("#detail details:not([open]) summary"):
+        summary.click()
+    shown = page.text("#detail")
+    assert key not in shown
+    assert key[5:9] not in shown.replace("mistral-small", "")
 
 
 def test_totals(page, client, gateway):

@@ -9,6 +9,7 @@ import json
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
@@ -23,6 +24,7 @@ from hypothesis import strategies as st
 
 from mistral_cf_adapter import gateway_options, make_client
 from mistral_cf_adapter.testing import Access, LocalGateway, cassette, cassette_bodies
+from mistral_cf_adapter.testing.calls import read_events
 from mistral_cf_adapter.testing.scrubbing import Scrubber
 
 MODEL = "mistral-small-latest"
@@ -586,6 +588,68 @@ def test_a_large_body_is_read_and_written_apart_so_that_no_other_call_waits(
         gateway.assert_all_used()
     assert len(threads) == 6
     assert "local-gateway" not in threads
+
+
+MANY = [{"a": [index, "\ud83d\ude00"], "b": None} for index in range(20_000)]
+MANY_BODIES = {
+    "JSON": (json.dumps({"data": MANY}).encode(), "application/json", "text"),
+    "half an emoji": (json.dumps([*MANY, "\ud800"]).encode(), "application/json", "text"),
+    "events": (
+        b"".join(b'event: e\ndata: {"a": %d, "b": []}\n\n' % number for number in range(20_000)),
+        "text/event-stream", "events",
+    ),
+    "one event": (b"data: %b\n\n" % json.dumps(MANY).encode(), "text/event-stream", "events"),
+}  # fmt: skip
+
+
+def seconds(function, *values):
+    started = time.perf_counter()
+    result = function(*values)
+    return time.perf_counter() - started, result
+
+
+@pytest.mark.parametrize(("body", "kind", "form"), MANY_BODIES.values(), ids=MANY_BODIES)
+def test_a_body_of_many_values_is_written_as_fast_as_text(body, kind, form):
+    shown = cassette_bodies.show(body, kind, Scrubber([]))
+    assert list(shown) == [form]
+    plain = cassette_bodies.show(b"x" * len(body), "text/plain", Scrubber([]))
+    took, text = seconds(cassette.write_entry, {"response": shown})
+    usual, _ = seconds(cassette.write_entry, {"response": plain})
+    assert took < 20 * usual
+    read = cassette_bodies.read(yaml.load(text, Loader=cassette._LOADER)[0]["response"])
+    if kind == "application/json":
+        assert json.loads(read) == json.loads(body)
+    else:
+        found = [json.loads(data) for _, data in read_events(read)]
+        assert found == [json.loads(data) for _, data in read_events(body)]
+
+
+def test_a_body_of_many_values_is_recorded_without_secrets_and_replayed(upstream, path):
+    numbers = {"password": "hidden-by-its-name", "key": KEY, "numbers": list(range(60_000))}
+    asked = {"model": MODEL, "messages": hello(), "metadata": numbers}
+    with LocalGateway(
+        upstream=upstream.url + "/mistral", record=path, mistral_api_key=KEY
+    ) as gateway:
+        said = post(gateway, asked).json()
+        streamed = post(gateway, {**asked, "stream": True}).text
+    written = path.read_text()
+    assert KEY not in written
+    assert "hidden-by-its-name" not in written
+    assert len(written.splitlines()) < 20_000
+    with LocalGateway(replay=path, mistral_api_key=KEY) as gateway:
+        assert post(gateway, asked).json() == said
+        assert post(gateway, {**asked, "stream": True}).text == streamed
+        gateway.assert_all_used()
+
+
+def test_a_body_of_many_values_may_be_written_by_hand(path):
+    asked = {"model": MODEL, "messages": hello(), "metadata": {"numbers": list(range(60_000))}}
+    request = {"method": "POST", "path": "/v1/chat/completions", "json": asked}
+    entry = {"request": request, "response": {"status": 200, "json": {"said": "by hand"}}}
+    path.parent.mkdir()
+    path.write_text(json.dumps([entry]))
+    with LocalGateway(replay=path) as gateway:
+        assert post(gateway, asked).json() == {"said": "by hand"}
 
 
 # ---------------------------------------------------------------- a file that cannot be written

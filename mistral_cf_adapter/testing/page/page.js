@@ -118,10 +118,15 @@ const FIELDS = {
   client: (call) => call.client ?? "",
   meta: (call) => metadataText(call),
   is: (call) =>
-    [call.error && "error", call.streamed && "stream", call.fault && "fault", !call.error && "ok"]
+    [
+      ...[call.error && "error", call.streamed && "stream", call.fault && "fault"],
+      ...[isCut(call) && "cut", !call.error && "ok"],
+    ]
       .filter(Boolean)
       .join(" "),
 };
+// Whether its response stopped before its end, by the client, a fault or the provider.
+const isCut = (call) => !call.complete || call.fault === "end_stream";
 const EXACT = new Set(["id", "status", "code"]);
 
 const metadataText = (call) =>
@@ -161,7 +166,7 @@ const COLUMNS = [
   ["Time", "time", timeParts],
   ["Operation", "operation", (call) => call.operation],
   ["Model", "dim", (call) => call.model ?? ""],
-  ["Status", "status", (call) => (call.status == null ? "–" : String(call.status))],
+  ["Status", "status", statusParts],
   ["Cache", "medium", (call) => call.cache ?? ""],
   ["Tokens", "num wide medium", tokens],
   ["ms", "num", (call) => milliseconds(call.ms)],
@@ -173,6 +178,13 @@ const COLUMNS = [
 function timeParts(call) {
   const [whole, fraction] = clock(call.time).split(".");
   return [whole, element("span", { class: "fraction" }, `.${fraction}`)];
+}
+
+function statusParts(call, missing = "–") {
+  const status = call.status == null ? missing : String(call.status);
+  if (!isCut(call)) return [status];
+  const title = call.error ? errorText(call.error) : "The response stopped before its end";
+  return [`${status} `, element("span", { class: "tag cut", title }, "cut")];
 }
 
 function tokens(call) {
@@ -354,7 +366,6 @@ const sourceText = (source) =>
 
 function detailHead(call) {
   const fact = (name, value) => value && element("span", {}, `${name} `, element("b", {}, value));
-  const status = call.status == null ? "no response" : String(call.status);
   const facts = [
     fact("Call", String(call.id)),
     fact("at", clock(call.time)),
@@ -372,7 +383,7 @@ function detailHead(call) {
     "div",
     { class: "detail-title" },
     element("h2", {}, call.operation),
-    element("span", { class: `status${call.error ? " bad" : ""}` }, status),
+    element("span", { class: `status${call.error ? " bad" : ""}` }, statusParts(call, "no response")),
     button("Close", leaveDetail, { class: "small close", "aria-label": "Close this call" }),
   );
   const buttons = element(
@@ -603,6 +614,7 @@ async function onQueueSubmit(event) {
   try {
     const kind = $("queue-kind").value;
     const [path, fields] = FORMS[kind].request(form);
+    if (form.when.trim()) fields.when = readJson(form.when);
     drawQueue(await ask("POST", path, { ...fields, ...given(form, "path") }));
   } catch (error) {
     $("queue-error").textContent = error.message;
