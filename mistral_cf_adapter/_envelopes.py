@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, cast
 
 NO_MESSAGE = "no message"
 # Of no use in a message, or such that it could not be printed: half of an emoji, an escape code.
-_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
+_UNPRINTABLE = r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]+"
 _BUDGET = ("spent", "limit", "bucket")
 
 
@@ -108,7 +108,7 @@ def _is_about_budget(body: Mapping[str, Any]) -> bool:
 def _budget(detail: Mapping[str, Any]) -> Mapping[str, str | int | float]:
     fields = {name: detail.get(name) for name in _BUDGET}
     return {
-        name: _UNPRINTABLE.sub(" ", value) if isinstance(value, str) else value
+        name: re.sub(_UNPRINTABLE, " ", value) if isinstance(value, str) else value
         for name, value in fields.items()
         if isinstance(value, str | int | float) and not isinstance(value, bool)
     }
@@ -126,5 +126,5 @@ def _first_int(*candidates: object) -> int | None:
 def _first_text(*candidates: object) -> str:
     for candidate in candidates:
         if isinstance(candidate, str) and candidate.strip():
-            return _UNPRINTABLE.sub(" ", candidate.strip())
+            return re.sub(_UNPRINTABLE, " ", candidate.strip())
     return NO_MESSAGE

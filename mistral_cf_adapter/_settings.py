@@ -65,7 +65,7 @@ _UNREAD_FILE = (
     "./.env sets {names}, but a file is read only when asked for: set CF_AIG_ENV_FILE=.env, or "
     'pass GatewaySettings(_env_file=".env")'
 )
-_PROVIDER = re.compile(r"mistral|custom-[A-Za-z0-9_-]+")
+_PROVIDER = r"mistral|custom-[A-Za-z0-9_-]+"
 
 
 def _validate_client_id(value: str) -> str:
@@ -76,7 +76,7 @@ def _validate_client_id(value: str) -> str:
 
 
 def _validate_provider(value: str) -> str:
-    if not _PROVIDER.fullmatch(value):
+    if not re.fullmatch(_PROVIDER, value):
         msg = "must be `mistral` or `custom-<slug>`, the name of a custom provider of the gateway"
         raise ValueError(msg)
     return value
