@@ -12,8 +12,7 @@ The shapes of the JSON and of the refusals of Access are from reports of many us
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any, Literal, cast
+from typing import Any, Literal, NamedTuple, cast
 
 from ._options import PREFIX
 
@@ -54,8 +53,7 @@ _UNKNOWN_OUTAGE = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+class Page(NamedTuple):
     """What a response of the edge says, and what to do about it."""
 
     kind: Literal["unavailable", "rate_limited", "blocked", "access"]
@@ -215,7 +213,7 @@ def _complete(page: Page, response: Any) -> Page:
     host = _get_host(response)
     advice = page.own_advice if page.own_advice and host == GATEWAY_HOST else page.advice
     what = page.what.replace("{host}", host or "the gateway")
-    return replace(page, what=what, advice=advice.replace("{host}", host or "<host>"))
+    return page._replace(what=what, advice=advice.replace("{host}", host or "<host>"))
 
 
 def _get_host(response: Any) -> str:
@@ -288,7 +286,7 @@ def _find_html(text: str, status: int, *, is_cloudflares: bool) -> Page | None:
 def _by_number(code: int, status: int) -> Page:
     """Return the page of a number; `code` is left out where it only repeats a usual status."""
     page = PAGES.get(code) or PAGES.get(status) or _by_status(status)
-    return replace(page, code=code if code in PAGES or code >= 1000 else None)
+    return page._replace(code=code if code in PAGES or code >= 1000 else None)
 
 
 def _by_status(status: int) -> Page:

@@ -82,7 +82,7 @@ ExtraHeaders = Callable[[bool], Mapping[str, str]]
 _KeyUse = Literal["required", "optional", "never"]  # of the Mistral key, in one request
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Route:
     """Where requests go and what they carry, worked out once from the settings."""
 

@@ -18,7 +18,12 @@ from pydantic import (
     SecretStr,
     ValidationError,
 )
-from pydantic_settings import BaseSettings, NoDecode, SettingsError
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsError,
+)
 
 from ._base_url import GATEWAY_URL, check_base_url, validate_id
 from ._credentials import CallableSecret, SecretFunction
@@ -283,6 +288,23 @@ class GatewaySettings(GatewayOptions, BaseSettings):
                 del problem  # an error and a frame that holds it would form a cycle
         vars(self)["_key_follows_environment"] = is_key_from_environment(self, values)
         vars(self)["_live_secrets"] = find_live_secrets(self, values, files)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Return where settings are read from: files only if there are some."""
+        sources = super().settings_customise_sources(
+            settings_cls, init_settings, env_settings, dotenv_settings, file_secret_settings
+        )
+        # It looks for each field by each of its names, in no file too: a third of the time.
+        without_file = getattr(dotenv_settings, "env_file", ...) is None
+        return tuple(each for each in sources if not (without_file and each is dotenv_settings))
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in type(self).model_fields:

@@ -36,6 +36,8 @@ def is_as_written(
     codes = [load_code(module) or _compile(function, name, lines, end)]
     for part in name.split("."):
         codes = [code for scope in codes for code in _find_codes(scope, part)]
+    if function.__code__ in codes:  # the usual case, and the quick one
+        return True
     return _without_positions(function.__code__) in map(_without_positions, codes)
 
 
