@@ -6,10 +6,10 @@ import functools
 import hashlib
 import importlib
 import logging
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.machinery import SourceFileLoader
 from itertools import takewhile
-from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 from typing import Any, NamedTuple, cast
 
@@ -83,7 +83,7 @@ def load_code(module: ModuleType) -> CodeType | None:
     if spec is None or spec.cached is None or type(loader) is not SourceFileLoader:
         return None
     try:
-        if Path(spec.cached).stat().st_size > _LARGE:
+        if os.stat(spec.cached).st_size > _LARGE:  # noqa: PTH116 - a third of the time of Path
             return None
         code: CodeType | None = loader.get_code(module.__name__)
     except (OSError, ImportError, EOFError):
