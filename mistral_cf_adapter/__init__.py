@@ -148,10 +148,11 @@ def __getattr__(name: str) -> object:
 
 
 def _no_attribute(name: str) -> AttributeError:
-    from difflib import get_close_matches
+    near: list[str] = []
+    if not name.startswith("_"):  # Python looks up many a name that does, in vain
+        from difflib import get_close_matches
 
-    # Python looks up many a name that starts with an underscore, in vain.
-    near = [] if name.startswith("_") else get_close_matches(name, __all__, n=1)
+        near = get_close_matches(name, __all__, n=1)
     hint = f"; did you mean {near[0]}?" if near else ""
     return AttributeError(f"module {__name__!r} has no attribute {name!r}{hint}")
 

@@ -14,12 +14,12 @@ GATEWAY_URL = f"https://{GATEWAY_HOST}/v1"
 _FORM = f"{GATEWAY_URL}/{{account_id}}/{{gateway_id}}"
 
 _PROVIDERS = ("mistral", "compat")
-_ID = re.compile(r"[A-Za-z0-9_.~-]+")
-_HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]*)?")
-_PLACEHOLDER = re.compile(r"[{}<>$]")
+_ID = r"[A-Za-z0-9_.~-]+"
+_HOST = r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]*)?"
+_PLACEHOLDER = r"[{}<>$]"
 # Of the dashboard and of the REST API: both name the account, and may name the gateway.
-_ACCOUNT = re.compile(r"(?:/client/v4/accounts)?/([0-9a-f]{32})(?:/|$)")
-_GATEWAY = re.compile(r"/ai-gateway/gateways/([A-Za-z0-9_-]+)(?:/|$)")
+_ACCOUNT = r"(?:/client/v4/accounts)?/([0-9a-f]{32})(?:/|$)"
+_GATEWAY = r"/ai-gateway/gateways/([A-Za-z0-9_-]+)(?:/|$)"
 
 
 def validate_id(value: str) -> str:
@@ -33,7 +33,7 @@ def validate_id(value: str) -> str:
         msg = "is blank"
         raise ValueError(msg)
     _reject_placeholder(value)
-    if not _ID.fullmatch(value) or set(value) == {"."}:
+    if not re.fullmatch(_ID, value) or set(value) == {"."}:
         msg = "must be one path segment of a URL: letters, digits, `-` and `_` (copy the id alone)"
         raise ValueError(msg)
     return value
@@ -84,7 +84,7 @@ def is_loopback(host: str) -> bool:
 
 
 def _reject_placeholder(value: str) -> None:
-    if _PLACEHOLDER.search(value):
+    if re.search(_PLACEHOLDER, value):
         msg = f"has a placeholder in it, {value}: write what it stands for"
         raise ValueError(msg)
 
@@ -116,7 +116,7 @@ def _check_address(parts: SplitResult) -> None:
         msg = f"must be a URL such as {_FORM}"
         raise ValueError(msg)
     _ = parts.port  # raises ValueError for a port that is no number
-    if not _HOST.fullmatch(parts.netloc):
+    if not re.fullmatch(_HOST, parts.netloc):
         msg = f"has no valid host; must be a URL such as {_FORM}"
         raise ValueError(msg)
     if parts.scheme == "http" and not is_loopback(parts.hostname):
@@ -140,7 +140,7 @@ def _check_host(parts: SplitResult) -> None:
 
 def _meant_instead(path: str) -> str:
     """Return the gateway's URL, as far as a path of the dashboard or the REST API names it."""
-    account, gateway = _ACCOUNT.match(path), _GATEWAY.search(path)
+    account, gateway = re.match(_ACCOUNT, path), re.search(_GATEWAY, path)
     if account is None:
         return f". Give the gateway's URL, {_FORM}"
     name = "default" if gateway is None else gateway[1]

@@ -7,6 +7,8 @@ share connections, but only those that would have loaded the same files.
 import os
 import sys
 from collections.abc import Hashable
+from contextlib import suppress
+from importlib import import_module
 
 # Bound here: tools that look for blocking calls in an event loop replace `os.stat`, and would end
 # a program that builds a client there, where the SDK alone reads whole certificate files unseen.
@@ -74,6 +76,14 @@ def _find_default_paths() -> tuple[str, ...]:
     return paths.openssl_cafile, paths.openssl_capath
 
 
+def _import_transport() -> None:
+    """Import what the HTTP library imports when its first client is built."""
+    if sys.platform != "emscripten":
+        with suppress(ImportError):
+            import_module(httpx.__name__.replace("httpx", "httpcore"))
+
+
 # Now, and not by the first client: a process that is forked while a thread of it imports a module
-# waits for that module for ever.
+# waits for that module for ever. And the garbage collector pauses now.
 _DEFAULT_PATHS = _find_default_paths()
+_import_transport()

@@ -7,7 +7,6 @@ from collections.abc import Callable, Collection
 from types import NoneType
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack, cast
 
-from . import speedups
 from ._attach import KeyForSDK, attach
 from ._call_log import show_log
 from ._certificates import read_certificate_state
@@ -21,6 +20,7 @@ from ._settings import GatewaySettings, explain_off, from_environment
 from ._signatures import shorten_signatures
 from ._switch import Enabled, HeadersHook, has_route, log_off
 from ._validation import did_you_mean
+from .speedups import install as install_speedups
 
 # Pyodide has no sockets: requests are sent by JavaScript's `fetch()`.
 if sys.platform == "emscripten":
@@ -124,7 +124,7 @@ def make_client(
     for name in brought:
         getattr(sdk.sdk_configuration, name)  # raises now if the user's client cannot work
     if settings.speedups:
-        speedups.install()
+        install_speedups()
     return sdk
 
 

@@ -12,8 +12,7 @@ The shapes of the JSON and of the refusals of Access are from reports of many us
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any, Literal, cast
+from typing import Any, Literal, NamedTuple, cast
 
 from ._options import PREFIX
 
@@ -54,8 +53,7 @@ _UNKNOWN_OUTAGE = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+class Page(NamedTuple):
     """What a response of the edge says, and what to do about it."""
 
     kind: Literal["unavailable", "rate_limited", "blocked", "access"]
@@ -146,8 +144,9 @@ _OTHER_OUTAGE = Page(
 )
 
 _STATUSES_OF_PAGES = frozenset({403, 409, 429, 500, 502, 503, 530})  # of the numbers from 1000 on
-_LINE = re.compile(r"\s*error code: (\d{3,5})\s*\Z")
-_NUMBER = re.compile(
+# Texts, compiled by their first use: most programs see no such page.
+_LINE = r"\s*error code: (\d{3,5})\s*\Z"
+_NUMBER = (
     r"cf-error-code[^>]*>\s*(\d{3,4})\b"
     r"|\berror(?: code)?:?\s*(?:</?span[^>]*>\s*)*(1\d{3}|5[23]\d)\b"
     r"|\|\s*(5[0-3]\d):"
@@ -158,7 +157,7 @@ _EDGE_MARKS = ("cf-error-details", "<center>cloudflare</center>", "cloudflare ra
 _ACCESS_MARKS = (".cloudflareaccess.com", "cloudflare access", "/cdn-cgi/access/")
 _ACCESS_HEADERS = ("cf-access-domain", "cf-access-aud")
 _ACCESS_JSON = "forbidden. you don't have permission to view this."
-_LOGIN = re.compile(r"https://[^/?#]+\.cloudflareaccess\.com/cdn-cgi/access/", re.IGNORECASE)
+_LOGIN = r"https://[^/?#]+\.cloudflareaccess\.com/cdn-cgi/access/"
 
 
 def find_page(response: Any, parsed: object) -> Page | None:
@@ -199,7 +198,7 @@ def is_access_login(response: Any) -> bool:
     if not 300 <= response.status_code < 400:
         return False
     headers = response.headers
-    if not (_LOGIN.match(headers.get("location", "")) or _challenges(headers)):
+    if not (re.match(_LOGIN, headers.get("location", ""), re.IGNORECASE) or _challenges(headers)):
         return False
     return not any(name.lower().startswith(PREFIX) for name in headers)
 
@@ -214,7 +213,7 @@ def _complete(page: Page, response: Any) -> Page:
     host = _get_host(response)
     advice = page.own_advice if page.own_advice and host == GATEWAY_HOST else page.advice
     what = page.what.replace("{host}", host or "the gateway")
-    return replace(page, what=what, advice=advice.replace("{host}", host or "<host>"))
+    return page._replace(what=what, advice=advice.replace("{host}", host or "<host>"))
 
 
 def _get_host(response: Any) -> str:
@@ -250,7 +249,7 @@ def _find_edge(response: Any, parsed: object) -> Page | None:
     if isinstance(parsed, Mapping):
         return _find_json(cast("Mapping[str, Any]", parsed), status)
     text = _get_text(response)
-    line = _LINE.match(text)
+    line = re.match(_LINE, text)
     if line is not None:
         return _by_number(int(line[1]), status)
     if _is_html(response):
@@ -271,7 +270,7 @@ def _find_json(body: Mapping[str, Any], status: int) -> Page | None:
 def _find_html(text: str, status: int, *, is_cloudflares: bool) -> Page | None:
     if _has(text, _CHALLENGE_MARKS):
         return _CHALLENGE
-    number = _NUMBER.search(text)
+    number = re.search(_NUMBER, text)
     if number is not None:
         code = int(number[1] or number[2] or number[3])
         fits = status == code or status in _STATUSES_OF_PAGES
@@ -287,7 +286,7 @@ def _find_html(text: str, status: int, *, is_cloudflares: bool) -> Page | None:
 def _by_number(code: int, status: int) -> Page:
     """Return the page of a number; `code` is left out where it only repeats a usual status."""
     page = PAGES.get(code) or PAGES.get(status) or _by_status(status)
-    return replace(page, code=code if code in PAGES or code >= 1000 else None)
+    return page._replace(code=code if code in PAGES or code >= 1000 else None)
 
 
 def _by_status(status: int) -> Page:

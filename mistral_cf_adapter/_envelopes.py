@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, cast
 
 NO_MESSAGE = "no message"
 # Of no use in a message, or such that it could not be printed: half of an emoji, an escape code.
-_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
+_UNPRINTABLE = r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]+"
 _BUDGET = ("spent", "limit", "bucket")
 
 
@@ -116,7 +116,7 @@ def _budget(detail: Mapping[str, Any]) -> Mapping[str, str | int | float]:
 
 def clean_text(text: str) -> str:
     """Return a server's text with a space in place of what cannot be printed."""
-    return _UNPRINTABLE.sub(" ", text)
+    return re.sub(_UNPRINTABLE, " ", text)
 
 
 def _first_int(*candidates: object) -> int | None:

@@ -37,9 +37,9 @@ public reports; the documentation has no full table of them.
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from copy import copy
-from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, cast
+from types import MappingProxyType
+from typing import Any, NamedTuple, cast
 
 from ._edge import Page, Sender, find_page, is_from_provider
 from ._envelopes import ErrorDetail, clean_text, parse_json, read_envelope, read_event
@@ -348,12 +348,11 @@ _REST_API_ADVICE = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class _ParsedError:
+class _ParsedError(NamedTuple):
     cls: type[GatewayError]
     code: int | None
     message: str
-    fields: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    fields: Mapping[str, Any] = MappingProxyType({})
     """Further attributes of the exception."""
     advice: str = ""
     """In place of the class's own."""

@@ -725,12 +725,12 @@ def build_redirect_request(route: Route, sent: Any, response: Any) -> Any:
     return next_request
 
 
-_AUTHORITY = re.compile(r"\s*(?:[A-Za-z][A-Za-z0-9+.-]*:)?//([^/?#]*)")
+_AUTHORITY = r"\s*(?:[A-Za-z][A-Za-z0-9+.-]*:)?//([^/?#]*)"
 
 
 def _is_ambiguous(location: str) -> bool:
     """Return whether a backslash hides the host of a redirect: readers differ on which it is."""
-    match = _AUTHORITY.match(location)
+    match = re.match(_AUTHORITY, location)
     return match is not None and "\\" in match[1]
 
 

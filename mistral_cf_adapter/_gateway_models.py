@@ -15,9 +15,9 @@ from typing import Any, cast
 
 AUTO_ROUTER = "cloudflare/"
 
-_OWN = re.compile(r"(?:cloudflare|custom|dynamic)/")
+_OWN = r"(?:cloudflare|custom|dynamic)/"
 # Whether a body is worth parsing: a quote inside of a JSON text has a backslash before it.
-_HINT = re.compile(rb'"model"\s*:\s*"(?:cloudflare|custom|dynamic)/')
+_HINT = rb'"model"\s*:\s*"(?:cloudflare|custom|dynamic)/'
 _SHOWN = 80  # characters
 _STATUSES = frozenset({400, 404, 422})
 
@@ -38,13 +38,13 @@ def find_misplaced_model(request: Any, status_code: int) -> str | None:
         status_code: The status of its response.
     """
     content: bytes = getattr(request, "_content", b"")
-    if status_code not in _STATUSES or _HINT.search(content) is None:
+    if status_code not in _STATUSES or re.search(_HINT, content) is None:
         return None
     try:
         body: Any = json.loads(content)
     except (ValueError, RecursionError):
         return None  # a file
     model: object = cast("dict[str, object]", body).get("model") if isinstance(body, dict) else None
-    if not isinstance(model, str) or _OWN.match(model) is None:
+    if not isinstance(model, str) or re.match(_OWN, model) is None:
         return None
     return ascii(model[:_SHOWN])

@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from ._options import header_names
 from ._secrets import Secret
 
-_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_NAME = r"[A-Za-z0-9!#$%&'*+.^_`|~-]+"
 _EXAMPLE = '{"X-Team": "search"}'
 _KEY = "mistral_api_key (MISTRAL_API_KEY)"
 _SETTINGS = {
@@ -83,7 +83,7 @@ def _read_mapping(value: object) -> Iterable[tuple[str, Any]]:
 
 def _check_name(name: object) -> None:
     # Not quoted if it is no name: a whole header with its value may stand there.
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
+    if not isinstance(name, str) or not re.fullmatch(_NAME, name):
         msg = "has a name that is empty, or has a space, a colon or another character that no "
         raise ValueError(msg + "header's name has")
     instead = _SETTINGS.get(name.lower())

@@ -10,7 +10,6 @@ from typing import Any, Never, Self
 from urllib.parse import urlsplit
 from weakref import WeakSet
 
-from . import speedups
 from ._attach import Attachment, attach, attachments_of, original_server
 from ._call_log import show_log
 from ._client import set_default_clients
@@ -24,6 +23,7 @@ from ._settings import GatewaySettings, explain_off, from_environment
 from ._signatures import shorten_signatures
 from ._switch import enter_off, leave_off, log_off
 from ._validation import did_you_mean
+from .speedups import install as install_speedups
 
 _REGIONAL = frozenset({"api.eu.mistral.ai", "api.us.mistral.ai", "codestral.mistral.ai"})
 
@@ -54,7 +54,7 @@ class Patch:
         # Weak: a client's configuration has its attachments, and they go with it.
         self._attachments: WeakSet[Attachment] = WeakSet()
         is_on = settings.uses_gateway
-        self._speedups = speedups.install() if is_on and settings.speedups else None
+        self._speedups = install_speedups() if is_on and settings.speedups else None
         self._warned: set[str] = set()
         self._is_undone = False
         show_log(settings.log)

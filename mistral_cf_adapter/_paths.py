@@ -23,11 +23,12 @@ _VERSION = re.compile(r"v[0-9]+")
 _PARAMETER = re.compile(r"\{(\w+)\}")
 # A value of these alone cannot be anything but one segment.
 _PLAIN = re.compile(r"[A-Za-z0-9 _~+@:,=!$&'()*-]+")
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-_SURROGATE = re.compile("[\ud800-\udfff]")
+# Texts, compiled by their first use: most programs need none of them.
+_CONTROL = "[\x00-\x1f\x7f-\x9f\u2028\u2029]"
+_SURROGATE = "[\ud800-\udfff]"
 # Dots that only lenient decoders take for dots.
-_ODD_DOT = re.compile(r"%(?:c0%ae|e0%80%ae|f0%80%80%ae|u002e)", re.IGNORECASE)
-_SEPARATOR = re.compile(r"[/\\]")
+_ODD_DOT = r"%(?:c0%ae|e0%80%ae|f0%80%80%ae|u002e)"
+_SEPARATOR = r"[/\\]"
 _MAX_DECODINGS = 8
 _MAX_SHOWN = 40
 _MAX_EXPLAINED = 2000  # characters; the search backtracks
@@ -46,7 +47,7 @@ class Problem(NamedTuple):
         value = mask(self.value)
         if len(value) > _MAX_SHOWN:
             value = f"{value[: _MAX_SHOWN - 3]}..."
-        shown = ascii(value) if _SURROGATE.search(value) else repr(value)
+        shown = ascii(value) if re.search(_SURROGATE, value) else repr(value)
         return f"{self.place} {shown} cannot be part of a request's path: {self.reason}"
 
 
@@ -204,12 +205,12 @@ def _problem_with_any(value: str) -> str | None:
 
 def _problem_with_segment(value: str) -> str | None:
     """Return what is wrong with a value, percent-encoded or not, as part of a path."""
-    if _SURROGATE.search(value):
+    if re.search(_SURROGATE, value):
         return "it has half a surrogate pair, which cannot be sent"
     decoded = _fully_decoded(value)
     if decoded is None:
         return f"it is percent-encoded over {_MAX_DECODINGS} times"
-    if _CONTROL.search(value) or _CONTROL.search(decoded):
+    if re.search(_CONTROL, value) or re.search(_CONTROL, decoded):
         return "it has a line break or a control character"
     dots = _dot_segment(decoded)
     return dots and f"the dot segment {dots!r} in it would lead to another path"
@@ -220,7 +221,7 @@ def _fully_decoded(text: str) -> str | None:
     for _ in range(_MAX_DECODINGS + 1):
         if "%" not in text:
             return text
-        plain = unquote(_ODD_DOT.sub(".", text))
+        plain = unquote(re.sub(_ODD_DOT, ".", text, flags=re.IGNORECASE))
         if plain == text:
             return text
         text = plain
@@ -233,4 +234,4 @@ def _dot_segment(decoded: str) -> str | None:
 
 
 def _names_in(decoded: str) -> Iterator[str]:
-    return (part.partition(";")[0].strip() for part in _SEPARATOR.split(decoded))
+    return (part.partition(";")[0].strip() for part in re.split(_SEPARATOR, decoded))

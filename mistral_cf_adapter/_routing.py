@@ -41,9 +41,7 @@ _CHAT = "/v1/chat/completions"
 _MAX_RETRY_AFTER = 60.0  # seconds, as the longest interval of the SDK's own default
 _PORTS = {"https": 443, "http": 80}
 _TRACE_HEADERS = ("cf-aig-otel-trace-id", "cf-aig-otel-parent-span-id")
-_TRACEPARENT = re.compile(
-    r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}"
-)
+_TRACEPARENT = r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}"
 _PREFIX = PREFIX.encode()
 _SEGMENT = rb"[^./?%\\][^/?%\\]*"  # without what a dot segment could be spelt with
 _OPERATION = rb"/v[0-9]+/(?=.)(%b(?:/%b)*(?:\?.*)?\Z)?" % (_SEGMENT, _SEGMENT)
@@ -84,7 +82,7 @@ ExtraHeaders = Callable[[bool], Mapping[str, str]]
 _KeyUse = Literal["required", "optional", "never"]  # of the Mistral key, in one request
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Route:
     """Where requests go and what they carry, worked out once from the settings."""
 
@@ -447,7 +445,7 @@ def _trace_headers(
     if values is None:
         ids = get_trace_ids(request)
     else:
-        match = _TRACEPARENT.fullmatch(values[0]) if len(values) == 1 else None
+        match = re.fullmatch(_TRACEPARENT, values[0]) if len(values) == 1 else None
         ids = None if match is None else (match[1], match[2])
     return {} if ids is None else dict(zip(_TRACE_HEADERS, ids, strict=True))
 

@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any, Self
 
@@ -139,21 +140,25 @@ def _remember(seen: list[_Identity | None]) -> list[_Identity | None] | None:
     return None if is_young else seen
 
 
-class _FileSettings(BaseSettings):
-    """Settings that are not read from the environment."""
+@cache
+def _make_base_class() -> type[BaseSettings]:
+    """Return the base of settings that are not read from the environment."""
 
-    model_config = CONFIG
+    class FileSettings(BaseSettings):
+        model_config = CONFIG
 
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],  # noqa: ARG003 - the signature is the library's
-        init_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return dotenv_settings, file_secret_settings
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],  # noqa: ARG003 - the signature is the library's
+            init_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+            env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+            dotenv_settings: PydanticBaseSettingsSource,
+            file_secret_settings: PydanticBaseSettingsSource,
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            return dotenv_settings, file_secret_settings
+
+    return FileSettings
 
 
 def find_secret_files(values: Mapping[str, Any], config: Mapping[str, Any]) -> SecretFiles | None:
@@ -181,7 +186,7 @@ def _read_secrets(where: Mapping[str, Any]) -> dict[str, Secret]:
         name: (SecretStr | None, Field(None, validation_alias=AliasChoices(*env_names(name))))
         for name in SECRETS
     }
-    model = create_model("SecretsOfFiles", __base__=_FileSettings, **fields)
+    model = create_model("SecretsOfFiles", __base__=_make_base_class(), **fields)
     texts = {name: getattr(model(**where), name) for name in SECRETS}
     checked = {name: check_secret(text)[0] for name, text in texts.items() if text is not None}
     return {name: secret for name, secret in checked.items() if secret is not None}

@@ -18,7 +18,12 @@ from pydantic import (
     SecretStr,
     ValidationError,
 )
-from pydantic_settings import BaseSettings, NoDecode, SettingsError
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsError,
+)
 
 from ._base_url import GATEWAY_URL, check_base_url, validate_id
 from ._credentials import CallableSecret, SecretFunction
@@ -65,7 +70,7 @@ _UNREAD_FILE = (
     "./.env sets {names}, but a file is read only when asked for: set CF_AIG_ENV_FILE=.env, or "
     'pass GatewaySettings(_env_file=".env")'
 )
-_PROVIDER = re.compile(r"mistral|custom-[A-Za-z0-9_-]+")
+_PROVIDER = r"mistral|custom-[A-Za-z0-9_-]+"
 
 
 def _validate_client_id(value: str) -> str:
@@ -76,7 +81,7 @@ def _validate_client_id(value: str) -> str:
 
 
 def _validate_provider(value: str) -> str:
-    if not _PROVIDER.fullmatch(value):
+    if not re.fullmatch(_PROVIDER, value):
         msg = "must be `mistral` or `custom-<slug>`, the name of a custom provider of the gateway"
         raise ValueError(msg)
     return value
@@ -287,6 +292,23 @@ class GatewaySettings(GatewayOptions, BaseSettings):
                 del problem  # an error and a frame that holds it would form a cycle
         vars(self)["_key_follows_environment"] = is_key_from_environment(self, values)
         vars(self)["_live_secrets"] = find_live_secrets(self, values, files)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Return where settings are read from: files only if there are some."""
+        sources = super().settings_customise_sources(
+            settings_cls, init_settings, env_settings, dotenv_settings, file_secret_settings
+        )
+        # It looks for each field by each of its names, in no file too: a third of the time.
+        without_file = getattr(dotenv_settings, "env_file", ...) is None
+        return tuple(each for each in sources if not (without_file and each is dotenv_settings))
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in type(self).model_fields:

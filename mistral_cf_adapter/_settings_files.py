@@ -31,7 +31,7 @@ CONFIG = SettingsConfigDict(
     populate_by_name=True,
 )
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-_ASSIGNMENT = re.compile(r"[ \t]*(?:export[ \t]+)?([A-Za-z_]\w*)[ \t]*=[ \t]*[^\s#]")
+_ASSIGNMENT = r"[ \t]*(?:export[ \t]+)?([A-Za-z_]\w*)[ \t]*=[ \t]*[^\s#]"
 _MAX_SIZE = 1_000_000  # bytes: a larger ./.env is no file of variables
 
 
@@ -136,7 +136,7 @@ def _to_text(data: bytes) -> str:
 
 
 def _assigned_name(line: str) -> str | None:
-    found = _ASSIGNMENT.match(line)
+    found = re.match(_ASSIGNMENT, line)
     return None if found is None else found[1]
 
 

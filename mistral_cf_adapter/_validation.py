@@ -9,7 +9,7 @@ from pydantic import SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 
 _LONGEST = 16  # characters of a text that is quoted: a key or token is longer
-_QUOTABLE = re.compile(rf"(?!.*://)[^\s@?#]{{1,{_LONGEST}}}")
+_QUOTABLE = rf"(?!.*://)[^\s@?#]{{1,{_LONGEST}}}"
 _UNITS = ("seconds", "milliseconds")
 # By how the type of pydantic's error begins.
 _NUMBERS = {
@@ -95,7 +95,7 @@ def _shown(value: object, field: FieldInfo | None) -> str:
 
 def _is_quotable(value: object, field: FieldInfo | None) -> bool:
     """Return whether a text can be no secret: it is short, and no URL, whose error quotes it."""
-    if field is None or not isinstance(value, str) or not _QUOTABLE.fullmatch(value):
+    if field is None or not isinstance(value, str) or not re.fullmatch(_QUOTABLE, value):
         return False
     parts = list(_parts(field.annotation))
     holds_text = any(part in parts for part in (str, bool, Literal))

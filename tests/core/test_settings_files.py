@@ -9,6 +9,7 @@ import itertools
 import warnings
 
 import pytest
+from pydantic_settings import DotEnvSettingsSource, SettingsConfigDict
 
 from mistral_cf_adapter import GatewayConfigError, GatewaySettings
 from mistral_cf_adapter._variables import ALIASES, env_names
@@ -106,3 +107,21 @@ def test_a_directory_that_is_not_there_needs_no_current_directory(tmp_path, monk
     with pytest.warns(UserWarning, match="does not exist"):
         settings = GatewaySettings(account_id="acc", _secrets_dir="absent")
     assert settings.token is None
+
+
+def test_no_file_is_looked_for_where_none_is_given(tmp_path, monkeypatch):
+    file = tmp_path / "settings"
+    file.write_text("CF_AIG_CACHE_TTL=60\nCLOUDFLARE_ACCOUNT_ID=of-the-file\n")
+    read = []
+    call = DotEnvSettingsSource.__call__
+    monkeypatch.setattr(
+        DotEnvSettingsSource, "__call__", lambda self: read.append(self.env_file) or call(self)
+    )
+    assert GatewaySettings(account_id="a").cache_ttl is None
+    assert read == []
+
+    class OwnSettings(GatewaySettings):
+        model_config = SettingsConfigDict(env_file=file)
+
+    assert GatewaySettings(_env_file=file).cache_ttl == OwnSettings().cache_ttl == 60
+    assert read == [file, file]

@@ -291,7 +291,7 @@ def test_a_function_is_compiled_as_in_its_module(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "place.py").write_text(textwrap.dedent(text))
     module = __import__("place")
-    lines = textwrap.dedent(text).splitlines()
+    lines = textwrap.dedent(text).encode().splitlines()
     decorated = module.Owner.__dict__["function"].__func__.__wrapped__
     functions = {
         "Owner.function": decorated,

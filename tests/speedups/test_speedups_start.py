@@ -1,4 +1,7 @@
-"""The garbage collector pauses while the SDK is imported: in processes of their own."""
+"""What a program pays until its first call, and what it does not: in processes of their own.
+
+The garbage collector pauses while the SDK is imported.
+"""
 
 from __future__ import annotations
 
@@ -110,3 +113,31 @@ def test_a_child_forked_during_the_import_collects():
         print(json.dumps([found, status]))
     """
     assert run(program) == [[False, True, False, True], 0]
+
+
+IMPORTED = """
+    import json, linecache, sys
+    from mistral_cf_adapter import GatewayCall, make_client
+    from mistral_cf_adapter._sdk import httpx
+    read = [name for name in linecache.cache if "mistral_cf_adapter" in name]
+    transport = httpx.__name__.replace("httpx", "httpcore") in sys.modules
+    print(json.dumps([read, transport, "    method: HTTP method." in GatewayCall.__doc__]))
+"""
+
+
+def test_the_import_reads_no_source_for_docstrings_and_loads_the_transport():
+    assert run(IMPORTED) == [[], True, True]
+
+
+LOOKED_UP = """
+    import json, sys
+    import mistral_cf_adapter
+    hasattr(mistral_cf_adapter, "_no_such_name")
+    by_a_private_name = "difflib" in sys.modules
+    hasattr(mistral_cf_adapter, "no_such_name")
+    print(json.dumps([by_a_private_name, "difflib" in sys.modules]))
+"""
+
+
+def test_a_private_name_that_is_not_there_is_compared_with_no_other():
+    assert run(LOOKED_UP) == [False, True]
