@@ -176,7 +176,11 @@ class _Exchange:
         """Taken out as it is sent: a traceback may show what is in here, or in a variable."""
         connection.begin()
 
-    def receive(self, data: bytes) -> None:
+    def receive(self) -> Any:
+        """Receive more of the response; for an async client, return what is to be awaited."""
+        return self.stream.read(_READ_SIZE, self.read_timeout)
+
+    def take(self, data: bytes) -> None:
         """Take bytes of the response, until its head is there."""
         known = len(self._received)
         self._received += data
@@ -213,6 +217,9 @@ class _Exchange:
         except StopIteration as end:
             self._received = end.value
             return b""
+        except self.connection.error as error:
+            received = None  # a traceback may show what a frame holds
+            raise error.with_traceback(None)  # noqa: B904 - nor those of the body
 
     def end(self) -> bool:
         """End when the body is read; return whether the connection can be used again."""
@@ -236,10 +243,10 @@ class _Stream(httpx.SyncByteStream):
             data = exchange.read_on(None)
             while data != b"":
                 if data is None:
-                    received = exchange.stream.read(_READ_SIZE, exchange.read_timeout)
-                    data = exchange.read_on(received)
+                    data = exchange.read_on(exchange.receive())
                 else:
                     yield data
+                    data = None  # a traceback may show what a frame holds
                     data = exchange.read_on(None)
         if not exchange.end():
             exchange.connection.close()
@@ -257,10 +264,10 @@ class _AsyncStream(httpx.AsyncByteStream):
             data = exchange.read_on(None)
             while data != b"":
                 if data is None:
-                    received = await exchange.stream.read(_READ_SIZE, exchange.read_timeout)
-                    data = exchange.read_on(received)
+                    data = exchange.read_on(await exchange.receive())
                 else:
                     yield data
+                    data = None  # a traceback may show what a frame holds
                     data = exchange.read_on(None)
         if not exchange.end():
             await exchange.connection.close()
@@ -312,7 +319,7 @@ class DirectTransport(_TransportBase, httpx.BaseTransport):
                     while exchange.to_send:
                         exchange.stream.write(exchange.to_send.pop(0), exchange.write_timeout)
                 while exchange.head is None:
-                    exchange.receive(exchange.stream.read(_READ_SIZE, exchange.read_timeout))
+                    exchange.take(exchange.receive())
             except UnusualError:
                 return False
         return True
@@ -341,7 +348,7 @@ class AsyncDirectTransport(_TransportBase, httpx.AsyncBaseTransport):
                     while exchange.to_send:
                         await exchange.stream.write(exchange.to_send.pop(0), exchange.write_timeout)
                 while exchange.head is None:
-                    exchange.receive(await exchange.stream.read(_READ_SIZE, exchange.read_timeout))
+                    exchange.take(await exchange.receive())
             except UnusualError:
                 return False
         return True

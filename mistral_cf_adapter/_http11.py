@@ -305,7 +305,7 @@ def _read_with_h11(received: bytes, error: type[Exception]) -> Body:
         try:
             event: Any = connection.next_event()
         except h11.RemoteProtocolError as wrong:
-            raise error(str(wrong)) from wrong
+            raise error(str(wrong)) from wrong.with_traceback(None)
         if event is h11.NEED_DATA:
             connection.receive_data((yield None) or b"")
         elif isinstance(event, h11.Data):

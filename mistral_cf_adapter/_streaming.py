@@ -943,6 +943,7 @@ class SyncPoolByteStream(PoolByteStream, httpx.SyncByteStream):
             for chunk in chunks:  # noqa: UP028
                 yield chunk
         except BaseException:
+            chunk = b""  # a traceback may show what a frame holds
             self.close()
             raise
         self._exhausted = True
@@ -974,6 +975,7 @@ class AsyncPoolByteStream(PoolByteStream, httpx.AsyncByteStream):
             async for chunk in chunks:
                 yield chunk
         except BaseException:
+            chunk = b""
             await self.aclose()
             if self._chunks is not None:  # else they are kept for the next call
                 await chunks.aclose()

@@ -10,6 +10,8 @@ import warnings
 
 import pytest
 from call_modes import SYNC
+from fault_scripts import good
+from fault_server import FaultServer
 from http_records import PREFIX, Reply
 from object_walks import PACKAGE, errors_of, frames_of, locals_of
 from secret_searches import KEY, OTHER, TOKEN, shown_in
@@ -344,6 +346,41 @@ def test_of_a_call_that_functions_and_the_log_get(gateway, mode, scene, caplog):
     shown = [*locals_of(caught.value, below=PACKAGE), *map(repr, calls), caplog.text]
     assert not [text for text in shown if shown_in(text, TOKEN, KEY)]
     assert len(calls) == 2
+
+
+QUOTED = f": {TOKEN}{KEY}\n\n".encode()  # a comment of an event stream
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nX-Sent: " + QUOTED.strip() + b"\r\n"
+CHUNKS = b"%sTransfer-Encoding: chunked\r\n\r\n%s" % (
+    HEAD,
+    3 * (b"%x\r\n%s\r\n" % (len(QUOTED), QUOTED)),
+)
+BROKEN = {
+    "a head": HEAD,
+    "a length": HEAD + b"Content-Length: 500\r\n\r\n" + QUOTED,
+    "a chunk": CHUNKS + b"fff\r\n" + QUOTED,
+    "a size": CHUNKS + b"xyz\r\n" + QUOTED,
+    "the end of a chunk": CHUNKS + b"2\r\n" + QUOTED,
+}
+
+
+@pytest.mark.parametrize("text", BROKEN.values(), ids=BROKEN)
+async def test_of_a_response_that_breaks_off_in(text, mode):
+    """On a connection that was used, where it is read directly."""
+
+    def play(wire, request):
+        if len(server.requests) == 1:
+            good(wire, request)
+        else:
+            wire.send(text)
+            wire.close()
+
+    with FaultServer(play) as server, settings_with_the_key(server.base_url) as client:
+        await mode.chat_in_loop(client)
+        with pytest.raises((GatewayError, httpx.TransportError)) as caught:
+            await mode.chat_in_loop(client)
+        assert server.connections == 1
+    shown = locals_of(caught.value, below=PACKAGE)
+    assert not [text for text in shown if shown_in(text, TOKEN, KEY)]
 
 
 @pytest.mark.parametrize(
