@@ -30,7 +30,7 @@ def ask(client):
         with capture() as calls:
             answer = client.chat.complete(**QUESTION)
     except GatewayStoredKeyError as error:
-        return f"{error}\n  code {error.code}, log {error.log_id}"
+        return str(error)  # it names the code and the log
     return f"{answer.choices[0].message.content}\n  log {calls[-1].log_id}"
 
 

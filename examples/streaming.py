@@ -47,7 +47,7 @@ def main():
         try:
             show(client, question)
         except GatewayStreamError as error:
-            print(f"\n  {error}\n  log {error.log_id}\n")
+            print(f"\n  {error}\n")  # it names the log
             show(client, question)
     except GatewayError as error:
         sys.exit(f"\n{error}")

@@ -48,7 +48,7 @@ def yours(**options):
 def test_streaming_tells_a_part_of_an_answer_from_a_whole_one():
     shown = offline("streaming.py", "Say", "hello")
     part, whole = shown.split("\n\n")
-    assert part.startswith("Hello! It\n  AI Gateway: the stream ended before `data: [DONE]`.")
+    assert part.startswith("Hello! It\n  AI Gateway: the stream ended before `data: [DONE]` (log ")
     assert re.search(LOG, part)
     assert re.fullmatch(rf"Hello! .*\n  complete\n  {LOG}\n  tokens: 2 in, \d+ out\n", whole)
 
@@ -113,7 +113,7 @@ def test_stored_keys_sends_no_key_and_says_which_aliases_there_are():
     shown = offline("stored_keys.py")
     assert shown.count("Happy to talk about the mistral wind!") == 2
     assert "No BYOK credential with alias 'no-such-key'; configured aliases: " in shown
-    assert re.search(rf"code 2040, {LOG}\n", shown)
+    assert re.search(rf"\(2040, HTTP 400, {LOG}\)", shown)
     assert shown.endswith("Authorization in the requests that left: [None, None, None]\n")
 
 

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 _ESCAPE = re.compile(r"\\{1,8}u00([2-7][0-9a-fA-F])")
 """A character of ASCII in JSON, or in JSON that stands in a text of JSON."""
-_LITERAL = re.compile(r'"(\w+)"\s*:\s*"((?:[^"\\]|\\.)*)"')
-"""A name and its text in JSON, of an event."""
+_LITERAL = re.compile(r'"(\w+)"\s*:\s*"((?:[^"\\]|\\.)*)"|"index"\s*:\s*(\d+)')
+"""A name and its text in JSON, of an event; or an index."""
 _UNIT = re.compile(r"\\u[0-9a-fA-F]{4}|\\?.", re.DOTALL)
 """What stands for one character there."""
 _ALONE = r"(?<![A-Za-z0-9_-]){}(?![A-Za-z0-9_-])"
@@ -129,10 +129,16 @@ class Mask:
 
     def _joined_spans(self, text: str) -> Iterator[Span]:
         """Yield where secrets, or their parts, stand in JSON whose texts of one name are joined."""
-        by_name: dict[str, list[_Literal]] = {}
+        groups: dict[tuple[str, str], list[_Literal]] = {}
+        choice = ""
         for found in _LITERAL.finditer(text):
-            by_name.setdefault(found[1], []).append(_Literal(found.start(2), found[2]))
-        for literals in by_name.values():
+            if found[3] is not None:
+                choice = found[3]  # several may come in turn
+                continue
+            literal = _Literal(found.start(2), found[2])
+            for group in {(found[1], ""), (found[1], choice)}:
+                groups.setdefault(group, []).append(literal)
+        for literals in groups.values():
             starts = [0, *accumulate(len(literal.text) for literal in literals)]
             for start, end, shown in self._spans("".join(literal.text for literal in literals)):
                 first, last = bisect_right(starts, start) - 1, bisect_left(starts, end)

@@ -456,6 +456,23 @@ def test_a_secret_is_masked_that_is_split_over_the_events_of_a_stream(keyed, siz
     assert found == ('"It" is stor...yz.', "stor...yz")
 
 
+def test_a_secret_is_masked_that_is_split_over_one_of_several_choices(keyed):
+    gateway, api = keyed
+    events = [
+        {"choices": [{"index": index, "delta": {"content": text}}]}
+        for part in KEY
+        for index, text in enumerate((part, "x"))
+    ]
+    gateway.reply_stream(events)
+    exchange(gateway, asking(gateway, {**CHAT, "stream": True}))
+    (call,) = all_calls(api)
+    text = "".join(piece["text"] for piece in api.get(f"/calls/{call['id']}")["response"]["pieces"])
+    values = [json.loads(line[5:]) for line in text.split("\n") if line.startswith("data: {")]
+    choices = [value["choices"][0] for value in values]
+    joined = "".join(each["delta"]["content"] for each in choices if each["index"] == 0)
+    assert joined == "stor...yz"
+
+
 def test_a_stream_is_searched_for_split_secrets_in_time_of_its_size():
     mask = Mask([KEY])
     for text in ('"a":"\\"', '"a":"', "\\", '"a" ', '"a":"b\\u0041",'):
