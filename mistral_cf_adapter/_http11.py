@@ -5,7 +5,7 @@ turns out to be unusual is read to its end by h11, as the HTTP library would hav
 """
 
 import re
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any, NamedTuple, NoReturn
 
 from ._sdk import httpx
@@ -187,7 +187,15 @@ def read_body(head: Head, received: bytes, error: type[Exception]) -> Body:
 
 
 def _read_length(length: int, received: bytes, error: type[Exception]) -> Body:
-    left = length
+    def fail(left: int) -> NoReturn:
+        _fail(error, f"{_BROKE_OFF} (received {length - left} bytes, expected {length})")
+
+    return _read_data(length, received, fail)
+
+
+def _read_data(size: int, received: bytes, fail: Callable[[int], NoReturn]) -> Body:
+    """Read so many bytes; return what comes after them. `fail` gets how many are missing."""
+    left = size
     while True:
         data, received = received[:left], received[left:]
         left -= len(data)
@@ -197,7 +205,7 @@ def _read_length(length: int, received: bytes, error: type[Exception]) -> Body:
             return received
         received = (yield None) or b""
         if not received:
-            _fail(error, f"{_BROKE_OFF} (received {length - left} bytes, expected {length})")
+            fail(left)
 
 
 _BROKE_OFF = "peer closed connection without sending complete message body"
@@ -258,22 +266,18 @@ def _receive(error: type[Exception], *, is_begun: bool = False) -> Body:
     """Return the next received bytes; `is_begun` says that a line has arrived in part."""
     received = yield None
     if not received:
-        broke_off = f"{_BROKE_OFF} (incomplete chunked read)"
-        _fail(error, "peer unexpectedly closed connection" if is_begun else broke_off)
+        _fail_in_chunks(error, is_begun=is_begun)
     return received
+
+
+def _fail_in_chunks(error: type[Exception], *, is_begun: bool = False) -> NoReturn:
+    broke_off = f"{_BROKE_OFF} (incomplete chunked read)"
+    _fail(error, "peer unexpectedly closed connection" if is_begun else broke_off)
 
 
 def _read_part(received: bytes, size: int, error: type[Exception]) -> Body:
     """Read the data of a chunk that has arrived in part; return what comes after the chunk."""
-    left = size
-    while True:
-        data, received = received[:left], received[left:]
-        left -= len(data)
-        if data:
-            yield data
-        if not left:
-            break
-        received = yield from _receive(error)
+    received = yield from _read_data(size, received, lambda _: _fail_in_chunks(error))
     line_end = b"\r\n"
     while line_end:
         if not received:

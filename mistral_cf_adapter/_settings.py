@@ -245,7 +245,7 @@ class GatewaySettings(GatewayOptions, BaseSettings):
     )
     speedups: bool = Field(
         default=True,
-        description="False leaves the SDK's and the HTTP library's code to work unchanged.",
+        description="False leaves the SDK's own code untouched, and HTTP/1.1 to the HTTP library.",
     )
     otel: bool = Field(
         default=True,
