@@ -211,7 +211,7 @@ def test_a_connection_of_the_sdks_own_is_seen(guard):
 
 def realtime_calls():
     """Return the calls of the installed SDK that open a WebSocket."""
-    audio = _sdk.Mistral(api_key=KEY).audio
+    audio = client_of_this_module.audio  # one that is dropped here is collected in another test
     return [name for name in ("realtime", "realtime_speech") if hasattr(audio, name)]
 
 
