@@ -60,7 +60,7 @@ class _Connection:
         self.map_errors = _handler_of(transport).__globals__["map_httpcore_exceptions"]
 
     def takes(self, request: Any) -> bool:
-        """Return whether a request can be sent now, and no tool looks at how the library does it."""
+        """Return whether a request can be sent now, and no tool looks at how it is done."""
         http11, url = self._http11, request.url
         return (
             http11.is_idle()

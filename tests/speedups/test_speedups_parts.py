@@ -263,14 +263,16 @@ Worded = Annotated[Optional[int], pydantic.BeforeValidator(lambda value: value o
 def field_types():
     """Return the types of all fields of the SDK's models: an operation's arguments have these."""
     types = [field.annotation for model in model_classes() for field in model.model_fields.values()]
-    return [typ for typ in types if typing.get_args(typ)]
+    return [*{repr(typ): typ for typ in types if typing.get_args(typ)}.values()]
 
 
 def test_an_argument_that_is_not_given_is_none_for_every_type_of_the_sdk():
     types = field_types()
-    assert len(types) > 500
-    for typ in types:
-        assert_same(lambda typ=typ: serializers.get_pydantic_model(None, typ))
+    assert len(types) > 100
+    bare = [outcome(lambda typ=typ: serializers.get_pydantic_model(None, typ)) for typ in types]
+    with speedups.install():
+        for typ, expected in zip(types, bare, strict=True):
+            assert outcome(lambda typ=typ: serializers.get_pydantic_model(None, typ)) == expected
 
 
 @pytest.mark.parametrize(
