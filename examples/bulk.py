@@ -92,15 +92,22 @@ def choose_workers(wanted, left):
     return wanted
 
 
+def interrupt(_number, frame):
+    """Do as Ctrl-C does at this moment: asyncio then cancels what is under way."""
+    handler = signal.getsignal(signal.SIGINT)
+    handler = handler if callable(handler) else signal.default_int_handler
+    handler(signal.SIGINT, frame)
+
+
 def ask(prompts, answers, progress, options):
     """Ask what is left, and return whether that was not interrupted."""
     with_ray = options.workers > 1 and progress.left
     where = f"{options.workers} workers of Ray, once it runs" if with_ray else "this process"
     progress.show(f"{progress.left:,} prompts to ask, by {where}")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # it is as Ctrl-C
+    signal.signal(signal.SIGTERM, interrupt)
     try:
         with start_ray(options) if with_ray else start_here(options) as asks:
-            signal.signal(signal.SIGTERM, signal.default_int_handler)  # Ray has set its own
+            signal.signal(signal.SIGTERM, interrupt)  # Ray has set its own
             left = read_prompts(prompts, answers.states)
             asyncio.run(ask_all(left, asks * options.concurrency, answers, progress))
     except (KeyboardInterrupt, SystemExit):  # the latter by Ray, for SIGTERM while it starts
