@@ -44,10 +44,10 @@ class _Connection:
         pool = transport._pool  # noqa: SLF001
         (outer,) = pool.connections
         self._http11 = http11 = outer._connection  # noqa: SLF001
+        if type(pool).__name__ not in _POOLS or not hasattr(http11, "_h11_state"):
+            raise ValueError
         self.stream = http11._network_stream  # noqa: SLF001
         self._states: Any = type(http11._state)  # noqa: SLF001
-        if type(pool).__name__ not in _POOLS or http11._h11_state is None:  # noqa: SLF001
-            raise ValueError
         name: str = type(http11).__module__.partition(".")[0]
         self._logger = logging.getLogger(f"{name}.http11")
         self._transport = transport
@@ -59,7 +59,7 @@ class _Connection:
         self.error, self.write_error = library.RemoteProtocolError, library.WriteError
         self.map_errors = _handler_of(transport).__globals__["map_httpcore_exceptions"]
 
-    def takes(self, request: Any) -> bool:
+    def can_send(self, request: Any) -> bool:
         """Return whether a request can be sent now, and no tool looks at how it is done."""
         http11, url = self._http11, request.url
         return (
@@ -68,7 +68,7 @@ class _Connection:
             and not http11.has_expired()  # nor has it bytes to read, at the last moment
             and _EXTENSIONS.isdisjoint(request.extensions)
             and not self._logger.isEnabledFor(logging.DEBUG)
-            and all(map(_is_librarys, self._layers))
+            and all(map(_is_library_code, self._layers))
         )
 
     def is_closed(self) -> bool:
@@ -115,10 +115,10 @@ def _handler_of(layer: Any) -> Any:
     return handler.__func__ if type(handler) is MethodType else None
 
 
-def _is_librarys(layer: Any) -> bool:
+def _is_library_code(layer: Any) -> bool:
     """Return whether the library's own code handles requests in a layer.
 
-    A tool may have replaced it, to trace calls or to answer them.
+    A tool may have replaced it, to trace calls or to return responses without a server.
     """
     handler = _handler_of(layer)
     if type(handler) is not FunctionType:
@@ -287,7 +287,7 @@ class _TransportBase:
         connection = self._connection
         if connection is None or connection.is_closed():
             self._connection = connection = _find_connection(self._transport)
-        if connection is None or not connection.takes(request):
+        if connection is None or not connection.can_send(request):
             return None
         sent = encode_request(request)
         return None if sent is None else _Exchange(connection, request, sent)
@@ -360,6 +360,8 @@ class AsyncDirectTransport(_TransportBase, httpx.AsyncBaseTransport):
 
 def make_direct(client: Any) -> None:
     """Have an HTTP client of one connection write and read directly where it can."""
+    if not hasattr(client, "_transport"):
+        return  # a release of the library that keeps it elsewhere
     is_async = hasattr(client, "aclose")
     transport: Any = AsyncDirectTransport if is_async else DirectTransport
     client._transport = transport(client._transport)  # noqa: SLF001

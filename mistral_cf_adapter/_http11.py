@@ -226,7 +226,7 @@ def _read_chunks(head: Head, received: bytes, error: type[Exception]) -> Body:
             yield chunks[-1]
         received = received[position:]
         start -= position
-        if size is _NOT_THERE and len(received) < _LONGEST_SIZE_LINE:
+        if size == _NOT_THERE and len(received) < _LONGEST_SIZE_LINE:
             received += yield from _receive(error, is_begun=bool(received))
         elif size > 0:
             received = yield from _read_part(received[start:], size, error)

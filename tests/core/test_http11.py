@@ -8,6 +8,7 @@ import logging
 import random
 import threading
 import time
+from types import SimpleNamespace
 from unittest import mock
 
 import h11
@@ -603,6 +604,13 @@ def test_the_librarys_log_of_requests_is_written(sending, watch, caplog):
         pool.send(make_request(server))
     assert watch.begun == 1
     assert caplog.messages == [f'HTTP Request: POST {server.origin}/path?q=%20 "HTTP/1.1 200 OK"']
+
+
+def test_a_client_of_an_unknown_release_is_left_as_it_is():
+    client = SimpleNamespace(_other_transport=httpx.BaseTransport())
+    before = dict(vars(client))
+    _direct.make_direct(client)
+    assert vars(client) == before
 
 
 def test_speedups_that_are_off_leave_everything_to_the_library(watch):
