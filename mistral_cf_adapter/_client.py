@@ -21,6 +21,7 @@ from ._signatures import shorten_signatures
 from ._switch import Enabled, HeadersHook, has_route, log_off
 from ._validation import did_you_mean
 from .speedups import install as install_speedups
+from .speedups import load_hooks
 
 # Pyodide has no sockets: requests are sent by JavaScript's `fetch()`.
 if sys.platform == "emscripten":
@@ -125,6 +126,8 @@ def make_client(
         getattr(sdk.sdk_configuration, name)  # raises now if the user's client cannot work
     if settings.speedups:
         install_speedups()
+    else:
+        load_hooks()
     return sdk
 
 

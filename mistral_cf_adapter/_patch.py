@@ -24,6 +24,7 @@ from ._signatures import shorten_signatures
 from ._switch import enter_off, leave_off, log_off
 from ._validation import did_you_mean
 from .speedups import install as install_speedups
+from .speedups import load_hooks
 
 _REGIONAL = frozenset({"api.eu.mistral.ai", "api.us.mistral.ai", "codestral.mistral.ai"})
 
@@ -55,6 +56,8 @@ class Patch:
         self._attachments: WeakSet[Attachment] = WeakSet()
         is_on = settings.uses_gateway
         self._speedups = install_speedups() if is_on and settings.speedups else None
+        if not settings.speedups:
+            load_hooks()
         self._warned: set[str] = set()
         self._is_undone = False
         show_log(settings.log)

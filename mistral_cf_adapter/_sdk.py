@@ -12,6 +12,7 @@ from types import CodeType, FrameType, ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 from ._options import GatewayConfigError
+from .speedups.late_hooks import defer_hooks
 
 SUPPORTED = "mistralai 1.9.11 and newer, 2.x and 3.x"
 NEWEST_TRIED = {1: "1.12.4", 2: "2.10.1", 3: "3.7.0"}
@@ -70,7 +71,8 @@ def _http_library() -> ModuleType:
 
 
 if not TYPE_CHECKING:
-    ROOT = _root()
+    with defer_hooks():
+        ROOT = _root()
     Mistral = _load(ROOT, "Mistral")
     SDKConfiguration = _load(f"{ROOT}.sdkconfiguration", "SDKConfiguration")
     Security = _load(f"{ROOT}.models", "Security")

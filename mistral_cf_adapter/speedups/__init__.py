@@ -6,8 +6,8 @@ against, and steps aside with one DEBUG line when it is not.
 
 from typing import Self
 
-from .. import _sdk
 from .._locks import fork_awaited_lock
+from .late_hooks import load_hooks
 from .patches import AppliedPatch, apply_all
 from .registry import SPEEDUPS
 
@@ -51,6 +51,8 @@ def install() -> Speedups:
     with _lock:
         if not _holders:
             _undo_all()  # what another thread had begun when this process was forked from its own
+            from .. import _sdk  # which imports this package
+
             _applied.extend(apply_all(SPEEDUPS, _sdk.ROOT))
         _holders += 1
     return Speedups()
@@ -66,4 +68,4 @@ def active() -> tuple[str, ...]:
     return tuple(applied.speedup.name for applied in _applied)
 
 
-__all__ = ["Speedups", "active", "install"]
+__all__ = ["Speedups", "active", "install", "load_hooks"]

@@ -75,3 +75,24 @@ HOOKS_3 = {
     "_hooks.service_account_auth:_env_authorization": frozenset({"749563f2e5cec736"}),
     "_hooks.service_account_auth:read_service_account_token": frozenset({"593736e21ff70676"}),
 }
+
+HOOK_FILES = {
+    "_hooks/registration.py": frozenset({"24fac3ded6b92343", "74675f3773bf137c"}),
+    "_hooks/sdkhooks.py": frozenset({"3ba644b5ac9ac595", "70f504e7a01d54b0"}),
+    "_hooks/custom_user_agent.py": frozenset({"7077e9e3745cb0db", "c5c6c3a8ac21aacf"}),
+    "_hooks/deprecation_warning.py": frozenset({"7422913c2d0f4f5b", "7b210e7fbfa8f6ea"}),
+    "_hooks/service_account_auth.py": frozenset({"3a3b2142be1e6228"}),
+    "_hooks/traceparent.py": frozenset(
+        {"4d5cf3080c30f32b", "89dbb916a4a4346a", "f2f1dc7ed96aec28"}
+    ),
+    "_hooks/tracing.py": frozenset({"9498ec6167af10db", "9c0c6908811df50b"}),
+    "_hooks/workflow_encoding_hook.py": frozenset(
+        {"15fd69c8adc49cf9", "1a981cf8d9ae9b54", "caae812d4816b95e"}
+    ),
+    "_hooks/stream_error_hook.py": frozenset({"3df45eb5ebcfa246", "8e8a72cb198f6668"}),
+    "../extra/observability/telemetry.py": frozenset({"b8aa9f5ccf8ab973"}),
+    "../extra/observability/otel.py": frozenset(
+        {"1fbd58c4d632990a", "2a08256bb8c6dbe6", "eed88c0b93371bd0"}
+    ),
+}
+"""The files, below `mistralai.client`, of the hooks that `late_hooks` knows."""

@@ -5,12 +5,16 @@ hundreds of tasks call. The hooks look at a request or a response and almost alw
 is. Where one might wait for something, or is not the SDK's own, the thread stays.
 """
 
+import logging
 import os
 from collections.abc import Awaitable, Callable, Container, Iterator, Mapping
 from importlib import import_module
 from typing import Any, NamedTuple
 
+from .late_hooks import get_late
 from .patches import ChangedError, Target, members
+
+logger = logging.getLogger("mistral_cf_adapter")
 
 _STAGES = ("before_request", "after_success", "after_error")
 _SERVICE_ACCOUNT = "_hooks.service_account_auth:ServiceAccountAuthHook.before_request"
@@ -26,13 +30,55 @@ class _Known(NamedTuple):
     is_idle: Tells
 
 
+def run_late_hooks(
+    target: Target, build: Callable[[], Callable[..., Awaitable[Any]]]
+) -> Callable[..., Awaitable[Any]] | None:
+    """Return the replacement as long as the hooks are not imported: see `late_hooks`.
+
+    Once they are, it hands calls on to what it builds.
+    """
+    late = get_late()
+    if late is None or late.is_loaded:
+        return None
+    _check_place(target)
+    is_untouched = target.watch()
+    replacement: Callable[..., Awaitable[Any]] | None = None
+
+    async def run_sync_in_thread(func: Any, *args: Any) -> Any:
+        nonlocal replacement
+        if late.can_run_here(func, args) and is_untouched():
+            return func(*args)
+        if replacement is None:
+            if not late.is_loaded:
+                return await target.original(func, *args)
+            replacement = _build_or(target.original, build)
+        return await replacement(func, *args)
+
+    return run_sync_in_thread
+
+
+def _build_or(
+    original: Callable[..., Awaitable[Any]], build: Callable[[], Callable[..., Awaitable[Any]]]
+) -> Callable[..., Awaitable[Any]]:
+    try:
+        return build()
+    except Exception as why:  # noqa: BLE001 (a slower call is better than none)
+        logger.debug("speed-up hooks in threads steps aside: %s", why)
+        return original
+
+
+def _check_place(target: Target) -> None:
+    package = target.module.__package__
+    if target.original is not vars(import_module(f"{package}.utils"))["run_sync_in_thread"]:
+        msg = f"{target.module.__name__}.run_sync_in_thread is not the SDK's own"
+        raise ChangedError(msg)
+
+
 def run_sync_in_thread(target: Target) -> Callable[..., Awaitable[Any]]:
     """Return the replacement for `basesdk.run_sync_in_thread`."""
     original: Callable[..., Awaitable[Any]] = target.original
     package = target.module.__package__
-    if original is not vars(import_module(f"{package}.utils"))["run_sync_in_thread"]:
-        msg = f"{target.module.__name__}.run_sync_in_thread is not the SDK's own"
-        raise ChangedError(msg)
+    _check_place(target)
     runner: Any = import_module(f"{package}._hooks.sdkhooks").SDKHooks
     stages: dict[Any, str] = {vars(runner)[stage]: stage for stage in _STAGES}
     is_untouched = target.watch()

@@ -7,8 +7,10 @@ import hashlib
 import importlib
 import logging
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.machinery import SourceFileLoader
+from importlib.util import resolve_name
 from itertools import takewhile
 from types import CodeType, FunctionType, ModuleType
 from typing import Any, NamedTuple, cast
@@ -165,6 +167,9 @@ class Speedup(NamedTuple):
     build: Callable[[Target], Any]
     sources: tuple[Sources, ...] = ({},)
     owner: str | None = None
+    until_loaded: Callable[[Target, Callable[[], Any]], Any] | None = None
+    """From the place and what builds the replacement to what stands there as long as some of the
+    sources are not imported, `None` if they are."""
 
 
 class AppliedPatch(NamedTuple):
@@ -222,10 +227,21 @@ def _apply(speedup: Speedup, root: str) -> AppliedPatch:
     if original is None:
         msg = f"{owner.__name__} has no {speedup.attribute}"
         raise ChangedError(msg)
-    proven = _proven(speedup, module, root)
-    digests = {name: known for name, (known, _) in proven.items()}
-    functions = tuple(function for _, function in proven.values())
-    after = speedup.build(Target(module, original, digests, functions))
+
+    def prove(speedup: Speedup) -> Target:
+        proven = _proven(speedup, module, root)
+        digests = {name: known for name, (known, _) in proven.items()}
+        functions = tuple(function for _, function in proven.values())
+        return Target(module, original, digests, functions)
+
+    def build() -> Any:
+        return speedup.build(prove(speedup))
+
+    after = None
+    if speedup.until_loaded is not None:
+        imported = speedup._replace(sources=tuple(_imported(speedup, root)))
+        after = speedup.until_loaded(prove(imported), build)
+    after = after or build()
     setattr(owner, speedup.attribute, after)
     return AppliedPatch(speedup, owner, before, after)
 
@@ -233,6 +249,17 @@ def _apply(speedup: Speedup, root: str) -> AppliedPatch:
 def members(owner: object) -> Mapping[str, Any]:
     """Return the attributes of a module, a class or an object itself."""
     return vars(owner)
+
+
+def _imported(speedup: Speedup, root: str) -> Iterator[Sources]:
+    """Return those of the sources whose modules are imported."""
+    for sources in speedup.sources:
+        homes = {name: name.rpartition(":")[0] for name in sources}
+        yield {
+            name: sources[name]
+            for name, home in homes.items()
+            if not home or resolve_name(f".{home}", root) in sys.modules
+        }
 
 
 def _proven(speedup: Speedup, module: ModuleType, root: str) -> dict[str, _Proven]:

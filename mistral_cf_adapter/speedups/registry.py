@@ -4,7 +4,7 @@ To cover a new release of the SDK: read what has changed, run the tests with the
 """
 
 from .digests import HOOKS_2, HOOKS_3, LAZY_1, LAZY_2, QUERY, UNMARSHAL
-from .hooks import run_sync_in_thread
+from .hooks import run_late_hooks, run_sync_in_thread
 from .models import cached_create_model, cached_type_hints, deepcopy_of_unset, lazy_names
 from .patches import Speedup
 from .requests import (
@@ -171,5 +171,6 @@ SPEEDUPS = (
         attribute="run_sync_in_thread",
         build=run_sync_in_thread,
         sources=(HOOKS_3, HOOKS_2),
+        until_loaded=run_late_hooks,
     ),
 )
