@@ -27,8 +27,8 @@ client = make_client()  # a mistralai.Mistral, with settings from the environmen
 #   records       _gateway_call, _open_call (until it is over), _usage, _call_log, _listeners
 #                 for on_call(), _telemetry for OpenTelemetry
 #   names         _public, _reprs, _signatures, _typed
-# speedups/ makes the SDK faster (with _collector, which pauses the garbage collector), cli/ is the
-# command, testing/ the local gateway.
+# speedups/ makes the SDK faster (with _collector, which pauses the garbage collector, and _frames,
+# which saves page faults of the import), cli/ is the command, testing/ the local gateway.
 
 TYPE_CHECKING = False  # importing `typing` for it would take longer than all the rest
 if TYPE_CHECKING:
@@ -139,9 +139,10 @@ def __getattr__(name: str) -> object:
     home = f"{__name__}.{_HOMES.get(name, '_errors')}"
     if home not in sys.modules:  # else there is nothing left to import, and nothing to pause for
         from ._collector import pause_collector
+        from ._frames import import_with_room
 
         with pause_collector():
-            import_module(home)
+            import_with_room(home)
     value = getattr(import_module(home), name)
     globals()[name] = value
     return value
