@@ -20,15 +20,18 @@ Body = Generator[bytes | None, bytes | None, bytes]
 # ---------------------------------------------------------------- the request
 
 _METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
-_CHANGES_FRAMING = frozenset({b"transfer-encoding", b"expect", b"upgrade", b"te", b"trailer"})
+_MEANINGFUL = frozenset(
+    {b"host", b"content-length", b"connection"}
+    | {b"transfer-encoding", b"expect", b"upgrade", b"te", b"trailer"}  # none is usual
+)
 _TARGET = re.compile(rb"[\x21-\x7e]+")
 _NAME = re.compile(rb"[-!#$%&'*+.^_`|~0-9a-zA-Z]+")
-_VALUE = re.compile(rb"(?:[^\x00\s]++(?:[ \t]++[^\x00\s]++)*+)?")
+_NOT_IN_VALUES = b"\x00\r\n\x0b\x0c"
 
 _names: dict[bytes, bytes] = {}
 _MAX_NAMES = 1000
 _MAX_NAME = 64
-"""Bytes of a name worth remembering: a server may send any."""
+"""Bytes of a name worth remembering."""
 
 
 def encode_request(request: Any) -> tuple[bytes, bytes] | None:
@@ -52,24 +55,28 @@ def encode_request(request: Any) -> tuple[bytes, bytes] | None:
 def _encode_headers(headers: list[tuple[bytes, bytes]], length: int) -> bytes | None:
     host, lines, lengths = b"", list[bytes](), 0
     for name, value in headers:
-        lowered = _lower(name)
-        if lowered is None or _VALUE.fullmatch(value) is None or lowered in _CHANGES_FRAMING:
+        lowered = _names.get(name) or _lower(name)
+        if lowered is None or value != value.strip():
             return None
-        if lowered == b"host":
-            if host:
-                return None
-            host = b"%s: %s\r\n" % (name, value)
-            continue
-        if lowered == b"content-length":
+        line = b"%s: %s\r\n" % (name, value)
+        if lowered not in _MEANINGFUL:
+            lines.append(line)
+        elif lowered == b"host" and not host:
+            host = line
+        elif lowered == b"content-length" and value == b"%d" % length:
             lengths += 1
-            if value != b"%d" % length:
-                return None
-        elif lowered == b"connection" and value.lower() != b"keep-alive":
+            lines.append(line)
+        elif lowered == b"connection" and value.lower() == b"keep-alive":
+            lines.append(line)
+        else:
             return None
-        lines.append(b"%s: %s\r\n" % (name, value))
     if not host or lengths > 1 or (length and not lengths):
         return None
-    return b"%s%s\r\n" % (host, b"".join(lines))
+    encoded = host + b"".join(lines)
+    # Of these bytes a line has those of its end alone.
+    if len(encoded) - len(encoded.translate(None, _NOT_IN_VALUES)) != 2 * len(headers):
+        return None
+    return encoded + b"\r\n"
 
 
 def _lower(name: bytes) -> bytes | None:
@@ -104,9 +111,8 @@ class Head(NamedTuple):
 
 
 _BLANK_LINE = re.compile(rb"\n\r?\n")
-_STATUS = re.compile(rb"HTTP/1\.1 ([2-5][0-9]{2})(?: ((?:[ \t]|[^\x00\s])*))?")
-_UNUSUAL = re.compile(rb"[\x00\x0b\x0c]|\r(?!\n)|(?<!\r)\n|\n[ \t]")
-"""Not in the lines of a usual head; the last one continues a line."""
+_STATUS = re.compile(rb"HTTP/1\.1 ([2-5][0-9]{2})(?: ((?:[ \t]|[^\x00\s])*))?\r\n")
+_HEADER = re.compile(rb"(?<=\n)([-!#$%&'*+.^_`|~0-9a-zA-Z]+):[ \t]*+([^\x00\r\n\x0b\x0c]*+)\r\n")
 _LENGTH = re.compile(rb"[0-9]{1,20}")
 _WITHOUT_BODY = frozenset({204, 304})
 _FRAMING = frozenset({b"content-length", b"transfer-encoding", b"connection"})
@@ -132,13 +138,11 @@ def read_head(received: bytes, known: int = 0) -> tuple[Head, bytes] | None:
             raise UnusualError
         return None
     raw = received[: blank.end()]
-    if not raw.endswith(b"\r\n\r\n") or _UNUSUAL.search(raw):
-        raise UnusualError
-    first, *lines = raw[:-4].split(b"\r\n")
-    status_line = _STATUS.fullmatch(first)
+    status_line = _STATUS.match(raw)
     if status_line is None or int(status_line[1]) in _WITHOUT_BODY:
         raise UnusualError
-    headers, framing = _split_headers(lines)
+    headers = _split_headers(raw, status_line.end())
+    framing = _select_framing(headers)
     length = _find_length(framing)
     options = {option.strip() for option in framing.get(b"connection", b"").lower().split(b",")}
     reason = status_line[2] or b""
@@ -146,22 +150,28 @@ def read_head(received: bytes, known: int = 0) -> tuple[Head, bytes] | None:
     return head, received[blank.end() :]
 
 
-def _split_headers(lines: list[bytes]) -> tuple[list[tuple[bytes, bytes]], dict[bytes, bytes]]:
-    headers, framing = list[tuple[bytes, bytes]](), dict[bytes, bytes]()
-    for line in lines:
-        name, colon, value = line.partition(b":")
-        lowered = _lower(name)
-        if not colon or lowered is None:
+def _split_headers(raw: bytes, start: int) -> list[tuple[bytes, bytes]]:
+    """Return the headers of a head, which start at a position, in their order."""
+    headers = [(name, value.rstrip(b" \t")) for name, value in _HEADER.findall(raw, start)]
+    # Each ends its line: with the first and the last one these are all, or a line is unusual.
+    if raw.count(b"\n") != len(headers) + 2 or not raw.endswith(b"\r\n\r\n"):
+        raise UnusualError
+    return headers
+
+
+def _select_framing(headers: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    """Return the headers that say where the response ends, by their names in lower case."""
+    framing = dict[bytes, bytes]()
+    for place, (name, value) in enumerate(headers):
+        lowered = name.lower()
+        if lowered not in _FRAMING:
+            continue
+        if lowered in framing:
             raise UnusualError
-        value = value.strip(b" \t")
-        if lowered in _FRAMING:
-            if lowered in framing:
-                raise UnusualError
-            if lowered == b"transfer-encoding":
-                value = value.lower()  # as h11 gives it
-            framing[lowered] = value
-        headers.append((name, value))
-    return headers, framing
+        if lowered == b"transfer-encoding":
+            headers[place] = name, value.lower()  # as h11 gives it
+        framing[lowered] = headers[place][1]
+    return framing
 
 
 def _find_length(framing: dict[bytes, bytes]) -> int | None:
