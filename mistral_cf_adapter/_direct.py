@@ -9,14 +9,16 @@ library's layers.
 
 import logging
 import sys
+import time
 from collections.abc import AsyncGenerator, Generator
 from contextlib import suppress
 from copy import copy
-from time import monotonic
-from types import FunctionType, MethodType
+from functools import cache
+from time import perf_counter
+from types import CodeType, FunctionType, MethodType
 from typing import Any, cast
 
-from ._http11 import Head, UnusualError, encode_request, read_body, read_head
+from ._http11 import Body, Head, UnusualError, encode_request, read_body, read_head
 from ._sdk import httpx
 
 _READ_SIZE = 64 * 1024
@@ -57,7 +59,8 @@ class _Connection:
         self._origin = origin.scheme, origin.host, port
         library: Any = sys.modules[name]
         self.error, self.write_error = library.RemoteProtocolError, library.WriteError
-        self.map_errors = _handler_of(transport).__globals__["map_httpcore_exceptions"]
+        handler = _handler_of(transport)
+        self.map_errors = handler.__func__.__globals__["map_httpcore_exceptions"]
 
     def can_send(self, request: Any) -> bool:
         """Return whether a request can be sent now, and no tool looks at how it is done."""
@@ -65,10 +68,10 @@ class _Connection:
         return (
             http11.is_idle()
             and (url.raw_scheme, url.raw_host, url.port) == self._origin  # else it is redirected
-            and not http11.has_expired()  # nor has it bytes to read, at the last moment
+            and not _is_past(http11._expire_at)  # noqa: SLF001 - the pool has looked for bytes
             and _EXTENSIONS.isdisjoint(request.extensions)
             and not self._logger.isEnabledFor(logging.DEBUG)
-            and all(map(_is_library_code, self._layers))
+            and all(map(_is_library_method, map(_handler_of, self._layers)))
         )
 
     def is_closed(self) -> bool:
@@ -84,7 +87,7 @@ class _Connection:
         http11 = self._http11
         http11._state = self._states.IDLE  # noqa: SLF001
         if http11._keepalive_expiry is not None:  # noqa: SLF001
-            http11._expire_at = monotonic() + http11._keepalive_expiry  # noqa: SLF001
+            http11._expire_at = time.monotonic() + http11._keepalive_expiry  # noqa: SLF001
 
     def hand_over(self, received: bytes) -> Any:
         """Return a transport that sends a request as if it, and what was received, were not yet.
@@ -109,25 +112,108 @@ class _Connection:
 _DEFAULT_PORTS = {b"http": 80, b"https": 443}
 
 
+def _is_past(moment: float | None) -> bool:
+    return moment is not None and time.monotonic() > moment
+
+
 def _handler_of(layer: Any) -> Any:
-    """Return the function that handles requests in a layer, `None` if it is no method."""
-    handler = getattr(layer, "handle_async_request", None) or layer.handle_request
-    return handler.__func__ if type(handler) is MethodType else None
+    """Return the method that handles requests in a layer."""
+    return getattr(layer, "handle_async_request", None) or layer.handle_request
 
 
-def _is_library_code(layer: Any) -> bool:
-    """Return whether the library's own code handles requests in a layer.
+# ---------------------------------------------------------------- layers that are skipped
+
+_LIBRARIES = "httpcore.", "httpcore2.", "httpx.", "httpx2."
+
+_codes: dict[FunctionType, CodeType] = {}
+"""The library's functions that were looked at, each with the code that it ran then."""
+
+
+def _is_library_method(method: Any) -> bool:
+    """Return whether a method of an object is the library's own.
 
     A tool may have replaced it, to trace calls or to return responses without a server.
     """
-    handler = _handler_of(layer)
-    if type(handler) is not FunctionType:
+    # A tool's wrapper says of itself that it is what it wraps, but for its type.
+    return type(method) is MethodType and _is_library_function(method.__func__)
+
+
+def _is_library_function(function: Any) -> bool:
+    """Return whether a function is the library's own, and runs its own code."""
+    if type(function) is not FunctionType:
         return False
-    module: str = handler.__globals__.get("__name__", "")  # none where `unittest.mock` made it
-    return module.startswith(_LIBRARIES)
+    code = _codes.get(function)
+    if code is None:
+        module: str = function.__globals__.get("__name__", "")  # none where a mock was made
+        if not module.startswith(_LIBRARIES):
+            return False
+        code = _codes[function] = function.__code__
+    return function.__code__ is code
 
 
-_LIBRARIES = "httpcore.", "httpcore2.", "httpx.", "httpx2."
+# What the functions whose work is done here call and set, in the releases that were tried: httpx
+# 0.28.1 and httpx2 2.13.0 to 2.16.2. One that uses another name does more. First those of
+# `_send_single_request()`, then those of `iter_raw()` and `aiter_raw()`.
+_TRIED_NAMES = frozenset(
+    {
+        *("_transport_for_url", "url", "time", "perf_counter", "isinstance", "stream", "cookies"),
+        *("SyncByteStream", "AsyncByteStream", "RuntimeError", "AssertionError", "request_context"),
+        *(
+            "request",
+            "handle_request",
+            "handle_async_request",
+            "BoundSyncStream",
+            "BoundAsyncStream",
+        ),
+        *("extract_cookies", "default_encoding", "_default_encoding", "logger", "info", "method"),
+        *("http_version", "status_code", "reason_phrase"),
+        *(
+            "is_stream_consumed",
+            "StreamConsumed",
+            "is_closed",
+            "StreamClosed",
+            "_num_bytes_downloaded",
+        ),
+        *("ByteChunker", "_request", "len", "decode", "flush", "close", "aclose", "__aiter__"),
+        "AsyncGenerator",
+    }
+)
+_SENDERS = (
+    *("_send_single_request", "send", "_send_handling_auth", "_send_handling_redirects"),
+    "_transport_for_url",
+)
+_READERS = "iter_raw", "read", "iter_bytes", "close"
+_ASYNC_READERS = "aiter_raw", "aread", "aiter_bytes", "aclose"
+
+
+def _passes_on(client: Any, request: Any) -> bool:
+    """Return whether the library's client would do nothing with a request but send it.
+
+    That is, hand it to its transport, and read the response.
+    """
+    names = _ASYNC_READERS if hasattr(client, "aclose") else _READERS
+    senders: list[Any] = [getattr(client, name, None) for name in _SENDERS]
+    readers: list[Any] = [getattr(httpx.Response, name, None) for name in names]
+    return (
+        all(map(_is_library_method, senders))
+        and all(map(_is_library_function, readers))
+        and _were_tried(senders[0].__func__, readers[0])
+        and not getattr(client, "_mounts", True)  # transports to proxies
+        and client.auth is None
+        and not any(client.event_hooks.values())
+        and not client.is_closed
+        and "timeout" in request.extensions
+        and not request.url.userinfo  # else it would be sent as credentials
+        and not senders[0].__globals__["logger"].isEnabledFor(logging.INFO)
+    )
+
+
+@cache
+def _were_tried(*functions: FunctionType) -> bool:
+    return all(_TRIED_NAMES.issuperset(function.__code__.co_names) for function in functions)
+
+
+# ---------------------------------------------------------------- requests and responses
 
 
 class _BegunStream:
@@ -161,6 +247,15 @@ class _AsyncBegunStream(_BegunStream):
         """Write nothing."""
 
 
+def _read_nothing() -> Body:
+    yield from ()
+    return b""
+
+
+_ENDED = _read_nothing()
+"""The body of a response that was taken whole."""
+
+
 class _Exchange:
     """A request and its response."""
 
@@ -172,6 +267,7 @@ class _Exchange:
         self.write_timeout = timeouts.get("write")
         self.head: Head | None = None
         self._received = b""
+        self._body: Body | None = None
         self.to_send = [b"".join(sent)] if len(sent[1]) <= _MAX_JOINED else [*sent]
         """Taken out as it is sent: a traceback may show what is in here, or in a variable."""
         connection.begin()
@@ -197,9 +293,7 @@ class _Exchange:
     def build_response(self, stream_class: Any) -> Any:
         """Return the response, whose body is read by a stream of that class."""
         head = cast("Head", self.head)
-        self._body = read_body(head, self._received, self.connection.error)
-        self._received = b""
-        return httpx.Response(
+        response = httpx.Response(
             head.status,
             headers=head.headers,
             stream=stream_class(self),
@@ -209,9 +303,15 @@ class _Exchange:
                 "network_stream": self.stream,
             },
         )
+        if head.raw.isascii():
+            response.headers.encoding = "ascii"  # as the library would find out
+        return response
 
     def read_on(self, received: bytes | None) -> bytes | None:
         """Return data of the body; `None` if more has to be received, `b""` at the end."""
+        if self._body is None:
+            self._body = read_body(cast("Head", self.head), self._received, self.connection.error)
+            self._received = b""
         try:
             return self._body.send(received)
         except StopIteration as end:
@@ -220,6 +320,15 @@ class _Exchange:
         except self.connection.error as error:
             received = None  # a traceback may show what a frame holds
             raise error.with_traceback(None)  # noqa: B904 - nor those of the body
+
+    def take_body(self) -> bytes | None:
+        """Return the body and end, if all of it has arrived and nothing else has."""
+        head = self.head
+        if head is None or len(self._received) != head.length or not head.keeps_open:
+            return None  # the library reads it, or there is more to do
+        body, self._received, self._body = self._received, b"", _ENDED
+        self.connection.end()
+        return body
 
     def end(self) -> bool:
         """End when the body is read; return whether the connection can be used again."""
@@ -273,6 +382,33 @@ class _AsyncStream(httpx.AsyncByteStream):
             await exchange.connection.close()
 
 
+def _bind(response: Any, request: Any, client: Any, start: float) -> None:
+    """Give a response what the library's client gives it before it reads the body."""
+    response.request = request
+    names = client._send_single_request.__globals__  # noqa: SLF001
+    bound = names["BoundAsyncStream" if hasattr(client, "aclose") else "BoundSyncStream"]
+    # In httpx the stream sets `elapsed`, in httpx2 the response asks the stream.
+    more = {"response": response} if "response" in bound.__init__.__code__.co_varnames else {}
+    response.stream = bound(response.stream, start=start, **more)
+    if response.status_code // 100 == 3 and response.has_redirect_location:
+        redirect = client._send_handling_redirects.__func__.__code__  # noqa: SLF001
+        # Releases differ in whether they raise for an address that cannot be followed.
+        hidden = (httpx.RemoteProtocolError,) if "suppress" in redirect.co_names else ()
+        with suppress(*hidden):
+            response.next_request = client._build_redirect_request(request, response)  # noqa: SLF001
+
+
+def _take_body(exchange: _Exchange, response: Any) -> bool:
+    """Let a response have its body as if it was read, if nothing is to be received or decoded."""
+    body = None if "content-encoding" in response.headers else exchange.take_body()
+    if body is None:
+        return False
+    response.is_stream_consumed = response.is_closed = True
+    response._num_bytes_downloaded = len(body)  # noqa: SLF001
+    response._content = body  # noqa: SLF001
+    return True
+
+
 class _TransportBase:
     def __init__(self, transport: Any) -> None:
         self._transport = transport
@@ -307,6 +443,34 @@ class DirectTransport(_TransportBase, httpx.BaseTransport):
         exchange = self._begin(request)
         if exchange is None:
             return self._transport.handle_request(request)
+        return self._receive(exchange, request)
+
+    def send(self, client: Any, request: Any) -> Any:
+        """Send a request and read the response, past the client whose transport this is.
+
+        Returns `None`, and sends nothing, where the client has more to do than that.
+        """
+        start = perf_counter()
+        exchange = self._begin(request) if _passes_on(client, request) else None
+        if exchange is None:
+            return None
+        response = None
+        try:
+            response = self._receive(exchange, request)
+            _bind(response, request, client, start)
+            if _take_body(exchange, response):
+                response.stream.close()
+            else:
+                response.read()
+        except BaseException as error:
+            if isinstance(error, httpx.RequestError):
+                error.request = request
+            if response is not None:
+                response.close()
+            raise
+        return response
+
+    def _receive(self, exchange: _Exchange, request: Any) -> Any:
         if not self._is_done(exchange):
             return exchange.hand_over().handle_request(request)
         return exchange.build_response(_Stream)
@@ -337,6 +501,34 @@ class AsyncDirectTransport(_TransportBase, httpx.AsyncBaseTransport):
         exchange = self._begin(request)
         if exchange is None:
             return await self._transport.handle_async_request(request)
+        return await self._receive(exchange, request)
+
+    async def send(self, client: Any, request: Any) -> Any:
+        """Send a request and read the response, past the client whose transport this is.
+
+        Returns `None`, and sends nothing, where the client has more to do than that.
+        """
+        start = perf_counter()
+        exchange = self._begin(request) if _passes_on(client, request) else None
+        if exchange is None:
+            return None
+        response = None
+        try:
+            response = await self._receive(exchange, request)
+            _bind(response, request, client, start)
+            if _take_body(exchange, response):
+                await response.stream.aclose()
+            else:
+                await response.aread()
+        except BaseException as error:
+            if isinstance(error, httpx.RequestError):
+                error.request = request
+            if response is not None:
+                await response.aclose()
+            raise
+        return response
+
+    async def _receive(self, exchange: _Exchange, request: Any) -> Any:
         if not await self._is_done(exchange):
             return await exchange.hand_over().handle_async_request(request)
         return exchange.build_response(_AsyncStream)
@@ -356,6 +548,31 @@ class AsyncDirectTransport(_TransportBase, httpx.AsyncBaseTransport):
     async def aclose(self) -> None:
         """Close the library's transport."""
         await self._transport.aclose()
+
+
+_NO_REDIRECTS = {"follow_redirects": False}
+
+
+def send(client: Any, request: Any, **kwargs: Any) -> Any:
+    """Send and read as `client.send()` does, past the client's layers where they do nothing."""
+    response = None
+    if kwargs == _NO_REDIRECTS and _is_direct(client, "handle_request"):
+        response = client._transport.send(client, request)  # noqa: SLF001
+    return client.send(request, **kwargs) if response is None else response
+
+
+async def asend(client: Any, request: Any, **kwargs: Any) -> Any:
+    """Do the same in an event loop."""
+    response = None
+    if kwargs == _NO_REDIRECTS and _is_direct(client, "handle_async_request"):
+        response = await client._transport.send(client, request)  # noqa: SLF001
+    return await client.send(request, **kwargs) if response is None else response
+
+
+def _is_direct(client: Any, handler: str) -> bool:
+    """Return whether a client has a transport of ours, of which no tool has wrapped the handler."""
+    transport = getattr(client, "_transport", None)
+    return isinstance(transport, _TransportBase) and handler not in vars(transport)
 
 
 def make_direct(client: Any) -> None:

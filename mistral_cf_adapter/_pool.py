@@ -24,9 +24,9 @@ from time import monotonic
 from typing import Any, NamedTuple, NoReturn, Self, cast
 from weakref import WeakKeyDictionary
 
+from . import _direct
 from ._base_url import is_loopback
 from ._certificates import read_certificate_state
-from ._direct import make_direct
 from ._http_variables import build_or_explain
 from ._locks import fork_safe_lock
 from ._sdk import httpx
@@ -293,8 +293,10 @@ class ConnectionPool:
             connection = self._acquire(request.url)
             if as_transport:
                 response = transport_of(connection.client, request).handle_request(request)
-            else:
+            elif stream or not self.config.is_direct:
                 response = connection.client.send(request, stream=stream, **send_kwargs)
+            else:
+                response = _direct.send(connection.client, request, **send_kwargs)
         except BaseException:
             self.release(connection, usable=False)
             raise
@@ -390,8 +392,10 @@ class AsyncConnectionPool:
             if as_transport:
                 transport = transport_of(connection.client, request)
                 response = await transport.handle_async_request(request)
-            else:
+            elif stream or not self.config.is_direct:
                 response = await connection.client.send(request, stream=stream, **send_kwargs)
+            else:
+                response = await _direct.asend(connection.client, request, **send_kwargs)
         except BaseException:
             await self.release(connection, usable=False)
             raise
@@ -604,7 +608,7 @@ def _client_factory(
         )
         client = build_or_explain(construct)
         if config.is_direct:
-            make_direct(client)
+            _direct.make_direct(client)
         # If the proxy variables changed meanwhile, use this client once and do not pool it.
         return client, _environment() is environment
 

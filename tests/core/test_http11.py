@@ -8,7 +8,7 @@ import logging
 import random
 import threading
 import time
-from types import SimpleNamespace
+from types import FunctionType, SimpleNamespace
 from unittest import mock
 
 import h11
@@ -629,6 +629,179 @@ async def test_calls_are_sent_directly_from_the_second_on(mode, watch):
             await mode.chat_in_loop(client)
         assert server.connections == 1
     assert (watch.begun, watch.handed_over, watch.by_h11) == (2, 0, 0)
+
+
+# ---------------------------------------------------------------- past the library's client
+
+
+def describe_response(response, request):
+    following = response.next_request
+    return {
+        "head": [*look(response)],
+        "body": (response.content, response.text, response.num_bytes_downloaded),
+        "state": (response.is_closed, response.is_stream_consumed, response.history),
+        "request": response.request is request,
+        "next": following and (following.method, following.url, [*following.headers.raw]),
+        "stream": type(response.stream).__name__,
+        "elapsed": response.elapsed.total_seconds() > 0,
+        "encodings": (response.encoding, response.default_encoding, response.headers.encoding),
+        "attributes": sorted(vars(response).keys() - {"_decoder"}),  # made when it is needed
+    }
+
+
+def send_whole(config, server):
+    pool = _pool.ConnectionPool(_build(config), config)
+    pool.send(make_request(server))
+    request = make_request(server)
+    try:
+        found = describe_response(pool.send(request, follow_redirects=False), request)
+    except Exception as error:
+        assert getattr(error, "request", request) is request
+        found = describe(error)
+    pool.send(make_request(server))
+    pool.close()
+    return found
+
+
+async def send_whole_async(config, server):
+    pool = _pool.AsyncConnectionPool(_build(config, httpx.AsyncClient), config)
+    await pool.send(make_request(server))
+    request = make_request(server)
+    try:
+        found = describe_response(await pool.send(request, follow_redirects=False), request)
+    except Exception as error:
+        assert getattr(error, "request", request) is request
+        found = describe(error)
+    await pool.send(make_request(server))
+    await pool.aclose()
+    return found
+
+
+WRONG_ADDRESS = LENGTH.replace(b"200", b"302") + b"Location: https://[:1]/\r\n\r\nhello"
+WHOLE = {**RESPONSES, "wrong address, direct": (WRONG_ADDRESS, "direct")}
+
+
+@pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
+@pytest.mark.parametrize("pieces", [1, 7])
+@pytest.mark.parametrize(("text", "kind"), WHOLE.values(), ids=WHOLE)
+def test_a_whole_response_is_the_one_that_the_librarys_client_returns(
+    text, kind, pieces, is_async, watch, monkeypatch
+):
+    outcomes = []
+    for is_direct in (False, True):
+        config = _pool.PoolConfig(is_direct=is_direct)
+        with Server(text, pieces) as server:
+            send = (
+                (lambda *asked: asyncio.run(send_whole_async(*asked))) if is_async else send_whole
+            )
+            found = send(config, server)
+            address = server.origin.removeprefix("http://")
+            outcomes.append((str(found).replace(address, ""), server.connections))
+    assert outcomes[1] == outcomes[0]
+    assert watch.begun >= 1
+
+
+@pytest.fixture
+def sent_past(sending):
+    """Sends over the pool, and returns how many of its calls went past the client's layers."""
+    pool, server = sending
+
+    def send(**changes):
+        with mock.patch.object(_direct, "_bind", side_effect=_direct._bind) as bind:
+            response = pool.send(make_request(server, **changes), follow_redirects=False)
+        assert (response.status_code, response.content) == (200, b"ok")
+        return bind.call_count
+
+    return send
+
+
+def test_the_installed_release_of_the_library_was_tried(sent_past):
+    assert sent_past() == 1
+
+
+@pytest.mark.parametrize(
+    "name", ["send", "_send_handling_auth", "_send_handling_redirects", "_send_single_request"]
+)
+def test_a_tool_that_replaces_a_method_of_the_client_sees_every_call(name, sent_past, monkeypatch):
+    original, seen = getattr(httpx.Client, name), []
+
+    def replaced(self, *args, **kwargs):
+        seen.append(args)
+        return original(self, *args, **kwargs)
+
+    monkeypatch.setattr(httpx.Client, name, replaced)
+    assert (sent_past(), len(seen)) == (0, 1)
+    monkeypatch.undo()
+    assert (sent_past(), len(seen)) == (1, 1)
+
+
+def test_a_tool_that_replaces_code_of_the_client_sees_every_call(sent_past, monkeypatch):
+    assert sent_past() == 1
+    library = httpx.Client.send.__globals__
+    original = FunctionType(httpx.Client.send.__code__, library)
+    original.__kwdefaults__ = httpx.Client.send.__kwdefaults__
+    tool = mock.Mock(side_effect=original)
+    monkeypatch.setitem(library, "_tool", tool)
+    code = compile("def send(self, *a, **k): return _tool(self, *a, **k)", "tool.py", "exec")
+    monkeypatch.setattr(httpx.Client.send, "__code__", code.co_consts[0])
+    assert (sent_past(), tool.call_count) == (0, 1)
+
+
+@pytest.mark.parametrize("name", ["read", "iter_bytes", "iter_raw", "close"])
+def test_a_tool_that_replaces_a_method_of_responses_sees_every_response(
+    name, sent_past, monkeypatch
+):
+    original, seen = getattr(httpx.Response, name), []
+
+    def replaced(self, *args, **kwargs):
+        seen.append(self)
+        return original(self, *args, **kwargs)
+
+    monkeypatch.setattr(httpx.Response, name, replaced)
+    assert (sent_past(), len(seen)) == (0, 1)
+
+
+@pytest.mark.parametrize("owner", ["client", "transport"])
+def test_a_tool_that_replaces_a_method_of_the_pools_own_object_sees_every_call(
+    owner, sending, sent_past
+):
+    (connection,) = sending[0]._connections.open
+    client = connection.client
+    owner, name = (client, "send") if owner == "client" else (client._transport, "handle_request")
+    original, seen = getattr(owner, name), []
+
+    def replaced(request, **kwargs):
+        seen.append(request)
+        return original(request, **kwargs)
+
+    setattr(owner, name, replaced)
+    assert (sent_past(), len(seen)) == (0, 1)
+
+
+def test_hooks_and_auth_of_a_client_are_not_passed_by(sending, sent_past):
+    (connection,) = sending[0]._connections.open
+    seen = []
+    connection.client.event_hooks = {"request": [], "response": [seen.append]}
+    assert (sent_past(), len(seen)) == (0, 1)
+    connection.client.event_hooks = {}
+    connection.client.auth = "user", "password"
+    assert sent_past() == 0
+    connection.client.auth = None
+    assert sent_past() == 1
+
+
+def test_what_a_log_of_requests_shows_is_written_by_the_library(sent_past, caplog):
+    with caplog.at_level(logging.INFO, logger=httpx.__name__):
+        assert sent_past() == 0
+    (record,) = caplog.records
+    assert (record.module, record.funcName) == ("_client", "_send_single_request")
+
+
+def test_a_library_that_does_more_than_it_did_is_not_passed_by(sent_past, monkeypatch):
+    monkeypatch.setattr(_direct, "_TRIED_NAMES", _direct._TRIED_NAMES - {"extract_cookies"})
+    _direct._were_tried.cache_clear()
+    assert sent_past() == 0
+    _direct._were_tried.cache_clear()
 
 
 # ---------------------------------------------------------------- which connection
