@@ -258,7 +258,7 @@ class _RequestFlow:
                 raise hidden_error
             finally:
                 del hidden_error  # an error and a frame that holds it would form a cycle
-        if "content-encoding" in response.headers:
+        if hasattr(response, "_decoder"):  # else there was no coding
             _codings.check(response, mask)
         if response.status_code < 400:
             return
@@ -487,10 +487,11 @@ class _RequestFlow:
         for _ in range((self.max_redirects or 0) + 1):
             leaves = outgoing.url is not first and self._leaves(first, outgoing.url)
             self.left_gateway = self.direct or leaves
-            drop_auth = self.left_gateway or self._must_drop_auth(outgoing)
+            # A shared client has no `auth`.
+            drop_auth = self.keeps_cookies and (self.left_gateway or self._must_drop_auth(outgoing))
             response = self.response = yield Action("send", outgoing, drop_auth)
             self.has_response = True
-            if any(each.has_redirect_location for each in response.history):
+            if response.history and any(each.has_redirect_location for each in response.history):
                 yield Action("close", response)
                 raise self._build_redirect_error(response)
             if response.next_request is not None and not self.keeps_cookies:
@@ -501,7 +502,7 @@ class _RequestFlow:
             )
             response.next_request = None
             response.history = [*history, *map(self._sanitize_auth_response, response.history)]
-            if not response.has_redirect_location:
+            if response.status_code // 100 != 3 or not response.has_redirect_location:
                 return
             if self._is_access_login():
                 yield Action("close", response)
@@ -591,7 +592,7 @@ class _RequestFlow:
                 return response
             if self.wants_stream and self.path in _CHAT_PATHS:
                 return self._make_stream() or response
-        if "content-encoding" in response.headers:
+        if not hasattr(response, "_content") and "content-encoding" in response.headers:
             _codings.guard_body(response, mask)
         return response
 

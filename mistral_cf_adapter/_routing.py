@@ -47,6 +47,7 @@ _SEGMENT = rb"[^./?%\\][^/?%\\]*"  # without what a dot segment could be spelt w
 _OPERATION = rb"/v[0-9]+/(?=.)(%b(?:/%b)*(?:\?.*)?\Z)?" % (_SEGMENT, _SEGMENT)
 ACCESS_HEADERS = ("cf-access-client-id", "cf-access-client-secret", "cf-access-token")
 _SECRET_HEADERS = (*KEY_HEADERS, TOKEN_HEADER, *ACCESS_HEADERS)
+_RAW_SECRET_HEADERS = frozenset(name.encode() for name in _SECRET_HEADERS)
 _RELEVANT = frozenset(
     {b"authorization", b"x-api-key", b"traceparent", *(name.encode() for name in ACCESS_HEADERS)}
 )
@@ -309,7 +310,7 @@ def _outgoing_headers(
     gateway_headers = {**defaults, **call_headers}
     trace = _trace_headers(request, relevant, gateway_headers) if route.otel else {}
     _update(headers, {**trace, **gateway_headers})
-    if uses_stored_key(route, headers):
+    if route.stored_key or gateway_headers.get(BYOK_ALIAS):
         key = "never"
     problem = _set_key(route, headers, relevant, key)
     if TOKEN_HEADER not in call_headers and (authorization := route.read_token_header()):
@@ -317,7 +318,7 @@ def _outgoing_headers(
     if route.read_extra_headers is not None:
         extra = route.read_extra_headers(key == "never")
         _add_extra_headers(route, headers, extra, relevant)
-    return headers, problem or _credential_problem(_relevant_headers(headers))
+    return headers, problem or _credential_problem(headers)
 
 
 def _add_extra_headers(
@@ -479,13 +480,15 @@ def _set_key(
     return None
 
 
-def _credential_problem(relevant: Mapping[str, list[str]]) -> str | None:
+def _credential_problem(headers: Any) -> str | None:
     """Return what is wrong with a secret that the HTTP library would refuse, quoting it."""
-    for name in _SECRET_HEADERS:
-        for value in relevant.get(name, ()):
+    for raw_name, raw_value in headers.raw:
+        name = raw_name.lower()
+        if name in _RAW_SECRET_HEADERS:
+            value = raw_value.decode(headers.encoding)
             text = value.lower().removeprefix("bearer").strip()
             if not text or not value.isprintable() or value != value.strip():
-                argument = "api_key" if name == "authorization" else name
+                argument = "api_key" if name == b"authorization" else name.decode("ascii")
                 return (
                     f"{argument} is empty, begins or ends with a space, or has a line break or a "
                     "control character in it"
