@@ -41,28 +41,52 @@ _UNIONS = type(Union[int, None]), UnionType  # noqa: UP007 - one class from Pyth
 
 
 def get_pydantic_model(target: Target) -> Callable[[Any, Any], Any]:
-    """Return the replacement for `serializers.get_pydantic_model`: `None` stays `None`.
+    """Return the replacement for `serializers.get_pydantic_model`: the same, with less to ask.
 
     Most arguments of a call are not given, and each is validated against its type. For a union that
-    has `None` in it pydantic looks no further.
+    has `None` in it pydantic looks no further. In the others each value is asked whether it is a
+    model, a `typing.List` or a `typing.Dict`, the dearest three of questions.
     """
-    original: Callable[[Any, Any], Any] = target.original
+    original: Any = target.original
     names = members(target.module)
     called = [(name, names[name]) for name in target.digests if name != original.__name__]
     is_untouched = target.watch()
+    coerces = "_coerce_iterables_for_type" in original.__code__.co_names  # since 2.10
 
     def get_pydantic_model(data: Any, typ: Any) -> Any:
-        if data is not None or type(typ) not in _UNIONS or NoneType not in typ.__args__:
-            return original(data, typ)
         for name, function in called:
             if names[name] is not function:
                 return original(data, typ)
-        return None if is_untouched() else original(data, typ)
+        if not is_untouched():
+            return original(data, typ)
+        if data is None and type(typ) in _UNIONS and NoneType in typ.__args__:
+            return None
+        if not _contains_model(data, names["BaseModel"]):
+            return names["unmarshal"](data, typ)
+        return names["_coerce_iterables_for_type"](data, typ) if coerces else data
 
     return get_pydantic_model
 
 
+def _contains_model(data: Any, model: type) -> bool:
+    kind: type = type(data)  # as `typing.List` does, which takes no word for it
+    if kind in _SCALARS:
+        return False
+    if kind not in _CONTAINERS and isinstance(data, model):
+        return True
+    parts: Iterable[Any] = ()
+    if issubclass(kind, list):
+        parts = data
+    elif issubclass(kind, dict):
+        parts = data.values()
+    for part in parts:  # noqa: SIM110 - any() takes twice as long
+        if _contains_model(part, model):
+            return True
+    return False
+
+
 _SCALARS = frozenset({str, int, float, bool, bytes, NoneType})
+_CONTAINERS = frozenset({list, dict})
 _ITERABLE: Any = Iterable
 _MAPPING: Any = Mapping
 _NO_LISTS: Any = (str, bytes, bytearray, Mapping)
@@ -106,7 +130,10 @@ class Coercion:
         return data if plan is None else plan(data)
 
     def _is_left_alone(self, data: Any) -> bool:
-        return type(data) in _SCALARS or isinstance(data, self._model)
+        kind: type = type(data)
+        if kind in _SCALARS:
+            return True
+        return kind not in _CONTAINERS and isinstance(data, self._model)
 
     def _plan(self, typ: Any) -> Plan:
         key = fingerprint(typ)
@@ -145,7 +172,9 @@ class Coercion:
 
     def _list(self, item: Any) -> Coerce:
         def coerce(data: Any) -> Any:
-            if isinstance(data, _NO_LISTS) or not isinstance(data, _ITERABLE):
+            if type(data) is not list and (
+                isinstance(data, _NO_LISTS) or not isinstance(data, _ITERABLE)
+            ):
                 return data
             return [self(part, item) for part in data]
 

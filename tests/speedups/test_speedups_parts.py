@@ -6,6 +6,8 @@ from __future__ import annotations
 import copy
 import gc
 import typing
+from collections import OrderedDict
+from types import MappingProxyType
 from typing import Annotated, Any, Dict, List, Literal, Optional, Union  # noqa: UP035
 
 import pydantic
@@ -18,7 +20,7 @@ from speedup_tools import assert_same, model_classes, nobody_holding, outcome, s
 from mistral_cf_adapter import speedups
 from mistral_cf_adapter.speedups.models import HintCache
 from mistral_cf_adapter.speedups.registry import SPEEDUPS
-from mistral_cf_adapter.speedups.requests import Coercion
+from mistral_cf_adapter.speedups.requests import Coercion, _contains_model
 
 serializers = sdk_module("utils.serializers")
 basemodel = sdk_module("types.basemodel")
@@ -288,6 +290,40 @@ def test_an_argument_that_is_not_given_is_none_for_every_type_of_the_sdk():
 @pytest.mark.parametrize("value", [None, basemodel.UNSET, 0, "", [], {}, NoneToOne()], ids=repr)
 def test_so_it_is_for_odd_types(typ, value):
     assert_same(lambda: serializers.get_pydantic_model(value, typ))
+
+
+class Listed(list):
+    """A list that is not quite one."""
+
+
+class SaysItIsAList:
+    """Says so, but `typing.List` looks at the type."""
+
+    __class__ = list
+
+    def __iter__(self):
+        return iter([NoneToOne()])
+
+
+class SaysItIsAModel:
+    __class__ = NoneToOne
+
+
+HELD = (NoneToOne(), basemodel.UNSET, 0, "text", b"", None, 1.5, (NoneToOne(),), SaysItIsAModel())
+HOLDERS = [
+    *(lambda held: held, lambda held: [held], lambda held: [0, [held]], lambda held: {"a": held}),
+    *(lambda held: {"a": [1, {"b": held}]}, lambda held: Listed([held]), lambda held: ([held],)),
+    *(lambda held: OrderedDict(a=held), lambda held: MappingProxyType({"a": held})),
+    *(lambda held: iter([held]), lambda _: SaysItIsAList()),
+]
+
+
+@pytest.mark.parametrize("hold", HOLDERS)
+def test_a_model_is_found_where_the_sdk_finds_it(hold):
+    for held in HELD:
+        value = hold(held)
+        expected = serializers._contains_pydantic_model(value)
+        assert _contains_model(value, serializers.BaseModel) is expected, value
 
 
 def test_what_the_sdk_calls_is_called_where_it_was_replaced(monkeypatch):
