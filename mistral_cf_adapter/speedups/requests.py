@@ -9,7 +9,7 @@ import importlib
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from types import ModuleType, NoneType, UnionType
-from typing import Any, Union
+from typing import Any, Union, cast
 
 import typing_extensions
 
@@ -68,17 +68,17 @@ def get_pydantic_model(target: Target) -> Callable[[Any, Any], Any]:
     return get_pydantic_model
 
 
-def _contains_model(data: Any, model: type) -> bool:
-    kind: type = type(data)  # as `typing.List` does, which takes no word for it
+def _contains_model(data: object, model: type) -> bool:
+    kind = type(data)  # as `typing.List` does, which takes no word for it
     if kind in _SCALARS:
         return False
     if kind not in _CONTAINERS and isinstance(data, model):
         return True
-    parts: Iterable[Any] = ()
+    parts: Iterable[object] = ()
     if issubclass(kind, list):
-        parts = data
+        parts = cast("list[object]", data)
     elif issubclass(kind, dict):
-        parts = data.values()
+        parts = cast("dict[object, object]", data).values()
     for part in parts:  # noqa: SIM110 - any() takes twice as long
         if _contains_model(part, model):
             return True
@@ -86,7 +86,8 @@ def _contains_model(data: Any, model: type) -> bool:
 
 
 _SCALARS = frozenset({str, int, float, bool, bytes, NoneType})
-_CONTAINERS = frozenset({list, dict})
+_CONTAINERS: frozenset[type] = frozenset({list, dict})
+_LISTS: frozenset[type] = frozenset({list})
 _ITERABLE: Any = Iterable
 _MAPPING: Any = Mapping
 _NO_LISTS: Any = (str, bytes, bytearray, Mapping)
@@ -129,8 +130,8 @@ class Coercion:
         plan = self._plan(typ)
         return data if plan is None else plan(data)
 
-    def _is_left_alone(self, data: Any) -> bool:
-        kind: type = type(data)
+    def _is_left_alone(self, data: object) -> bool:
+        kind = type(data)
         if kind in _SCALARS:
             return True
         return kind not in _CONTAINERS and isinstance(data, self._model)
@@ -172,7 +173,7 @@ class Coercion:
 
     def _list(self, item: Any) -> Coerce:
         def coerce(data: Any) -> Any:
-            if type(data) is not list and (
+            if data.__class__ not in _LISTS and (
                 isinstance(data, _NO_LISTS) or not isinstance(data, _ITERABLE)
             ):
                 return data
