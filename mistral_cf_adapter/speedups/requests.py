@@ -177,7 +177,7 @@ class Coercion:
                 isinstance(data, _NO_LISTS) or not isinstance(data, _ITERABLE)
             ):
                 return data
-            return [self(part, item) for part in data]
+            return [self(part, item) for part in cast("Iterable[Any]", data)]
 
         return coerce
 
