@@ -8,31 +8,44 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mistral_cf_adapter._direct import AsyncDirectTransport, DirectTransport
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def open_before_first_request() -> None:
     """Change the transports for the rest of the process."""
-    sync, asynchronous = DirectTransport.handle_request, AsyncDirectTransport.handle_async_request
+    for name in ("handle_request", "send"):
+        setattr(DirectTransport, name, _opening(getattr(DirectTransport, name)))
+    for name in ("handle_async_request", "send"):
+        setattr(AsyncDirectTransport, name, _opening_async(getattr(AsyncDirectTransport, name)))
 
-    def handle_request(self: Any, request: Any) -> Any:
+
+def _opening(original: Callable[..., Any]) -> Callable[..., Any]:
+    def handle(self: Any, *arguments: Any) -> Any:
+        request = arguments[-1]
         outer = _new_connection(self, request)
         if outer is not None:
             with contextlib.suppress(Exception):
                 _put(self, outer, outer._connect(_core_request(self, request)))
-        return sync(self, request)
+        return original(self, *arguments)
 
-    async def handle_async_request(self: Any, request: Any) -> Any:
+    return handle
+
+
+def _opening_async(original: Callable[..., Any]) -> Callable[..., Any]:
+    async def handle(self: Any, *arguments: Any) -> Any:
+        request = arguments[-1]
         outer = _new_connection(self, request)
         if outer is not None:
             with contextlib.suppress(Exception):
                 _put(self, outer, await outer._connect(_core_request(self, request)))
-        return await asynchronous(self, request)
+        return await original(self, *arguments)
 
-    DirectTransport.handle_request = handle_request
-    AsyncDirectTransport.handle_async_request = handle_async_request
+    return handle
 
 
 def _core(transport: Any) -> Any:
