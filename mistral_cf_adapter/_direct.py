@@ -5,6 +5,9 @@ the usual ones skip them: a request whose body is in memory, a response with a l
 All else is the library's, also a response of which the head has begun: the library then reads what
 was received so far, and it ends as it always did. So does every request while a tool looks at the
 library's layers.
+
+`send()` skips the library's client, too, which is around those layers: it has auth, hooks, proxies,
+redirects and cookies, and a client of the pool none of them.
 """
 
 import logging
