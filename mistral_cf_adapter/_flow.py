@@ -258,7 +258,7 @@ class _RequestFlow:
                 raise hidden_error
             finally:
                 del hidden_error  # an error and a frame that holds it would form a cycle
-        if hasattr(response, "_decoder"):  # else there was no coding
+        if hasattr(response, "_decoder") and "content-encoding" in response.headers:
             _codings.check(response, mask)
         if response.status_code < 400:
             return
