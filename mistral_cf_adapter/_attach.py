@@ -28,7 +28,7 @@ from ._options import GatewayConfigError
 from ._routing import NOT_PICKLED, Route, get_route
 from ._sdk import MISTRAL_URL, Security, unsupported_sdk
 from ._settings import GatewaySettings
-from ._settings_secrets import Key, key_follows_environment, live_secrets, make_key_reader
+from ._settings_secrets import Key, get_key_reader, key_follows_environment, live_secrets
 from ._switch import configurations
 
 _STATE = "_mistral_cf_adapter"
@@ -65,15 +65,16 @@ class KeyForSDK:
         live = live_secrets(settings).get("mistral_api_key")
         self.is_live = live is not None
         """The key is asked for anew for each request."""
-        self._read = make_key_reader(settings)
-        self._make = (
-            _security_maker(self._read, is_fixed=not self._follows_environment)
-            if live is None
-            else _asking_security_maker(live)
-        )
+        self._read = get_key_reader(settings)
+        # Most often made by the first call: a program may build clients that it never uses.
+        self._make = None if live is None else _asking_security_maker(live)
 
     def __call__(self) -> Any:
-        return self._make()
+        make = self._make
+        if make is None:
+            make = _security_maker(self._read, is_fixed=not self._follows_environment)
+            self._make = make
+        return make()
 
     def in_place_of(self, own: Any) -> Any:
         """Return the `security` of a configuration, given the client's own.
@@ -131,7 +132,7 @@ class Attachment:
 
     def __init__(self, settings: GatewaySettings, route: Route) -> None:
         # Weak: a configuration has its attachments, and a cycle would keep it for a collection.
-        self._configurations: list[ref[Any]] = []
+        self._configurations: tuple[ref[Any], ...] = ()
         self.settings = settings
         self.route = route
         self.key = KeyForSDK(settings, stored_key=settings.stored_key)
@@ -139,8 +140,8 @@ class Attachment:
 
     def add(self, configuration: Any) -> None:
         """Remember a configuration, so that `detach()` restores it too."""
-        alive = [known for known in self._configurations if known() is not None]
-        self._configurations = [*alive, ref(configuration)]
+        alive = (known for known in self._configurations if known() is not None)
+        self._configurations = (*alive, ref(configuration))
 
     def effective(self) -> "Attachment":
         """Return this attachment, or the one that `override_settings()` replaces it with."""
@@ -159,11 +160,22 @@ class Attachment:
                     state.attachments.remove(self)
                     state.choose()
                     state.apply(configuration)
-            self._configurations = []
+            self._configurations = ()
 
 
 class _ClientState:
     """The original values of a configuration, and its attachments; the last one is active."""
+
+    __slots__ = (
+        "__weakref__",
+        "applied_url",
+        "attachments",
+        "current",
+        "original_class",
+        "server_url",
+        "warned",
+        "wrappers",
+    )
 
     def __init__(self, configuration: Any) -> None:
         self.original_class: type = type(configuration)

@@ -1,6 +1,7 @@
 """`capture()`; the record of a call; warnings of a bypass; spans and trace ids."""
 
 import contextlib
+import inspect
 import json
 import logging
 import sys
@@ -8,7 +9,7 @@ import warnings
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import partial
+from functools import cache, partial
 from time import perf_counter
 from types import FrameType
 from typing import Any, cast
@@ -18,7 +19,7 @@ from ._gateway_call import GatewayCall
 from ._listeners import Reporter, registered
 from ._open_call import OpenCall
 from ._public import set_public_module
-from ._sdk import find_operation
+from ._sdk import ROOT, find_operation
 from ._signatures import shorten_signatures
 from ._telemetry import Telemetry
 from ._usage import read_model
@@ -286,7 +287,9 @@ def _get_datadog_ids() -> tuple[str, str] | None:
 
 
 def isolate_spans(configuration: Any) -> None:
-    """Store the SDK's span per call instead of per client (SDK 1.x)."""
+    """Store the SDK's span per call instead of per client (1.12, and the first releases of 2.x)."""
+    if not _is_span_on_hook():
+        return
     for hook in _hooks(configuration):
         hook_class = type(hook)
         if hook_class not in _originals and "request_span" in hook.__dict__:
@@ -295,10 +298,27 @@ def isolate_spans(configuration: Any) -> None:
 
 def restore_spans(configuration: Any) -> None:
     """Restore the SDK's own hooks."""
+    if not _originals:
+        return
     for hook in _hooks(configuration):
         original = _originals.get(type(hook))
         if original is not None:
             hook.__class__ = original
+
+
+def _is_span_on_hook() -> bool:
+    """Return whether the SDK's tracing hook, of which each client has one, has the span on itself.
+
+    Its class tells: a look at what the hooks of each client hold costs memory in each of them.
+    """
+    hook_class = getattr(sys.modules.get(f"{ROOT}._hooks.tracing"), "TracingHook", None)
+    return hook_class is not None and _sets_span(hook_class)
+
+
+@cache
+def _sets_span(hook_class: Any) -> bool:
+    code = getattr(inspect.unwrap(hook_class.__init__), "__code__", None)
+    return code is not None and "request_span" in code.co_names
 
 
 def _hooks(configuration: Any) -> list[object]:

@@ -4,6 +4,7 @@ import inspect
 import os
 import sys
 from collections.abc import Callable, Collection
+from functools import lru_cache
 from types import NoneType
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack, cast
 
@@ -161,13 +162,21 @@ def _make_plain_client(settings: GatewaySettings, keywords: dict[str, Any]) -> M
 def set_default_clients(settings: GatewaySettings, keywords: dict[str, Any]) -> None:
     """Use the shared pools where the caller passes no HTTP client."""
     certificates = read_certificate_state()
-    config = PoolConfig(
-        settings.max_connections, settings.keepalive_expiry, certificates, settings.speedups
+    config = _share_config(
+        PoolConfig(
+            settings.max_connections, settings.keepalive_expiry, certificates, settings.speedups
+        )
     )
     if keywords.get("client") is None:
         keywords["client"] = DefaultClient(config)
     if keywords.get("async_client") is None:
         keywords["async_client"] = AsyncDefaultClient(config)
+
+
+@lru_cache(maxsize=16)
+def _share_config(config: PoolConfig) -> PoolConfig:
+    """Return the equal one of earlier clients, if any: a program may keep thousands of clients."""
+    return config
 
 
 def _wrap_strings(keywords: MistralKeywords) -> dict[str, Any]:

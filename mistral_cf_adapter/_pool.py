@@ -849,7 +849,7 @@ class PooledClientBase:
     auth = _forwarded("auth", default=None)
 
     def __init__(self, config: PoolConfig) -> None:
-        self.config = config
+        object.__setattr__(self, "config", config)  # else it would take a dict to begin with
 
     @property
     def keeps_cookies(self) -> bool:

@@ -29,7 +29,7 @@ from ._sdk import hide_from_retries, httpx
 from ._secrets import Secret, clean
 from ._secrets import mask as mask_secrets
 from ._settings import GatewaySettings
-from ._settings_secrets import Key, fixed_secret, live_secrets, make_key_reader
+from ._settings_secrets import Key, fixed_secret, get_key_reader, live_secrets
 from ._telemetry import Telemetry, make_telemetry
 
 TOKEN_HEADER = "cf-aig-authorization"  # noqa: S105 - a name
@@ -147,7 +147,7 @@ class Route:
             headers=to_headers(settings.options),
             own_names=frozenset(name.lower() for name in settings.headers),
             read_token_header=_make_authorization_reader(settings),
-            read_key=make_key_reader(settings),
+            read_key=get_key_reader(settings),
             read_extra_headers=_make_extra_headers_reader(settings),
             live_secrets=live_secrets(settings) or None,
         )

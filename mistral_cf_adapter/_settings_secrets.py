@@ -83,8 +83,18 @@ def find_live_secrets(
 # The values are in closures: what walks over a client's attributes must not find them.
 
 
-def make_key_reader(settings: "GatewaySettings") -> Callable[[], Key]:
-    """Return what reads the key of the settings: a fixed one, or the environment's of now."""
+def get_key_reader(settings: "GatewaySettings") -> Callable[[], Key]:
+    """Return what reads the key of the settings, made once for each settings object.
+
+    It reads a fixed key, or the environment's of now.
+    """
+    reader: Callable[[], Key] | None = vars(settings).get("_key_reader")
+    if reader is None:
+        reader = vars(settings).setdefault("_key_reader", _make_key_reader(settings))
+    return reader
+
+
+def _make_key_reader(settings: "GatewaySettings") -> Callable[[], Key]:
     if key_follows_environment(settings):
         return _make_environment_reader()
     key = fixed_secret(settings, "mistral_api_key"), None
