@@ -588,7 +588,9 @@ def _load_certificates(config: PoolConfig, environment: _Environment) -> tuple[P
     while len(contexts) >= _MAX_CONTEXTS:
         contexts.pop(next(iter(contexts)), None)
     contexts[environment, state] = context
-    return config._replace(certificates=state), context
+    # The same object where it can be: clients with another one take the pool's at their first call.
+    same = state == config.certificates
+    return config if same else config._replace(certificates=state), context
 
 
 def _client_factory(
