@@ -839,6 +839,7 @@ class PooledClientBase:
     """The front of a pool: opens nothing until it is used, and closes nothing of the pool's."""
 
     _client_class: Any
+    config: PoolConfig
     # What `_fetch` has functions of its own for.
     _build_request = staticmethod(build_request)
     _new_client = staticmethod(new_client)

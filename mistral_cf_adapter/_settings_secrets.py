@@ -88,9 +88,10 @@ def get_key_reader(settings: "GatewaySettings") -> Callable[[], Key]:
 
     It reads a fixed key, or the environment's of now.
     """
-    reader: Callable[[], Key] | None = vars(settings).get("_key_reader")
-    if reader is None:
-        reader = vars(settings).setdefault("_key_reader", _make_key_reader(settings))
+    known = vars(settings)
+    if "_key_reader" not in known:
+        known.setdefault("_key_reader", _make_key_reader(settings))
+    reader: Callable[[], Key] = known["_key_reader"]
     return reader
 
 

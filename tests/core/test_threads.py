@@ -226,6 +226,8 @@ def test_an_undo_while_the_sdk_reads_its_configuration_breaks_no_call(mistral, s
         current, reads = state.current, []
 
         class UndoneMeanwhile(type(state)):
+            __slots__ = ()  # else a state cannot become one
+
             @property
             def current(self):
                 reads.append(self)
