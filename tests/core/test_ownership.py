@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import threading
+import tracemalloc
 from weakref import ref
 
 import pytest
@@ -283,3 +284,29 @@ def test_a_pool_is_freed_when_it_is_closed(make_settings, mode):
 
 def test_all_modes_are_tried():
     assert len(MODES) == 4
+
+
+# ---------------------------------------------------------------- many clients of the same settings
+
+
+def test_clients_of_the_same_settings_have_each_a_key_object_of_their_own(gateway):
+    settings = GatewaySettings(base_url=gateway.base_url, token=TOKEN, mistral_api_key=KEY)
+    first, second = (make_client(settings).sdk_configuration.security for _ in range(2))
+    assert first() is first()
+    assert first() is not second()
+    first().api_key = "another"
+    assert second().api_key == KEY
+
+
+def test_a_client_that_is_kept_takes_little_memory(gateway):
+    """What is equal for all clients of the same settings is there once: 3 KB are left of each."""
+    settings = GatewaySettings(base_url=gateway.base_url, token=TOKEN, mistral_api_key=KEY)
+    kept = [make_client(settings) for _ in range(20)]
+    gc.collect()
+    tracemalloc.start()
+    try:
+        kept += [make_client(settings) for _ in range(100)]
+        gc.collect()
+        assert tracemalloc.get_traced_memory()[0] / 100 < 3800
+    finally:
+        tracemalloc.stop()
