@@ -18,6 +18,8 @@ GENERATIONS_ASYNC: dict[str, Generation] = {
 }
 
 UNMARSHAL = frozenset({"8e20ba044f9570d8", "359bfabdc32e0643"})
+UNMARSHAL_JSON = frozenset({"046a47d981754f14"})
+UNMARSHAL_JSON_RESPONSE = frozenset({"389064909090760a"})
 
 WITHOUT_DATA_REQUIRED = "646917c3d49ac0b0"  # 2.0.0 to 2.0.2, and 2.0.4
 

@@ -6,14 +6,15 @@ import asyncio
 import inspect
 import itertools
 import json
+import pickle
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from speedup_tools import assert_same, both, nobody_holding, sdk_module
 
-from mistral_cf_adapter import _sdk
-from mistral_cf_adapter.speedups import streaming
+from mistral_cf_adapter import _sdk, speedups
+from mistral_cf_adapter.speedups import decoders, streaming
 
 SDK_1 = _sdk.ROOT == "mistralai"
 SENTINEL = "[DONE]"
@@ -239,33 +240,130 @@ DATA = [
 ]
 
 
-@pytest.mark.skipif(SDK_1, reason="1.x decodes in its reader")
-@pytest.mark.parametrize("data", DATA, ids=range(len(DATA)))
-def test_the_decoders_of_the_sdk_make_the_same_of_any_data(data):
-    names = {
-        "__name__": f"{_sdk.ROOT}.chat",
-        "models": sdk_module("models"),
-        "http_res": _sdk.httpx.Response(200),
-        "unmarshal_json_response": sdk_module(
-            "utils.unmarshal_json_response"
-        ).unmarshal_json_response,
-    }
-    decoder = eval(
-        "lambda raw: unmarshal_json_response(models.CompletionEvent, http_res, raw)", names
-    )
-    raw = f"data: {data}".encode()
+FAR_DOWN = [CHUNK % f'"a"}}, "x": {"[" * depth}{"]" * depth}' for depth in range(185, 201)]
+LINES = [
+    *(f"data: {data}" for data in [*DATA, *FAR_DOWN]),
+    *(f"event: message\ndata: {data}" for data in (ONE, "null", "text")),
+    *(f"data: {ONE}\nevent: message.output.delta", f"event\ndata: {ONE}"),
+    *(
+        f"data: {ONE}\nretry: 5",
+        f"retry: x\ndata: {ONE}",
+        f"id: 7\ndata: {ONE}",
+        f": c\ndata: {ONE}",
+    ),
+    *(f"data:{ONE}", f"data: {{\ndata: {ONE[1:]}", f"data: {ONE}\ndata: ", f"data: {ONE}\rdata"),
+]
 
-    def parse():
-        parsed = sdk_module("utils.eventstreaming")._parse_event(
-            raw=bytearray(raw), decoder=decoder
-        )
-        return parsed, repr(parsed)
+
+@pytest.mark.skipif(SDK_1, reason="1.x decodes in its reader")
+@pytest.mark.parametrize("model", ["CompletionEvent", "ConversationEvents"])
+@pytest.mark.parametrize("lines", [*map(str.encode, LINES), b'data: {"a": "\xff"}'])
+def test_the_decoders_of_the_sdk_make_the_same_of_any_event(lines, model):
+    if not hasattr(sdk_module("models"), model):
+        pytest.skip("this release has no such model")
 
     def parse_or_fail():
         try:
-            return parse()
+            parsed = parse(lines, decoder_of(model))
         except Exception as error:
             body = getattr(error, "body", None)
             return type(error), str(error), body, str(error.__cause__)
+        return parsed, repr(parsed), _fields_set(parsed[0])
 
     assert_same(parse_or_fail)
+
+
+def decoder_of(model):
+    """Return a decoder as the SDK's operations write it."""
+    response = sdk_module("utils.unmarshal_json_response")
+    names = {
+        "__name__": f"{_sdk.ROOT}.chat",
+        "models": sdk_module("models"),
+        "unmarshal_json_response": response.unmarshal_json_response,
+    }
+    call = f"unmarshal_json_response(models.{model}, http_res, raw)"
+    return eval(f"lambda http_res: lambda raw: {call}", names)(_sdk.httpx.Response(200))
+
+
+def parse(lines, decoder):
+    return sdk_module("utils.eventstreaming")._parse_event(raw=bytearray(lines), decoder=decoder)
+
+
+def _fields_set(value):
+    """Return the names of the fields that were given, of a model and of those in it."""
+    if isinstance(value, list):
+        return [_fields_set(each) for each in value]
+    if not hasattr(value, "model_fields_set"):
+        return None
+    return sorted(value.model_fields_set), [_fields_set(each) for _, each in value]
+
+
+@pytest.mark.skipif(SDK_1, reason="1.x decodes in its reader")
+def test_the_sdk_decodes_events_itself_where_a_part_of_its_way_is_replaced(monkeypatch):
+    decoder = decoder_of("CompletionEvent")
+    serializers = sdk_module("utils.serializers")
+    response = sdk_module("utils.unmarshal_json_response")
+    seen = []
+
+    def watching(function):
+        def watch(*args, **kwargs):
+            seen.append(function.__name__)
+            return function(*args, **kwargs)
+
+        return watch
+
+    with speedups.install():
+        parse(f"data: {ONE}".encode(), decoder)
+        for owner, name in (
+            (decoder.__globals__, "unmarshal_json_response"),
+            (vars(response), "unmarshal_json"),
+            (vars(serializers), "unmarshal"),
+            (vars(serializers), "from_json"),
+        ):
+            with monkeypatch.context() as patched:
+                patched.setitem(owner, name, watching(owner[name]))
+                parse(f"data: {ONE}".encode(), decoder)
+            assert seen.pop() == name
+            direct = decoders.EventDecoders(sdk_module("utils.eventstreaming")).decode
+            assert direct(decoder, ONE.encode()) == parse(f"data: {ONE}".encode(), decoder)[0]
+            assert not seen
+
+
+@pytest.mark.skipif(SDK_1, reason="1.x decodes in its reader")
+def test_a_model_that_was_replaced_is_the_one_that_events_become(monkeypatch):
+    models = sdk_module("models")
+    decoder = decoder_of("CompletionEvent")
+
+    class Own(models.CompletionEvent):
+        pass
+
+    with speedups.install():
+        assert type(parse(f"data: {ONE}".encode(), decoder)[0]) is models.CompletionEvent
+        monkeypatch.setattr(models, "CompletionEvent", Own, raising=False)
+        assert type(parse(f"data: {ONE}".encode(), decoder)[0]) is Own
+
+
+@pytest.mark.skipif(SDK_1, reason="1.x decodes in its reader")
+def test_absent_fields_of_an_event_are_unset_but_never_the_constant():
+    unset = sdk_module("types.basemodel").UNSET
+    with speedups.install():
+        event = parse(f"data: {ONE}".encode(), decoder_of("CompletionEvent"))[0]
+    delta = event.data.choices[0].delta
+    assert delta.tool_calls == unset
+    assert delta.tool_calls is not unset
+    assert delta.model_fields_set == {"content"}
+    assert event.model_dump(mode="json") == {"data": json.loads(ONE)}
+    copied = pickle.loads(pickle.dumps(event))
+    assert copied == event
+
+
+@pytest.mark.skipif(SDK_1, reason="1.x decodes in its reader")
+def test_a_decoder_that_does_more_is_asked_itself():
+    decoder = decoder_of("CompletionEvent")
+    names = {**decoder.__globals__, "note": lambda raw: seen.append(raw) or raw}
+    call = "unmarshal_json_response(models.CompletionEvent, http_res, note(raw))"
+    noting = eval(f"lambda http_res: lambda raw: {call}", names)(None)
+    seen = []
+    with speedups.install():
+        parse(f"data: {ONE}".encode(), noting)
+    assert [json.loads(raw) for raw in seen] == [{"data": json.loads(ONE)}]
