@@ -11,6 +11,7 @@ else the machine does touches all of them. Writes to --output:
     summary.md    the table of RESULTS.md: how many times better than the bare SDK
     details.md    every figure, the targets, what failed
     chart.svg     the summary as a picture
+    growth.svg    how cost grows with tasks and idle connections, if that was measured
     results.json  the figures as measured; `--from` makes the other files of it again
 """
 
@@ -28,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import chart
+import growth_chart
 import metrics
 import report
 import rivals
@@ -131,9 +133,11 @@ def write(results: Results, output: Path) -> None:
         "summary.md": report.summary(results),
         "details.md": report.details(results),
         "chart.svg": chart.draw(results),
+        "growth.svg": growth_chart.draw(results),
     }
     for name, text in files.items():
-        (output / name).write_text(text, encoding="utf-8")
+        if text is not None:
+            (output / name).write_text(text, encoding="utf-8")
 
 
 def main() -> None:

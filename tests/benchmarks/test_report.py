@@ -20,6 +20,7 @@ ROUND = {
         "adapter-3.7.0": {"rps": 300.0, "handshakes": 0.0},
     },
     "stream_sync": {"pydantic-ai": {"unsupported": True}},
+    "tasks": {"adapter-3.7.0": {"cpu_1_us": 900.0, "cpu_8_us": 800.0, "cpu_512_us": 1000.0}},
 }
 RESULTS = {
     "about": {"date": "2026-01-01", "python": "3.11", "system": "Linux", "idle_s": 20},
@@ -70,3 +71,9 @@ def test_the_chart_is_well_formed_and_names_what_was_measured(written: Path) -> 
     text = "".join(ElementTree.parse(written / "chart.svg").getroot().itertext())
     assert "CPU per call" in text
     assert "bare: 10 req/s" in text
+
+
+def test_the_picture_of_growth_has_a_line_for_what_was_measured(written: Path) -> None:
+    text = "".join(ElementTree.parse(written / "growth.svg").getroot().itertext())
+    assert "512 tasks at once: 1,000 us" in text
+    assert "idle connections: " not in text
