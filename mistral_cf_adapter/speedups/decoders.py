@@ -45,7 +45,7 @@ class EventDecoders:
         name = self._name_model(decoder)
         if name is None:
             return None
-        if self._is_untouched is None:  # not before the first event: many programs have none
+        if self._is_untouched is None:
             self._is_untouched = _watch_decoding(self._utils)
         if not self._is_untouched(decoder):
             return None
@@ -69,7 +69,7 @@ class EventDecoders:
         is_sdks = module == self._utils.partition(".")[0] and _is_plain_decoder(code, name)
         if len(self._models) < _LIMIT:
             self._models[code] = name if is_sdks else None
-        return name if is_sdks else None
+        return None  # the first event is not to wait for what the others need
 
     def _find_validator(self, model: Any) -> Validator | None:
         known = self._validators.get(model)

@@ -108,8 +108,11 @@ def _parser(target: Target) -> Callable[..., Parsed]:
                         data_required=data_required,
                     ),
                 )
-        if event_id is None and raw.startswith(_OBJECT) and b"\n" not in raw and b"\r" not in raw:
-            event = decode(decoder, raw[len(_DATA) :])  # nearly every event
+        is_plain = (  # as nearly every event
+            event_id is None and raw.startswith(_OBJECT) and b"\n" not in raw and b"\r" not in raw
+        )
+        if is_plain:
+            event = decode(decoder, raw[len(_DATA) :])
             if event is not None:
                 return event, False, None
         fields, parts, event_id = _fields(raw.decode(), event_id)
@@ -118,7 +121,7 @@ def _parser(target: Target) -> Callable[..., Parsed]:
             return None, True, event_id
         if fields is None or (data_required and not parts):
             return None, False, event_id
-        if event_id is None and "retry" not in fields:
+        if not is_plain and event_id is None and "retry" not in fields:
             event = decode(decoder, data.encode(), fields.get("event"))
             if event is not None:
                 return event, False, None

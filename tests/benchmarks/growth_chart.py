@@ -60,7 +60,7 @@ def draw(results: dict[str, Any]) -> str | None:
         f"<title>{label}</title>",
         f"<style>{STYLE}</style>",
         f'<text class="title" x="16" y="26">{label}</text>',
-        '<text class="small" x="16" y="46">by the number of tasks, and of idle connections</text>',
+        '<text class="small" x="16" y="46">by the number of tasks, and of idle connections; the cheapest of all rounds</text>',
         *_grid(scale),
     ]
     ends = _spread_labels(scale.y(list(_shares(points).values())[-1]) for points in found.values())
@@ -79,8 +79,9 @@ def _points(results: dict[str, Any], line: Line) -> Points:
 
 
 def _shares(points: Points) -> dict[int, float]:
-    least = min(one.median for one in points.values())
-    return {count: one.median / least for count, one in points.items()}
+    """Return how dear each is, by the cheapest of its rounds: others' work only adds to them."""
+    least = min(one.low for one in points.values())
+    return {count: one.low / least for count, one in points.items()}
 
 
 class _Scale:
