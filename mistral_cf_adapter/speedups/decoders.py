@@ -7,6 +7,7 @@ parsed and written again, makes a class for it, and copies UNSET for every field
 import importlib
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from copy import deepcopy
 from itertools import repeat
 from types import CodeType, ModuleType
@@ -151,12 +152,11 @@ def _make_validator(model: Any, utils: str) -> Validator | None:
     if copy is not deepcopy(unset):  # each field has a copy of its own
         return model.__pydantic_validator__.validate_python
     schema = _share(model.__pydantic_core_schema__, unset, repeat(copy).__next__)
-    try:
+    with suppress(Exception):  # a release of pydantic that does not take one
         # Else it would use the validators that the models in it have.
         made = SchemaValidator(schema, None, _use_prebuilt=False)
-    except TypeError:  # an earlier pydantic
-        made = SchemaValidator(schema)
-    return made.validate_python
+        return made.validate_python
+    return model.__pydantic_validator__.validate_python
 
 
 def _share(schema: Any, unset: Any, get_copy: Callable[[], Any]) -> Any:

@@ -12,6 +12,7 @@ from spreads import Spread, values
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 740, 330, 70, 190, 70, 40
 AIM = 1.3
+SUBTITLE = "by the number of tasks, and of idle connections; the cheapest of all rounds"
 STYLE = """
 text { font: 13px system-ui, -apple-system, "Segoe UI", sans-serif; fill: #24292f }
 .small { font-size: 11px; fill: #57606a }
@@ -60,7 +61,7 @@ def draw(results: dict[str, Any]) -> str | None:
         f"<title>{label}</title>",
         f"<style>{STYLE}</style>",
         f'<text class="title" x="16" y="26">{label}</text>',
-        '<text class="small" x="16" y="46">by the number of tasks, and of idle connections; the cheapest of all rounds</text>',
+        f'<text class="small" x="16" y="46">{SUBTITLE}</text>',
         *_grid(scale),
     ]
     ends = _spread_labels(scale.y(list(_shares(points).values())[-1]) for points in found.values())
