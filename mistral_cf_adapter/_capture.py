@@ -23,7 +23,6 @@ from ._sdk import ROOT, find_operation
 from ._signatures import shorten_signatures
 from ._telemetry import Telemetry
 from ._usage import read_model
-from .speedups.late_hooks import is_late
 
 _FIELDS = {
     f"cf-aig-{name.replace('_', '-')}".encode(): name
@@ -323,8 +322,7 @@ def _sets_span(hook_class: Any) -> bool:
 
 def _hooks(configuration: Any) -> list[object]:
     hooks: Any = configuration.__dict__.get("_hooks")
-    # Late hooks are those of an SDK that needs no change: looking at them would import them.
-    return [] if is_late(hooks) else list(getattr(hooks, "before_request_hooks", ()))
+    return list(getattr(hooks, "before_request_hooks", ()))
 
 
 _subclasses: dict[type[Any], type[Any]] = {}

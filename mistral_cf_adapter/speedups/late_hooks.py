@@ -70,11 +70,6 @@ def get_late() -> "Late | None":
     return _late
 
 
-def is_late(hooks: object) -> bool:
-    """Return whether these are the hooks of a client that has not got them yet."""
-    return _late is not None and _late.is_late(hooks)
-
-
 def load_hooks() -> None:
     """Import the hooks now, if they are still to come."""
     if _late is not None:
