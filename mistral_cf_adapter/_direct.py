@@ -71,7 +71,7 @@ class _Connection:
         return (
             http11.is_idle()
             and (url.raw_scheme, url.raw_host, url.port) == self._origin  # else it is redirected
-            and not _is_past(http11._expire_at)  # noqa: SLF001 - the pool has looked for bytes
+            and not http11.has_expired()  # nor has it bytes to read, at the last moment
             and _EXTENSIONS.isdisjoint(request.extensions)
             and not self._logger.isEnabledFor(logging.DEBUG)
             and all(map(_is_library_method, map(_handler_of, self._layers)))
@@ -113,10 +113,6 @@ class _Connection:
 
 
 _DEFAULT_PORTS = {b"http": 80, b"https": 443}
-
-
-def _is_past(moment: float | None) -> bool:
-    return moment is not None and time.monotonic() > moment
 
 
 def _handler_of(layer: Any) -> Any:
