@@ -178,6 +178,7 @@ class Late:
         self._lock = fork_awaited_lock()
         self._loading_thread = 0
         self._lazy: list[ModuleType] = []
+        self._light: dict[Any, tuple[str, object]] = {}
         self._sdk_class: Any = None
         self._late_class: Any = None
         vars(self.registration)["init_hooks"] = self._init_hooks
@@ -213,7 +214,7 @@ class Late:
         self.agent = agent()
         self.deprecation = deprecation.DeprecationWarningHook()
         self._deprecated: str = deprecation.HEADER_MODEL_DEPRECATION_TIMESTAMP
-        self._light: dict[Any, tuple[str, object]] = {
+        self._light = {
             kind: (stage, members(kind)[stage])
             for kind, stage in (
                 (agent, "before_request"),

@@ -602,3 +602,27 @@ def test_files_that_are_new_are_imported_at_once(tmp_path):
     (tmp_path / "_hooks" / "registration.py").write_text("def init_hooks(hooks): ...\n")
     with pytest.raises(ChangedError, match=r"registration\.py is new"):
         late_hooks.check_files(str(tmp_path))
+
+
+MOVED = """
+    import sys
+    from mistral_cf_adapter.speedups import late_hooks
+    def fail(*_):
+        raise LookupError("moved")
+    late_hooks._make_class = fail
+    import mistral_cf_adapter
+    mistral_cf_adapter.make_client
+    from mistralai.client import Mistral
+    from mistralai.client._hooks import TracingHook, registration, sdkhooks
+    hooks = Mistral(api_key="k").sdk_configuration.__dict__["_hooks"]
+    print(len(hooks.before_request_hooks) > 3, late_hooks.get_late(),
+          registration.init_hooks is sdkhooks.init_hooks)
+"""
+
+
+@once
+def test_hooks_come_with_the_sdk_where_what_they_rest_on_has_moved():
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(MOVED)], capture_output=True, text=True, check=False
+    )
+    assert (done.stdout.strip(), done.stderr) == ("True None True", "")
