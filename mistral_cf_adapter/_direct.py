@@ -12,12 +12,11 @@ redirects and cookies, and a client of the pool none of them.
 
 import logging
 import sys
-import time
 from collections.abc import AsyncGenerator, Generator
 from contextlib import suppress
 from copy import copy
 from functools import cache
-from time import perf_counter
+from time import monotonic, perf_counter
 from types import CodeType, FunctionType, MethodType
 from typing import Any, cast
 
@@ -90,7 +89,7 @@ class _Connection:
         http11 = self._http11
         http11._state = self._states.IDLE  # noqa: SLF001
         if http11._keepalive_expiry is not None:  # noqa: SLF001
-            http11._expire_at = time.monotonic() + http11._keepalive_expiry  # noqa: SLF001
+            http11._expire_at = monotonic() + http11._keepalive_expiry  # noqa: SLF001
 
     def hand_over(self, received: bytes) -> Any:
         """Return a transport that sends a request as if it, and what was received, were not yet.
@@ -157,22 +156,12 @@ _TRIED_NAMES = frozenset(
     {
         *("_transport_for_url", "url", "time", "perf_counter", "isinstance", "stream", "cookies"),
         *("SyncByteStream", "AsyncByteStream", "RuntimeError", "AssertionError", "request_context"),
-        *(
-            "request",
-            "handle_request",
-            "handle_async_request",
-            "BoundSyncStream",
-            "BoundAsyncStream",
-        ),
+        *("request", "handle_request", "handle_async_request", "BoundSyncStream"),
+        "BoundAsyncStream",
         *("extract_cookies", "default_encoding", "_default_encoding", "logger", "info", "method"),
         *("http_version", "status_code", "reason_phrase"),
-        *(
-            "is_stream_consumed",
-            "StreamConsumed",
-            "is_closed",
-            "StreamClosed",
-            "_num_bytes_downloaded",
-        ),
+        *("is_stream_consumed", "StreamConsumed", "is_closed", "StreamClosed"),
+        "_num_bytes_downloaded",
         *("ByteChunker", "_request", "len", "decode", "flush", "close", "aclose", "__aiter__"),
         "AsyncGenerator",
     }
@@ -246,15 +235,6 @@ class _AsyncBegunStream(_BegunStream):
         """Write nothing."""
 
 
-def _read_nothing() -> Body:
-    yield from ()
-    return b""
-
-
-_ENDED = _read_nothing()
-"""The body of a response that was taken whole."""
-
-
 class _Exchange:
     """A request and its response."""
 
@@ -267,6 +247,7 @@ class _Exchange:
         self.head: Head | None = None
         self._received = b""
         self._body: Body | None = None
+        self._is_ended = False
         self.to_send = [b"".join(sent)] if len(sent[1]) <= _MAX_JOINED else [*sent]
         """Taken out as it is sent: a traceback may show what is in here, or in a variable."""
         connection.begin()
@@ -308,6 +289,8 @@ class _Exchange:
 
     def read_on(self, received: bytes | None) -> bytes | None:
         """Return data of the body; `None` if more has to be received, `b""` at the end."""
+        if self._is_ended:
+            return b""
         if self._body is None:
             self._body = read_body(cast("Head", self.head), self._received, self.connection.error)
             self._received = b""
@@ -325,12 +308,15 @@ class _Exchange:
         head = self.head
         if head is None or len(self._received) != head.length or not head.keeps_open:
             return None  # the library reads it, or there is more to do
-        body, self._received, self._body = self._received, b"", _ENDED
+        body, self._received, self._is_ended = self._received, b"", True
         self.connection.end()
         return body
 
     def end(self) -> bool:
-        """End when the body is read; return whether the connection can be used again."""
+        """End when the body is read; return whether the connection is to stay open."""
+        if self._is_ended:  # the connection may serve the next request already
+            return True
+        self._is_ended = True
         if self._received:
             logger.debug("closed, as the server sent more bytes than its response")
         if self._received or not cast("Head", self.head).keeps_open:

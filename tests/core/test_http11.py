@@ -936,3 +936,38 @@ async def test_a_call_that_is_cancelled_leaves_no_connection_in_use(watch):
         assert server.connections == 2
         await pool.aclose()
     assert watch.begun == 1
+
+
+class CountingConnection:
+    """Stands for a connection, and counts how often a response ends on it."""
+
+    stream = None
+    error = LookupError
+    map_errors = contextlib.nullcontext
+
+    def __init__(self) -> None:
+        self.ends = self.closes = 0
+
+    def begin(self) -> None: ...
+
+    def end(self) -> None:
+        self.ends += 1
+
+    def close(self) -> None:
+        self.closes += 1
+
+
+@pytest.mark.parametrize("is_taken", [True, False])
+def test_a_response_ends_once_however_often_its_stream_is_read(is_taken):
+    """The connection may serve another request by then."""
+    connection = CountingConnection()
+    request = SimpleNamespace(extensions={})
+    exchange = _direct._Exchange(connection, request, (b"", b""))
+    exchange.take(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+    stream = _direct._Stream(exchange)
+    if is_taken:
+        assert exchange.take_body() == b"ok"
+    else:
+        assert list(stream) == [b"ok"]
+    assert list(stream) == list(stream) == []
+    assert (connection.ends, connection.closes) == (1, 0)
