@@ -74,11 +74,11 @@ class EventDecoders:
 
     def _find_validator(self, model: Any) -> Validator | None:
         known = self._validators.get(model)
-        own = model.__pydantic_validator__
-        if known is None or known[0] is not own:  # a model may be built again
+        current = model.__pydantic_validator__
+        if known is None or known[0] is not current:  # the model was built again
             if len(self._validators) >= _LIMIT:
                 self._validators.clear()
-            known = self._validators[model] = own, _make_validator(model, self._utils)
+            known = self._validators[model] = current, _make_validator(model, self._utils)
         return known[1]
 
 
@@ -149,7 +149,7 @@ def _make_validator(model: Any, utils: str) -> Validator | None:
     basemodel = importlib.import_module(f"{utils.rpartition('.')[0]}.types.basemodel")
     unset = basemodel.UNSET
     copy = deepcopy(unset)
-    if copy is not deepcopy(unset):  # each field has a copy of its own
+    if copy is not deepcopy(unset):  # no speed-up shares one: each field gets another copy
         return model.__pydantic_validator__.validate_python
     schema = _share(model.__pydantic_core_schema__, unset, repeat(copy).__next__)
     with suppress(Exception):  # a release of pydantic that does not take one

@@ -11,12 +11,11 @@ from collections.abc import Awaitable, Callable, Container, Iterator, Mapping
 from importlib import import_module
 from typing import Any, NamedTuple
 
-from .late_hooks import get_late
+from .late_hooks import STAGES, get_late
 from .patches import ChangedError, Target, members
 
 logger = logging.getLogger("mistral_cf_adapter")
 
-_STAGES = ("before_request", "after_success", "after_error")
 _SERVICE_ACCOUNT = "_hooks.service_account_auth:ServiceAccountAuthHook.before_request"
 
 Tells = Callable[[Any, Any, Any], bool]
@@ -80,7 +79,7 @@ def run_sync_in_thread(target: Target) -> Callable[..., Awaitable[Any]]:
     package = target.module.__package__
     _check_place(target)
     runner: Any = import_module(f"{package}._hooks.sdkhooks").SDKHooks
-    stages: dict[Any, str] = {vars(runner)[stage]: stage for stage in _STAGES}
+    stages: dict[Any, str] = {vars(runner)[stage]: stage for stage in STAGES}
     is_untouched = target.watch()
     known = dict(_known(f"{package}._hooks", target.digests))
 

@@ -59,8 +59,8 @@ _OPENTELEMETRY = ("opentelemetry.propagate", "opentelemetry.trace")
 
 _ACCOUNT = "MISTRAL_SA_TOKEN_PATH"
 _TELEMETRY = "MISTRAL_SDK_TELEMETRY"
-_STAGES = ("before_request", "after_success", "after_error")
-_LISTS = tuple(f"{stage}_hooks" for stage in _STAGES)
+STAGES = ("before_request", "after_success", "after_error")
+_LISTS = tuple(f"{stage}_hooks" for stage in STAGES)
 
 _late: "Late | None" = None
 
@@ -119,7 +119,7 @@ def _prepare() -> "Late | None":
     if any(name.startswith("OTEL_") for name in os.environ):
         return None
     folder = _find_folder()
-    if folder is None:  # 1.x: its hooks import nothing
+    if folder is None:  # the hooks of 1.x import nothing
         return None
     check_files(folder)
     spec = _find_spec(os.path.join(folder, "_hooks"))  # noqa: PTH118
@@ -197,11 +197,11 @@ class Late:
         self._find_light_hooks()
         self._sdk_class = sys.modules[f"{_PACKAGE}.sdkhooks"].SDKHooks
         self._originals: dict[str, object] = {
-            stage: members(self._sdk_class)[stage] for stage in _STAGES
+            stage: members(self._sdk_class)[stage] for stage in STAGES
         }
         self._late_class = _make_class(self, self._sdk_class)
         self._stages: dict[object, str] = {
-            members(self._late_class)[stage]: stage for stage in _STAGES
+            members(self._late_class)[stage]: stage for stage in STAGES
         }
         self._make_lazy(importlib.import_module("mistralai.extra"), _import_of_extra)
         for module in (package, self.registration):

@@ -6,7 +6,6 @@ must print the same.
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -14,6 +13,7 @@ import textwrap
 from typing import Any
 
 import pytest
+from speedup_tools import run_program
 
 from mistral_cf_adapter import _sdk
 
@@ -75,19 +75,8 @@ PROGRAM = """
 def run(body: str, **variables: str) -> Any:
     """Run a program in a new interpreter and return the JSON that it prints."""
     program = textwrap.dedent(PROGRAM)
-    program = program.replace("{body}", textwrap.indent(textwrap.dedent(body), " " * 4).strip())
-    others = ("CF_", "CLOUDFLARE_", "MISTRAL_", "OTEL_")
-    inherited = {name: text for name, text in os.environ.items() if not name.startswith(others)}
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        env={**inherited, **variables},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert not done.returncode, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+    body = textwrap.indent(textwrap.dedent(body), " " * 4).strip()
+    return run_program(program.replace("{body}", body), **variables)
 
 
 def run_bare(body: str, **variables: str) -> Any:

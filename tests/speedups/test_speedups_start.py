@@ -5,31 +5,10 @@ The garbage collector pauses while the SDK is imported.
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
-import sys
-import textwrap
-from typing import Any
 
 import pytest
-
-
-def run(program: str, *arguments: str, **variables: str) -> Any:
-    """Run a program in a new interpreter and return the JSON that it prints."""
-    own = ("CF_", "CLOUDFLARE_", "MISTRAL_")
-    inherited = {name: text for name, text in os.environ.items() if not name.startswith(own)}
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(program), *arguments],
-        env={**inherited, **variables},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert not done.returncode, done.stderr
-    return json.loads(done.stdout)
-
+from speedup_tools import run_program as run
 
 COLLECTOR = """
     import gc, json, weakref

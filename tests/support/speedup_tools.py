@@ -7,6 +7,10 @@ import functools
 import importlib
 import inspect
 import json
+import os
+import subprocess
+import sys
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 import pydantic
@@ -21,6 +25,28 @@ if TYPE_CHECKING:
 def sdk_module(name: str) -> Any:
     """Import a module of the installed SDK, as `utils.serializers`."""
     return importlib.import_module(f"{_sdk.ROOT}.{name}")
+
+
+def run_program(program: str, *arguments: str, **variables: str) -> Any:
+    """Run a program in a new interpreter and return the JSON that it prints.
+
+    Args:
+        program: Its text; what it prints last is one line.
+        arguments: Its arguments.
+        variables: Variables of its environment, which has none that the adapter or the SDK reads.
+    """
+    read = ("CF_", "CLOUDFLARE_", "MISTRAL_", "OTEL_")
+    inherited = {name: text for name, text in os.environ.items() if not name.startswith(read)}
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program), *arguments],
+        env={**inherited, **variables},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert not done.returncode, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 @contextlib.contextmanager
